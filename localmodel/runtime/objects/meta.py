@@ -1,0 +1,326 @@
+"""The base of every typed resource: `Model`, `Object`, `ObjectMeta`, and the mapping from a type to its REST path.
+
+A type declares the fields it uses; a read decodes just those into a fresh, private object, so nothing that a reader
+gets can be changed under another reader. Types that are written back keep fields they do not declare (`extra="allow"`),
+because an update replaces the whole object: a field dropped on the way would be a field deleted. Types that are only
+read declare `extra="ignore"` and cost less.
+
+Python names are snake case, JSON names camel case, as in the Kubernetes API conventions.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+import msgspec
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_micro_time(value: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, as `metav1.MicroTime` (leases, events) is written."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
+MicroTime = Annotated[datetime, PlainSerializer(format_micro_time, return_type=str)]
+
+
+def _int_or_string(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+QuantityString = Annotated[str, BeforeValidator(_int_or_string)]
+"""A quantity as the user wrote it ("10Gi", "1.7T", 500); numbers become their text. See `parse_quantity`."""
+
+
+class Model(BaseModel):
+    """A JSON object of the Kubernetes API with camel-case keys.
+
+    A field that holds its default is left out of the JSON when that default is None, zero, false or empty: Go's
+    `omitempty`. A field without a default is always written.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="allow", serialize_by_alias=True, protected_namespaces=()
+    )
+
+    @model_serializer(mode="wrap")
+    def _omit_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        empty, zero = _omittable(type(self))
+        return {
+            key: value
+            for key, value in data.items()
+            if value or key not in empty or (isinstance(value, int | float) and key not in zero)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as plain JSON types with camel-case keys."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The typed object of a JSON object; raises `pydantic.ValidationError`."""
+        return cls.model_validate(data)
+
+
+_OMITTABLE: dict[type[Model], tuple[frozenset[str], frozenset[str]]] = {}
+
+
+def _omittable(cls: type[Model]) -> tuple[frozenset[str], frozenset[str]]:
+    """JSON names of the fields left out when empty, and of those left out when zero; computed once per type."""
+    known = _OMITTABLE.get(cls)
+    if known is None:
+        empty, zero = set(), set()
+        for name, field in cls.model_fields.items():
+            if field.is_required():
+                continue
+            default = field.get_default(call_default_factory=True, validated_data={})
+            if not default or isinstance(default, Model):
+                empty.add(field.alias or name)
+            if isinstance(default, int | float) and not default:
+                zero.add(field.alias or name)
+        known = _OMITTABLE[cls] = frozenset(empty), frozenset(zero)
+    return known
+
+
+class OwnerReference(Model):
+    """A reference from a dependent to its owner (metav1.OwnerReference)."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+
+class ObjectMeta(Model):
+    """metav1.ObjectMeta without managedFields, which no controller here reads (a PUT without them keeps them)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int | None = None
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    deletion_grace_period_seconds: int | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+    owner_references: list[OwnerReference] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupVersionKind:
+    """Group (empty for the core group), version and kind."""
+
+    group: str
+    version: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def __str__(self) -> str:
+        return f"{self.api_version}, Kind={self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class RESTMapping:
+    """Where a kind is served (meta.RESTMapping): its plural and whether it lives in namespaces."""
+
+    gvk: GroupVersionKind
+    plural: str
+    namespaced: bool = True
+
+    @classmethod
+    def of(cls, group: str, version: str, kind: str, plural: str = "", *, namespaced: bool = True) -> RESTMapping:
+        """`plural` defaults to the kind in lower case with an s."""
+        return cls(GroupVersionKind(group, version, kind), plural or f"{kind.lower()}s", namespaced)
+
+    @property
+    def group_resource(self) -> str:
+        """`plural.group`, or `plural` for the core group: as errors and RBAC messages name a resource."""
+        return f"{self.plural}.{self.gvk.group}" if self.gvk.group else self.plural
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of a collection, an object or a subresource; a namespace is ignored for cluster-scoped kinds."""
+        parts = ["/apis/" + self.gvk.api_version if self.gvk.group else "/api/" + self.gvk.version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+class Object(Model):
+    """A Kubernetes resource. A subclass sets `mapping` and declares the fields it uses.
+
+    >>> class Greeter(Object):
+    ...     mapping = RESTMapping.of("example.com", "v1", "Greeter")
+    ...     spec: dict[str, Any] = Field(default_factory=dict)
+    """
+
+    mapping: ClassVar[RESTMapping]
+    metadata_only: ClassVar[bool] = False
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
+
+    @model_validator(mode="after")
+    def _type_meta(self) -> Self:
+        """Objects inside a list and objects made by hand get the apiVersion and kind of their type."""
+        if not self.kind:
+            self.kind = self.mapping.gvk.kind
+        if not self.api_version:
+            self.api_version = self.mapping.gvk.api_version
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """Empty for a cluster-scoped object."""
+        return self.metadata.namespace
+
+    @property
+    def key(self) -> ObjectKey:
+        return ObjectKey(self.metadata.namespace, self.metadata.name)
+
+    @property
+    def is_deleting(self) -> bool:
+        """A deletion timestamp is set: the object goes once its finalizers are gone."""
+        return self.metadata.deletion_timestamp is not None
+
+    def deepcopy(self) -> Self:
+        return self.model_copy(deep=True)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self.to_dict())
+
+    @classmethod
+    def from_json(cls, data: bytes | msgspec.Raw) -> Self:
+        """Decodes one object; raises `pydantic.ValidationError` or `msgspec.DecodeError`."""
+        return cls.model_validate(msgspec.json.decode(data))
+
+    def __str__(self) -> str:
+        return f"{self.mapping.gvk.kind} {self.key}"
+
+
+T = TypeVar("T", bound=Object)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Namespace (empty for cluster scope) and name (client.ObjectKey)."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectKey:
+        """The key of "namespace/name" or "name"."""
+        namespace, _, name = text.rpartition("/")
+        return cls(namespace, name)
+
+
+class Unstructured(Object):
+    """An object whose fields are not declared: everything but metadata stays as it came, in `content`.
+
+    `Unstructured.of(RESTMapping.of(...))` gives a type for one kind, to be used as any typed resource.
+    """
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The top-level fields other than apiVersion, kind and metadata; changing it changes the object."""
+        if self.__pydantic_extra__ is None:
+            self.__pydantic_extra__ = {}
+        return self.__pydantic_extra__
+
+    @classmethod
+    def of(cls, mapping: RESTMapping) -> type[Unstructured]:
+        return type(f"Unstructured{mapping.gvk.kind}", (cls,), {"mapping": mapping, "__module__": __name__})
+
+
+class PartialObjectMetadata(Object):
+    """Only apiVersion, kind and metadata are fetched, watched and kept (metav1.PartialObjectMetadata).
+
+    `PartialObjectMetadata.of(mapping)` gives a type for one kind; it keeps the kind of the real object.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+    metadata_only: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, mapping: RESTMapping) -> type[PartialObjectMetadata]:
+        return type(f"Partial{mapping.gvk.kind}", (cls,), {"mapping": mapping, "__module__": __name__})
+
+
+class Condition(Model):
+    """metav1.Condition. `status` is True, False or Unknown."""
+
+    type: str
+    status: str
+    observed_generation: int | None = None
+    last_transition_time: Time | None = None
+    reason: str = ""
+    message: str = ""
+
+
+_QUANTITY = re.compile(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(m|[kMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$")
+_SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18} | {
+    f"{letter}i": 2 ** (10 * (index + 1)) for index, letter in enumerate("KMGTPE")
+}
+
+
+def parse_quantity(text: str | int) -> int:
+    """The whole number of units (bytes) that a quantity stands for, rounded up; raises ValueError.
+
+    Grammar: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+    """
+    match = _QUANTITY.match(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity: write a number with an optional suffix, as 500Mi or 1.7T")
+
+    number, suffix = Decimal(match[1]), match[2] or ""
+    if suffix == "m":
+        number /= 1000
+    elif suffix[:1] in ("e", "E") and suffix not in ("E", "Ei"):
+        number *= Decimal(10) ** int(suffix[1:])
+    elif suffix:
+        number *= _SUFFIXES[suffix]
+    return int(number.to_integral_value(ROUND_CEILING))
