@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..api.crd import crds
+    from localmodel.api.crd import crds
 
     yaml.safe_dump_all(crds(minimal=args.minimal), sys.stdout, sort_keys=False)
     return 0

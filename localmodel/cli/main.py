@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .. import __version__
+from localmodel import __version__
 
 SANDBOX_COMMANDS = {
     "apiserver": ("localmodel.sandbox.apiserver.main", "run the embedded Kubernetes API server alone"),
