@@ -1,0 +1,90 @@
+"""Credentials: where they are found, and when they are read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from localmodel.runtime.clock import RealClock
+from localmodel.runtime.kubeconfig import ConfigError, load_config
+
+
+class HandClock(RealClock):
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+def write(path: Path, user: dict[str, object], server: str = "http://127.0.0.1:9") -> Path:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_the_file_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    config = load_config(write(tmp_path / "config", {"token": "secret"}), user_agent="a/1")
+    assert config.server == "http://127.0.0.1:9"
+    assert config.authorization() == "Bearer secret"
+    assert config.tls is None
+
+
+def test_a_token_file_is_read_again_after_a_minute_and_on_demand_186(tmp_path: Path) -> None:
+    clock, token = HandClock(), tmp_path / "token"
+    token.write_text("one")
+    config = load_config(write(tmp_path / "config", {"tokenFile": str(token)}), user_agent="a/1", clock=clock)
+    token.write_text("two")
+    clock.time = 49
+    assert config.authorization() == "Bearer one"
+    clock.time = 50
+    assert config.authorization() == "Bearer two"
+    token.write_text("three")
+    assert config.authorization(refresh=True) == "Bearer three"
+
+
+def test_a_failed_read_keeps_the_old_token_186(tmp_path: Path) -> None:
+    path = write(tmp_path / "config", {"token": "old"})
+    config = load_config(path, user_agent="a/1", clock=HandClock())
+    path.unlink()
+    assert config.authorization(refresh=True) == "Bearer old"
+
+
+def test_an_exec_plugin_is_not_run_each_minute(tmp_path: Path) -> None:
+    runs, clock = tmp_path / "runs", HandClock()
+    plugin = tmp_path / "plugin"
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}
+    plugin.write_text(f"#!/bin/sh\necho run >> {runs}\necho '{json.dumps(answer)}'\n")
+    plugin.chmod(0o755)
+    user = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": str(plugin),
+            "interactiveMode": "Never",
+        }
+    }
+    config = load_config(write(tmp_path / "config", user), user_agent="a/1", clock=clock)
+    clock.time = 500
+    assert config.authorization() == "Bearer t"
+    assert runs.read_text() == "run\n"
+
+
+def test_a_user_without_credentials_sends_none(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path / "config", {}), user_agent="a/1")
+    assert config.authorization() is None
+
+
+def test_no_kubeconfig_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give --kubeconfig FILE or set KUBECONFIG"):
+        load_config(tmp_path / "missing", user_agent="a/1")

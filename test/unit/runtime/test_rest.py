@@ -1,0 +1,251 @@
+"""The live client over HTTP: paths, options, typed errors, credentials, connections, watches."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from support.http import Answer, answer, scripted_server
+
+from localmodel.runtime.client import ListOptions, Preconditions, WatchOptions, WriteOptions
+from localmodel.runtime.errors import (
+    ConflictError,
+    ExpiredError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    TransportError,
+    UnauthorizedError,
+    make_status,
+)
+from localmodel.runtime.kubeconfig import RestConfig
+from localmodel.runtime.objects import ConfigMap, Node, ObjectMeta, PartialObjectMetadata
+from localmodel.runtime.rest import LiveClient
+
+
+class Token:
+    """Gives another token after each refresh."""
+
+    def __init__(self) -> None:
+        self.refreshed = 0
+
+    def __call__(self, *, refresh: bool = False) -> str:
+        self.refreshed += refresh
+        return f"Bearer token-{self.refreshed}"
+
+
+def client_for(url: str, **options: float) -> LiveClient:
+    return LiveClient(RestConfig(server=url, authorization=Token(), user_agent="localmodel-test/1", **options))
+
+
+def config_map(name: str = "a", **data: str) -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name=name, namespace="ns"), data=data)
+
+
+def ok(obj: object) -> Answer:
+    return answer(200, json.dumps(obj).encode(), {"Content-Type": "application/json"})
+
+
+def failure(reason: str, code: int, message: str = "no", **headers: str) -> Answer:
+    return answer(code, json.dumps(make_status(reason, code, message)).encode(), headers)
+
+
+def test_get_asks_for_the_object_and_gives_it_typed() -> None:
+    with scripted_server(ok(config_map(key="value").to_dict())) as server:
+        got = client_for(server.url).get(ConfigMap, "a", namespace="ns")
+    assert got.data == {"key": "value"}
+    assert server.seen[0].path == "/api/v1/namespaces/ns/configmaps/a"
+    assert server.seen[0].headers["User-Agent"] == "localmodel-test/1"
+    assert server.seen[0].headers["Authorization"] == "Bearer token-0"
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "error"),
+    [
+        ("NotFound", 404, NotFoundError),
+        ("Forbidden", 403, ForbiddenError),
+        ("Conflict", 409, ConflictError),
+        ("Invalid", 422, InvalidError),
+        ("Expired", 410, ExpiredError),
+    ],
+)
+def test_a_status_becomes_its_typed_error(reason: str, code: int, error: type[Exception]) -> None:
+    with scripted_server(failure(reason, code, "why it failed")) as server, pytest.raises(error, match="why it failed"):
+        client_for(server.url).get(Node, "n")
+
+
+def test_an_answer_that_is_no_status_keeps_its_code_and_text() -> None:
+    with scripted_server(answer(503, b"<html>proxy down</html>")) as server, pytest.raises(Exception) as caught:  # noqa: PT011
+        client_for(server.url).get(Node, "n")
+    assert caught.value.code == 503
+    assert "proxy down" in str(caught.value)
+
+
+def test_a_401_reads_the_token_once_more_and_retries() -> None:
+    with scripted_server(failure("Unauthorized", 401), ok({"metadata": {"name": "n"}})) as server:
+        client_for(server.url).get(Node, "n")
+    assert [seen.headers["Authorization"] for seen in server.seen] == ["Bearer token-0", "Bearer token-1"]
+
+
+def test_a_second_401_is_the_error() -> None:
+    with scripted_server(failure("Unauthorized", 401)) as server, pytest.raises(UnauthorizedError):
+        client_for(server.url).get(Node, "n")
+    assert len(server.seen) == 2
+
+
+def test_429_with_retry_after_is_retried_184() -> None:
+    wait = failure("TooManyRequests", 429, **{"Retry-After": "0"})
+    once = failure("TooManyRequests", 429, **{"Retry-After": "1"})
+    with scripted_server(once, ok({"metadata": {"name": "n"}})) as server:
+        client = client_for(server.url)
+        client._retrying.sleep = lambda seconds: None
+        assert client.get(Node, "n").name == "n"
+    with scripted_server(wait) as server, pytest.raises(Exception, match="no"):
+        client_for(server.url).get(Node, "n")
+    assert len(server.seen) == 1
+
+
+def test_a_list_follows_its_pages_without_repeating_the_resource_version() -> None:
+    first = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [{"metadata": {"name": "b"}}]}
+    second = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "a"}}]}
+    with scripted_server(ok(first), ok(second)) as server:
+        nodes = client_for(server.url).list(Node, labels={"pool": "gpu"})
+    assert [node.name for node in nodes] == ["a", "b"]
+    assert server.seen[0].path == "/api/v1/nodes?labelSelector=pool%3Dgpu&limit=500"
+    assert server.seen[1].path == "/api/v1/nodes?labelSelector=pool%3Dgpu&limit=500&continue=more"
+
+
+def test_a_list_whose_token_expired_starts_again_without_pages() -> None:
+    first = {"metadata": {"continue": "old"}, "items": [{"metadata": {"name": "a"}}]}
+    whole = {"metadata": {}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}
+    with scripted_server(ok(first), failure("Expired", 410), ok(whole)) as server:
+        assert len(client_for(server.url).list(Node)) == 2
+    assert server.seen[2].path == "/api/v1/nodes"
+
+
+def test_metadata_only_kinds_ask_for_partial_objects() -> None:
+    partial = PartialObjectMetadata.of(Node.mapping)
+    with scripted_server(ok({"metadata": {"resourceVersion": "1"}, "items": []})) as server:
+        page = client_for(server.url).list_page(partial, ListOptions(resource_version="0"))
+    assert page.resource_version == "1"
+    assert "as=PartialObjectMetadataList" in server.seen[0].headers["Accept"]
+
+
+def test_writes_carry_their_options() -> None:
+    with scripted_server(ok(config_map().to_dict())) as server:
+        client = client_for(server.url)
+        client.create(config_map(), options=WriteOptions(dry_run=True, field_validation="Strict"))
+        client.status.update(config_map())
+        client.patch(config_map(), {"data": {"k": None}})
+        client.apply(config_map(), field_owner="me", force=True)
+        client.delete(config_map(), preconditions=Preconditions(uid="u"), grace_period_seconds=0)
+    create, status, patch, apply, delete = server.seen
+    assert (create.method, create.path) == (
+        "POST",
+        "/api/v1/namespaces/ns/configmaps?dryRun=All&fieldValidation=Strict",
+    )
+    assert (status.method, status.path) == ("PUT", "/api/v1/namespaces/ns/configmaps/a/status")
+    assert (patch.headers["Content-Type"], patch.body) == ("application/merge-patch+json", b'{"data":{"k":null}}')
+    assert apply.path.endswith("?fieldManager=me&force=true")
+    assert json.loads(delete.body) == {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Background",
+        "gracePeriodSeconds": 0,
+        "preconditions": {"uid": "u"},
+    }
+
+
+def test_an_object_without_its_namespace_is_refused_before_a_request() -> None:
+    with pytest.raises(ValueError, match="ConfigMap a has no namespace"):
+        client_for("http://127.0.0.1:1").get(ConfigMap, "a")
+
+
+def test_one_thread_keeps_its_connection_and_another_has_its_own() -> None:
+    with scripted_server(ok({"metadata": {"name": "n"}})) as server:
+        client = client_for(server.url)
+        client.get(Node, "n")
+        client.get(Node, "n")
+        thread = threading.Thread(target=client.get, args=(Node, "n"))
+        thread.start()
+        thread.join()
+        client.close()
+    ports = [seen.client_port for seen in server.seen]
+    assert ports[0] == ports[1] != ports[2]
+
+
+def test_a_refused_connection_is_a_transport_error() -> None:
+    with pytest.raises(TransportError, match="cannot connect"):
+        client_for("http://127.0.0.1:1").get(Node, "n")
+
+
+def test_a_server_that_hangs_is_given_up() -> None:
+    release = threading.Event()
+    with scripted_server(lambda handler: release.wait(10) and None) as server:
+        with pytest.raises(TransportError, match=r"TimeoutError|timed out"):
+            client_for(server.url, request_timeout=0.2).get(Node, "n")
+        release.set()
+
+
+def chunked(*chunks: bytes, until: threading.Event | None = None) -> Answer:
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for chunk in chunks:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            handler.wfile.flush()
+        if until is not None:
+            until.wait(10)
+        handler.wfile.write(b"0\r\n\r\n")
+
+    return send
+
+
+def test_a_watch_gives_events_whatever_the_chunks_and_ends_on_eof() -> None:
+    added = b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n'
+    deleted = b'{"type":"DELETED","object":{"metadata":{"name":"a"}}}\n'
+    with scripted_server(chunked(added[:10], added[10:] + deleted[:5], deleted[5:])) as server:
+        stream = client_for(server.url).watch(Node, WatchOptions(resource_version="5", timeout_seconds=9))
+        events = list(stream)
+        stream.close()
+    assert [event.type for event in events] == ["ADDED", "DELETED"]
+    assert Node.from_json(events[0].object).name == "a"
+    assert server.seen[0].path == "/api/v1/nodes?watch=true&resourceVersion=5&allowWatchBookmarks=true&timeoutSeconds=9"
+
+
+def test_a_watch_refused_raises_its_error() -> None:
+    with scripted_server(failure("Expired", 410)) as server, pytest.raises(ExpiredError):
+        client_for(server.url).watch(Node, WatchOptions(resource_version="1"))
+
+
+def test_a_silent_watch_is_dropped_28() -> None:
+    release = threading.Event()
+    with scripted_server(chunked(until=release)) as server:
+        stream = client_for(server.url).watch(Node, WatchOptions(silence_seconds=0.2))
+        with pytest.raises(TransportError, match="silent for too long"):
+            list(stream)
+        release.set()
+
+
+def test_close_wakes_a_blocked_reader_and_ends_it_quietly() -> None:
+    release, seen = threading.Event(), threading.Event()
+    events: list[str] = []
+    with scripted_server(chunked(b'{"type":"ADDED","object":{}}\n', until=release)) as server:
+        stream = client_for(server.url).watch(Node, WatchOptions())
+
+        def read() -> None:
+            for event in stream:
+                events.append(event.type)
+                seen.set()
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert seen.wait(5)
+        stream.close()
+        thread.join(5)
+        assert not thread.is_alive()
+        release.set()
+    assert events == ["ADDED"]
