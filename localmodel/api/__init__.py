@@ -1,0 +1,97 @@
+"""The resources of the local model cache (serving.kserve.io/v1alpha1) and the rules that KServe's contract gives them.
+
+Resources: `caches`, `nodegroup`, `node`, `container`. Pure rules: `names`, `uri`, `affinity`, `container`, `config`.
+`crd` makes the CustomResourceDefinitions out of the types. Nothing here talks to an API server.
+"""
+
+from .affinity import SelectorError, node_matches
+from .caches import (
+    Cache,
+    CacheProgress,
+    EvictionPolicy,
+    LocalModelCache,
+    LocalModelCacheSpec,
+    LocalModelCacheStatus,
+    LocalModelNamespaceCache,
+    LocalModelNamespaceCacheSpec,
+    LocalModelNamespaceCacheStatus,
+    ModelCopies,
+    NodeFailure,
+    NodeStatus,
+)
+from .config import (
+    ConfigError,
+    CredentialsConfig,
+    InferenceServiceConfig,
+    LocalModelConfig,
+    StorageInitializerConfig,
+)
+from .container import (
+    ClusterStorageContainer,
+    ContainerFormatError,
+    StorageContainerSpec,
+    SupportedUriFormat,
+    WorkloadType,
+    find_download_container,
+    supports,
+)
+from .model import LocalModelStorageSpec, NamespacedName
+from .node import (
+    LocalModelInfo,
+    LocalModelNode,
+    LocalModelNodeSpec,
+    LocalModelNodeStatus,
+    ModelStatus,
+    NodeDisk,
+    NodeModel,
+)
+from .nodegroup import (
+    LocalModelNodeGroup,
+    LocalModelNodeGroupSpec,
+    LocalModelNodeGroupStatus,
+    NodeGroupAgent,
+    NodeGroupEviction,
+)
+
+__all__ = [
+    "Cache",
+    "CacheProgress",
+    "ClusterStorageContainer",
+    "ConfigError",
+    "ContainerFormatError",
+    "CredentialsConfig",
+    "EvictionPolicy",
+    "InferenceServiceConfig",
+    "LocalModelCache",
+    "LocalModelCacheSpec",
+    "LocalModelCacheStatus",
+    "LocalModelConfig",
+    "LocalModelInfo",
+    "LocalModelNamespaceCache",
+    "LocalModelNamespaceCacheSpec",
+    "LocalModelNamespaceCacheStatus",
+    "LocalModelNode",
+    "LocalModelNodeGroup",
+    "LocalModelNodeGroupSpec",
+    "LocalModelNodeGroupStatus",
+    "LocalModelNodeSpec",
+    "LocalModelNodeStatus",
+    "LocalModelStorageSpec",
+    "ModelCopies",
+    "ModelStatus",
+    "NamespacedName",
+    "NodeDisk",
+    "NodeFailure",
+    "NodeGroupAgent",
+    "NodeGroupEviction",
+    "NodeModel",
+    "NodeStatus",
+    "SelectorError",
+    "StorageContainerSpec",
+    "StorageInitializerConfig",
+    "SupportedUriFormat",
+    "WorkloadType",
+    "find_download_container",
+    "node_matches",
+    "supports",
+]

@@ -1,0 +1,99 @@
+"""ClusterStorageContainer: the container that downloads URIs of certain forms (kserve-behaviour.md 2.5).
+
+The type, and the choice of the one that serves a URI. The choice is by name where several would do: KServe takes
+whichever its cache lists first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from localmodel.runtime.objects import RESTMapping
+
+from .model import GROUP, VERSION, ApiModel, ApiObject, Embedded, required
+
+
+class WorkloadType(StrEnum):
+    """What a ClusterStorageContainer is for. Empty means initContainer."""
+
+    INIT_CONTAINER = "initContainer"
+    LOCAL_MODEL_DOWNLOAD_JOB = "localModelDownloadJob"
+
+
+class ContainerFormatError(ValueError):
+    """A ClusterStorageContainer has a regular expression that cannot be read."""
+
+
+class SupportedUriFormat(ApiModel):
+    """A form of URI: one of prefix and regex."""
+
+    prefix: str = ""
+    """The URI starts with this text."""
+    regex: str = ""
+    """The URI has a part that matches this regular expression; not looked at where a prefix is given."""
+
+
+class StorageContainerSpec(ApiModel):
+    """The container, and the URIs that it downloads."""
+
+    container: Embedded = Field(default_factory=dict, json_schema_extra=required())
+    """The container; its arguments become the URI and the target directory."""
+    supported_uri_formats: list[SupportedUriFormat] = Field(default_factory=list, json_schema_extra=required())
+    """The forms of URI that it downloads; one that fits is enough."""
+    supports_multi_model_download: bool | None = None
+    """The container takes several pairs of URI and target."""
+    workload_type: str = ""
+    """initContainer (default), or localModelDownloadJob for downloads into the cache."""
+
+
+class ClusterStorageContainer(ApiObject):
+    """A container that downloads models from URIs of certain forms."""
+
+    mapping: ClassVar[RESTMapping] = RESTMapping.of(GROUP, VERSION, "ClusterStorageContainer", namespaced=False)
+
+    spec: StorageContainerSpec = Field(default_factory=StorageContainerSpec)
+    """The container, and the URIs that it downloads."""
+    disabled: bool | None = None
+    """The container is not used."""
+
+
+def supports(container: ClusterStorageContainer, uri: str) -> bool:
+    """Whether one of the container's formats fits the URI; raises ContainerFormatError for a regex that is none."""
+    for form in container.spec.supported_uri_formats:
+        if form.prefix:
+            if uri.startswith(form.prefix):
+                return True
+        elif form.regex:
+            try:
+                found = re.search(form.regex, uri)
+            except re.error as error:
+                raise ContainerFormatError(
+                    f"ClusterStorageContainer {container.name}: {form.regex!r} is not a regular expression ({error})"
+                ) from error
+            if found:
+                return True
+    return False
+
+
+def find_download_container(containers: Iterable[ClusterStorageContainer], uri: str) -> ClusterStorageContainer | None:
+    """The first by name that is enabled, meant for download jobs and fits the URI, or None.
+
+    Raises ContainerFormatError if none fits and one could not be read.
+    """
+    failure: ContainerFormatError | None = None
+    for container in sorted(containers, key=lambda c: c.name):
+        if container.disabled or container.spec.workload_type != WorkloadType.LOCAL_MODEL_DOWNLOAD_JOB:
+            continue
+        try:
+            if supports(container, uri):
+                return container
+        except ContainerFormatError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return None

@@ -1,0 +1,82 @@
+"""The names that KServe's local model cache gives to things: objects, labels, annotations, finalizers, folders.
+
+They are a contract with KServe's webhooks and with existing clusters (kserve-behaviour.md 2.7 and 3), so they stay as
+they are even where two different caches can come to the same name (D-59); whoever creates an object must check whose it
+is. In this module M is a cache's name, G a group's, NS the namespace of a LocalModelNamespaceCache, S a consumer's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+KSERVE_NAMESPACE: Final = "kserve"
+"""Where the programs run unless POD_NAMESPACE says otherwise."""
+CONFIG_MAP_NAME: Final = "inferenceservice-config"
+DEFAULT_JOB_NAMESPACE: Final = "kserve-localmodel-jobs"
+AGENT_LABEL: Final = "control-plane"
+AGENT_LABEL_VALUE: Final = "kserve-localmodelnode-agent"
+"""Agent pods carry `control-plane=kserve-localmodelnode-agent`."""
+
+CACHE_FINALIZER: Final = "localmodel.kserve.io/finalizer"
+NAMESPACE_CACHE_FINALIZER: Final = "localmodelnamespacecache.kserve.io/finalizer"
+
+LOCAL_MODEL_LABEL: Final = "internal.serving.kserve.io/localmodel"
+"""On services and their pods: the cache's name."""
+LOCAL_MODEL_NAMESPACE_LABEL: Final = "internal.serving.kserve.io/localmodel-namespace"
+"""On services and their pods: the namespace of a LocalModelNamespaceCache; absent for a LocalModelCache."""
+SOURCE_URI_ANNOTATION: Final = "internal.serving.kserve.io/localmodel-sourceuri"
+PVC_NAME_ANNOTATION: Final = "internal.serving.kserve.io/localmodel-pvc-name"
+STORAGE_URI_ANNOTATION: Final = "internal.serving.kserve.io/storage-initializer-sourceuri"
+NODE_GROUP_ANNOTATION: Final = "serving.kserve.io/nodegroup"
+DISABLE_ANNOTATION: Final = "serving.kserve.io/disable-localmodel"
+READ_ONLY_ANNOTATION: Final = "storage.kserve.io/readonly"
+
+JOB_MODEL_LABEL: Final = "model"
+JOB_NODE_LABEL: Final = "node"
+JOB_MODEL_NAMESPACE_LABEL: Final = "modelNamespace"
+
+WANTED_ANNOTATION: Final = "localmodel.kserve.io/wanted"
+"""On a LocalModelNode: storage keys of evicted models that a workload wants again."""
+
+MODELS_DIRECTORY: Final = "models"
+"""The folder below a node's root, and below a serving claim's, that holds one folder per storage key."""
+
+
+def storage_key(uri: str) -> str:
+    """The name of a model's folder: 16 hexadecimal digits of the SHA-256 of the URI exactly as it was written.
+
+    >>> storage_key("hf://Qwen/Qwen2-0.5B-Instruct")
+    'a7631b3fe62115e0'
+    """
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def status_key(name: str, namespace: str = "") -> str:
+    """A cache's key in the status maps of a LocalModelNode: `M`, or `NS/M`."""
+    return f"{namespace}/{name}" if namespace else name
+
+
+def storage_sub_path(uri: str) -> str:
+    """The path of a model's folder inside a volume of its group."""
+    return f"{MODELS_DIRECTORY}/{storage_key(uri)}"
+
+
+def download_pv_name(cache: str, group: str, namespace: str = "") -> str:
+    """`M-G-download`, or `M-G-NS-download`."""
+    return f"{cache}-{group}-{namespace}-download" if namespace else f"{cache}-{group}-download"
+
+
+def download_pvc_name(cache: str, group: str, namespace: str = "") -> str:
+    """`M-G`, or `M-G-NS-download`; it lies in the job namespace."""
+    return f"{cache}-{group}-{namespace}-download" if namespace else f"{cache}-{group}"
+
+
+def serving_pv_name(cache: str, group: str, namespace: str) -> str:
+    """`M-G-S` for either scope: for a LocalModelNamespaceCache, S is its own namespace."""
+    return f"{cache}-{group}-{namespace}"
+
+
+def serving_pvc_name(cache: str, group: str) -> str:
+    """`M-G`; it lies in the consumer's namespace."""
+    return f"{cache}-{group}"
