@@ -55,8 +55,9 @@ QuantityString = Annotated[str, BeforeValidator(_int_or_string)]
 class Model(BaseModel):
     """A JSON object of the Kubernetes API with camel-case keys.
 
-    A field that holds its default is left out of the JSON when that default is None, zero, false or empty: Go's
-    `omitempty`. A field without a default is always written.
+    Go's `omitempty`: a field whose default is zero, false or empty is left out of the JSON when it is that, a field
+    whose default is None (a pointer in Go) only when it is None, so an empty string or object in it is kept. A field
+    without a default is always written.
     """
 
     model_config = ConfigDict(
@@ -66,11 +67,11 @@ class Model(BaseModel):
     @model_serializer(mode="wrap")
     def _omit_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        empty, zero = _omittable(type(self))
+        empty, nullable = _omittable(type(self))
         return {
             key: value
             for key, value in data.items()
-            if value or key not in empty or (isinstance(value, int | float) and key not in zero)
+            if value or not (key in empty or (value is None and key in nullable))
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,19 +88,19 @@ _OMITTABLE: dict[type[Model], tuple[frozenset[str], frozenset[str]]] = {}
 
 
 def _omittable(cls: type[Model]) -> tuple[frozenset[str], frozenset[str]]:
-    """JSON names of the fields left out when empty, and of those left out when zero; computed once per type."""
+    """JSON names of the fields left out when empty, and of those left out when None; computed once per type."""
     known = _OMITTABLE.get(cls)
     if known is None:
-        empty, zero = set(), set()
+        empty, nullable = set(), set()
         for name, field in cls.model_fields.items():
             if field.is_required():
                 continue
             default = field.get_default(call_default_factory=True, validated_data={})
-            if not default or isinstance(default, Model):
+            if default is None:
+                nullable.add(field.alias or name)
+            elif not default or isinstance(default, Model):
                 empty.add(field.alias or name)
-            if isinstance(default, int | float) and not default:
-                zero.add(field.alias or name)
-        known = _OMITTABLE[cls] = frozenset(empty), frozenset(zero)
+        known = _OMITTABLE[cls] = frozenset(empty), frozenset(nullable)
     return known
 
 
