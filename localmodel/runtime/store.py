@@ -1,0 +1,337 @@
+"""What an informer holds: each object as trimmed JSON bytes beside a small decoded header, and named indexes.
+
+`Stored` is one object: the header answers what keys, selectors and predicates ask; the typed object is decoded anew for
+each reader, so nobody can change the cache or another reader's object. `ThreadSafeStore` keeps them by key. The
+informer is its only writer, any thread reads; every write, a whole `replace` included, is one step for readers, with
+all indexes in agreement.
+
+Numbers in tests refer to reference/runtimes.md sections 2.4 and 2.5.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
+import pydantic
+import structlog
+
+from .errors import RuntimeLibraryError
+from .objects import Object, ObjectKey, RESTMapping, T
+
+log = structlog.get_logger(__name__)
+
+U = TypeVar("U", bound=Object)
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+"""Gets each object as a JSON object, once, and returns what the cache keeps; it may change what it gets. It must keep
+metadata's name, namespace, uid and resourceVersion."""
+
+Extract = Callable[[T], Iterable[str]]
+"""The values under which an index files an object; none leaves it out of the index."""
+
+
+class ObjectDecodeError(RuntimeLibraryError):
+    """The bytes of an object are not one of the wanted type; the message names object and field."""
+
+
+class OwnerHeader(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """What is kept of an owner reference."""
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+
+class Header(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """The part of an object's metadata that is kept decoded."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    finalizers: tuple[str, ...] | None = None
+    owner_references: tuple[OwnerHeader, ...] | None = None
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_header = msgspec.json.Decoder(Header).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
+_encode = msgspec.json.Encoder().encode
+_NO_LABELS: Mapping[str, str] = {}
+
+
+class Stored(Generic[T]):
+    """One object as the store keeps it. Immutable; shared between readers and handlers."""
+
+    __slots__ = ("data", "header", "key", "kind")
+
+    def __init__(self, kind: type[T], header: Header, data: bytes) -> None:
+        self.kind = kind
+        self.header = header
+        self.key = ObjectKey(header.namespace, header.name)
+        self.data = data
+        """The trimmed JSON, without apiVersion and kind (they are the type's) and managedFields."""
+
+    @property
+    def resource_version(self) -> str:
+        return self.header.resource_version
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.header.labels or _NO_LABELS
+
+    @overload
+    def object(self) -> T: ...
+
+    @overload
+    def object(self, kind: type[U]) -> U: ...
+
+    def object(self, kind: Any = None) -> Any:
+        """A fresh, private object of the informer's type or of `kind`; raises ObjectDecodeError."""
+        wanted = kind or self.kind
+        try:
+            return wanted.from_json(self.data)
+        except (pydantic.ValidationError, msgspec.MsgspecError) as error:
+            raise ObjectDecodeError(
+                f"{wanted.mapping.gvk.kind} {self.key} (resource version {self.resource_version}) does not decode into "
+                f"{wanted.__module__}.{wanted.__qualname__}: {error}"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Stored({self.kind.mapping.gvk.kind} {self.key} @{self.resource_version})"
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmer(Generic[T]):
+    """Makes a `Stored` of the raw JSON of one object of a kind."""
+
+    kind: type[T]
+    transform: Transform | None = None
+
+    def trim(self, raw: bytes | msgspec.Raw) -> Stored[T]:
+        """Raises ObjectDecodeError for what is not an object of this kind."""
+        try:
+            fields = _decode_fields(raw)
+            self._check_kind(fields)
+            metadata = _decode_fields(fields["metadata"])
+            header = _decode_header(fields["metadata"])
+        except (KeyError, msgspec.MsgspecError) as error:
+            raise ObjectDecodeError(f"not a {self.kind.mapping.gvk.kind}: {error!r} in {bytes(raw)[:200]!r}") from error
+        metadata.pop("managedFields", None)
+        kept = {"metadata": msgspec.Raw(_encode(metadata))}
+        if not self.kind.metadata_only:
+            kept |= {key: value for key, value in fields.items() if key not in ("apiVersion", "kind", "metadata")}
+        if self.transform is not None:
+            return self._transformed(header, _encode(kept))
+        return Stored(self.kind, header, _encode(kept))
+
+    def _check_kind(self, fields: Mapping[str, msgspec.Raw]) -> None:
+        """List items may lack apiVersion and kind; if they have them, they must be ours."""
+        if "kind" not in fields:
+            return
+        mapping: RESTMapping = self.kind.mapping
+        kind = _decode_text(fields["kind"])
+        if self.kind.metadata_only and kind in (None, "", "PartialObjectMetadata"):
+            return
+        api_version = _decode_text(fields["apiVersion"]) if "apiVersion" in fields else None
+        if (kind or mapping.gvk.kind, api_version or mapping.gvk.api_version) != (
+            mapping.gvk.kind,
+            mapping.gvk.api_version,
+        ):
+            raise ObjectDecodeError(f"expected an object of {mapping.gvk}, got {api_version}, Kind={kind}")
+
+    def _transformed(self, header: Header, data: bytes) -> Stored[T]:
+        """A transform that fails loses nothing: the object is kept as it came."""
+        try:
+            assert self.transform is not None
+            data = _encode(self.transform(msgspec.json.decode(data)))
+            header = _decode_header(_decode_fields(data)["metadata"])
+        except Exception:  # foreign code: the cache must hold the object whatever it does
+            log.exception("The transform of a cached kind failed", kind=self.kind.__name__, name=header.name)
+        return Stored(self.kind, header, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """One effect of a write on the store. `old` is None for a new object, `new` for a removed one."""
+
+    old: Stored[T] | None
+    new: Stored[T] | None
+
+
+_IndexValues = dict[str, frozenset[str]]
+
+
+class ThreadSafeStore(Generic[T]):
+    """Objects by key, with named indexes (cache.ThreadSafeStore)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._objects: dict[ObjectKey, Stored[T]] = {}
+        self._namespaces: dict[str, set[ObjectKey]] = {}
+        """The keys of each namespace; never an empty set."""
+        self._extractors: dict[str, Extract[T]] = {}
+        """Replaced, never changed: index values computed with this very dict are complete."""
+        self._indexes: dict[str, dict[str, set[ObjectKey]]] = {}
+        """The keys of each value of each index; never an empty set."""
+        self._values: dict[ObjectKey, _IndexValues] = {}
+        """What `_indexes` holds about each object, to take it out again; absent when there is nothing."""
+        self._resource_version = ""
+
+    @property
+    def resource_version(self) -> str:
+        """The version up to which the store follows the server: of the last list, event or bookmark applied."""
+        return self._resource_version
+
+    def bookmark(self, resource_version: str) -> None:
+        self._resource_version = resource_version
+
+    def add_indexer(self, name: str, extract: Extract[T]) -> None:
+        """Objects already here are indexed too. Raises ValueError if the name is taken."""
+        with self._lock:
+            if name in self._extractors:
+                raise ValueError(f"there is already an index {name!r}: give each index of a kind its own name")
+            self._extractors = {**self._extractors, name: extract}
+            self._indexes[name] = {}
+            for stored in self._objects.values():
+                self._reindex(stored.key, _index_values(stored, self._extractors))
+
+    def put(self, stored: Stored[T], resource_version: str = "") -> Change[T]:
+        extractors = self._extractors
+        values = _index_values(stored, extractors)
+        with self._lock:
+            if extractors is not self._extractors:
+                values = _index_values(stored, self._extractors)
+            old = self._objects.get(stored.key)
+            self._put(stored, values)
+            self._resource_version = resource_version or stored.resource_version
+            return Change(old, stored)
+
+    def delete(self, key: ObjectKey, resource_version: str = "") -> Change[T] | None:
+        """None if nothing was stored under the key."""
+        with self._lock:
+            self._resource_version = resource_version or self._resource_version
+            old = self._objects.get(key)
+            if old is None:
+                return None
+            self._delete(key)
+            return Change(old, None)
+
+    def replace(self, items: Sequence[Stored[T]], resource_version: str, *, namespace: str = "") -> Sequence[Change[T]]:
+        """Makes `items` the whole content, or the whole content of one namespace, in one step.
+
+        Gives what changed: first what vanished, then the items in their order, each with what it replaced.
+        """
+        wanted = {stored.key: stored for stored in items}
+        extractors = self._extractors
+        values = {key: _index_values(stored, extractors) for key, stored in wanted.items()}
+        with self._lock:
+            if extractors is not self._extractors:
+                values = {key: _index_values(stored, self._extractors) for key, stored in wanted.items()}
+            present = self._namespaces.get(namespace, ()) if namespace else self._objects
+            changes = [Change(self._objects[key], None) for key in present if key not in wanted]
+            for change in changes:
+                assert change.old is not None
+                self._delete(change.old.key)
+            for key, stored in wanted.items():
+                changes.append(Change(self._objects.get(key), stored))
+                self._put(stored, values[key])
+            self._resource_version = resource_version
+            return changes
+
+    def get(self, key: ObjectKey) -> Stored[T] | None:
+        return self._objects.get(key)
+
+    def list(self, namespace: str = "") -> Sequence[Stored[T]]:
+        """All objects, or those of one namespace, in no order."""
+        with self._lock:
+            if not namespace:
+                return tuple(self._objects.values())
+            return tuple(self._objects[key] for key in self._namespaces.get(namespace, ()))
+
+    def by_index(self, index: Mapping[str, str], namespace: str = "") -> Sequence[Stored[T]]:
+        """The objects filed under every one of these values, by index name. Raises KeyError for an unknown index."""
+        with self._lock:
+            found = [self._indexes[name].get(value, set()) for name, value in index.items()]
+            if namespace:
+                found.append(self._namespaces.get(namespace, set()))
+            if not found:
+                return tuple(self._objects.values())
+            return tuple(self._objects[key] for key in set.intersection(*sorted(found, key=len)))
+
+    def index_names(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._extractors)
+
+    def index_values(self, name: str) -> frozenset[str]:
+        """Every value under which the index holds an object. Raises KeyError for an unknown index."""
+        with self._lock:
+            return frozenset(self._indexes[name])
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def _put(self, stored: Stored[T], values: _IndexValues) -> None:
+        if stored.key not in self._objects:
+            self._namespaces.setdefault(stored.key.namespace, set()).add(stored.key)
+        self._objects[stored.key] = stored
+        self._reindex(stored.key, values)
+
+    def _delete(self, key: ObjectKey) -> None:
+        del self._objects[key]
+        _discard(self._namespaces, key.namespace, key)
+        self._reindex(key, {})
+
+    def _reindex(self, key: ObjectKey, values: _IndexValues) -> None:
+        """Touches only the index values that the object gained or lost."""
+        former = self._values.get(key, {})
+        for name, index in self._indexes.items():
+            old, new = former.get(name, frozenset()), values.get(name, frozenset())
+            for value in old - new:
+                _discard(index, value, key)
+            for value in new - old:
+                index.setdefault(value, set()).add(key)
+        if any(values.values()):
+            self._values[key] = values
+        else:
+            self._values.pop(key, None)
+
+
+def _index_values(stored: Stored[T], extractors: Mapping[str, Extract[T]]) -> _IndexValues:
+    """Decodes the object once for all its indexes. A failing extract function leaves it out of that index."""
+    if not extractors:
+        return {}
+    values: _IndexValues = {}
+    try:
+        decoded = stored.object()
+    except ObjectDecodeError as error:
+        log.error("An object is missing in the indexes of its kind", error=str(error))
+        return values
+    for name, extract in extractors.items():
+        try:
+            values[name] = frozenset(extract(decoded))
+        except Exception:  # foreign code: one object must not stop the cache
+            log.exception("An index function failed", index=name, kind=stored.kind.__name__, key=str(stored.key))
+    return values
+
+
+def _discard(index: dict[str, set[ObjectKey]], value: str, key: ObjectKey) -> None:
+    keys = index.get(value)
+    if keys is None:
+        return
+    keys.discard(key)
+    if not keys:
+        del index[value]
