@@ -1,0 +1,119 @@
+"""The metrics of this library, under the names of controller-runtime and client-go, in a registry of one's choice.
+
+A manager makes one `Metrics` and hands it to its parts, so two managers in one process do not share counters. A program
+adds its own metrics to `Manager.metrics.registry`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from .workqueue import WorkqueueMetrics
+
+ReconcileResult = Literal["error", "requeue_after", "requeue", "success"]
+RECONCILE_RESULTS: tuple[ReconcileResult, ...] = ("error", "requeue_after", "requeue", "success")
+
+
+def _steps(start: float, stop: float, step: float) -> list[float]:
+    count = round((stop - start) / step)
+    return [round(start + step * index, 3) for index in range(1, count + 1)]
+
+
+RECONCILE_TIME_BUCKETS: tuple[float, ...] = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    *_steps(0.05, 0.5, 0.05),
+    *_steps(0.5, 1.0, 0.1),
+    1.25,
+    1.5,
+    1.75,
+    2.0,
+    *_steps(2.0, 5.0, 0.5),
+    *_steps(5.0, 10.0, 1.0),
+    15.0,
+    20.0,
+    25.0,
+    30.0,
+    40.0,
+    50.0,
+    60.0,
+)
+
+# The `_created` series double the size of an answer and client-go has none. The switch is for the whole process.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """All metric families of the library in one registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """With no registry given, a new one."""
+        self.registry = registry or CollectorRegistry()
+        self.workqueue = WorkqueueMetrics(self.registry)
+        self.reconcile = Counter(
+            "controller_runtime_reconcile_total",
+            "Total number of reconciliations per controller",
+            ("controller", "result"),
+            registry=self.registry,
+        )
+        self.reconcile_errors = self._counter(
+            "controller_runtime_reconcile_errors_total", "Total number of reconciliation errors per controller"
+        )
+        self.terminal_errors = self._counter(
+            "controller_runtime_terminal_reconcile_errors_total",
+            "Total number of terminal reconciliation errors per controller",
+        )
+        self.reconcile_panics = self._counter(
+            "controller_runtime_reconcile_panics_total",
+            "Total number of reconciliations per controller that raised an error of programming",
+        )
+        self.reconcile_timeouts = self._counter(
+            "controller_runtime_reconcile_timeouts_total",
+            "Total number of reconciliations per controller that overran the reconcile timeout",
+        )
+        self.handler_errors = self._counter(
+            "controller_runtime_event_handler_errors_total",
+            "Total number of events per controller whose predicate or handler raised",
+        )
+        self.reconcile_time = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Length of time per reconciliation per controller",
+            ("controller",),
+            buckets=RECONCILE_TIME_BUCKETS,
+            registry=self.registry,
+        )
+        self.max_concurrent_reconciles = self._gauge(
+            "controller_runtime_max_concurrent_reconciles",
+            "Maximum number of concurrent reconciles per controller",
+            "controller",
+        )
+        self.active_workers = self._gauge(
+            "controller_runtime_active_workers", "Number of currently used workers per controller", "controller"
+        )
+        self.leader_election_master_status = self._gauge(
+            "leader_election_master_status",
+            "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master.",
+            "name",
+        )
+        self.leader_election_slowpath = Counter(
+            "leader_election_slowpath_total",
+            "Total number of slow path exercised in renewing leader leases.",
+            ("name",),
+            registry=self.registry,
+        )
+        self.events_dropped = Counter(
+            "localmodel_events_dropped_total",
+            "Total number of Kubernetes events not written: queue full, filtered as spam, refused by the server",
+            ("reason",),
+            registry=self.registry,
+        )
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ("controller",), registry=self.registry)
+
+    def _gauge(self, name: str, text: str, label: str) -> Gauge:
+        return Gauge(name, text, (label,), registry=self.registry)

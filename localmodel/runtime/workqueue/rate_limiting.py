@@ -1,0 +1,40 @@
+"""`RateLimitingQueue`: the layer that adds an item back later the more often it failed.
+
+How much later is decided by a `RateLimiter` (see `rate_limiters`), which also keeps the count of failures.
+"""
+
+from __future__ import annotations
+
+from localmodel.runtime.clock import Clock
+
+from .delaying import DelayingQueue
+from .metrics import QueueMetrics
+from .queue import K
+from .rate_limiters import RateLimiter, default_controller_rate_limiter
+
+
+class RateLimitingQueue(DelayingQueue[K]):
+    """A `DelayingQueue` with `add_rate_limited`, `forget` and `num_requeues`."""
+
+    def __init__(
+        self,
+        rate_limiter: RateLimiter[K] | None = None,
+        *,
+        name: str = "",
+        clock: Clock | None = None,
+        metrics: QueueMetrics | None = None,
+    ) -> None:
+        super().__init__(name=name, clock=clock, metrics=metrics)
+        self._rate_limiter: RateLimiter[K] = rate_limiter or default_controller_rate_limiter(clock=self._clock)
+
+    def add_rate_limited(self, item: K) -> None:
+        """Adds the item when the rate limiter allows it. The worker that holds it still calls `done`."""
+        self.add_after(item, self._rate_limiter.when(item))
+
+    def forget(self, item: K) -> None:
+        """Ends the item's history of failures; it stays in the queue if it is there."""
+        self._rate_limiter.forget(item)
+
+    def num_requeues(self, item: K) -> int:
+        """How often the item was added rate limited since it was last forgotten."""
+        return self._rate_limiter.num_requeues(item)
