@@ -11,13 +11,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, WithJsonSchema
 
-from localmodel.runtime.objects import Condition, RESTMapping, Time
+from localmodel.runtime.objects import RESTMapping, Time
 
 from .model import (
     GROUP,
     VERSION,
     ApiModel,
     ApiObject,
+    Conditions,
     LocalModelStorageSpec,
     NamespacedName,
     Quantity,
@@ -125,10 +126,7 @@ class LocalModelCacheStatus(ApiModel):
     llm_inference_services: list[NamespacedName] = Field(default_factory=list)
     """The LLMInferenceServices that use the model."""
 
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
+    conditions: Conditions = Field(default_factory=list)
     """Ready: every node has the model. Progressing: work is under way. Degraded: something failed, and what."""
     observed_generation: int | None = Field(default=None, json_schema_extra={"format": "int64"})
     """The generation of the specification that this status is about."""

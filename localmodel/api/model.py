@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, WithJsonSchema
 
-from localmodel.runtime.objects import Model, Object, QuantityString
+from localmodel.runtime.objects import Condition, Model, Object, QuantityString
 
 GROUP = "serving.kserve.io"
 VERSION = "v1alpha1"
@@ -35,6 +35,44 @@ Quantity = Annotated[
 
 Embedded = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
 """A Kubernetes type that is passed on as it is: the API server checks it where it is used."""
+
+Conditions = Annotated[
+    list[Condition],
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "description": "One aspect of the object's state.",
+                "required": ["type", "status"],
+                "properties": {
+                    "type": {"type": "string", "description": "The aspect, in CamelCase."},
+                    "status": {
+                        "type": "string",
+                        "enum": ["True", "False", "Unknown"],
+                        "description": "Whether it holds.",
+                    },
+                    "observedGeneration": {
+                        "type": "integer",
+                        "format": "int64",
+                        "minimum": 0,
+                        "description": "The generation of the specification that the condition is about.",
+                    },
+                    "lastTransitionTime": {
+                        "type": "string",
+                        "format": "date-time",
+                        "description": "When the status last changed.",
+                    },
+                    "reason": {"type": "string", "description": "One word, in CamelCase, for why it is so."},
+                    "message": {"type": "string", "description": "Why it is so, for a person."},
+                },
+            },
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        }
+    ),
+]
+"""metav1.Condition, one for each type."""
 
 REQUIRED_MARK = "x-required"
 """Stands in a property's generated schema until `crd` moves it to the parent's list of required properties."""

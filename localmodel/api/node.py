@@ -10,10 +10,20 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, WithJsonSchema
 
-from localmodel.runtime.objects import Condition, RESTMapping, Time
+from localmodel.runtime.objects import RESTMapping, Time
 
 from .caches import EvictionPolicy
-from .model import GROUP, VERSION, ApiModel, ApiObject, LocalModelStorageSpec, Quantity, enum_values, required
+from .model import (
+    GROUP,
+    VERSION,
+    ApiModel,
+    ApiObject,
+    Conditions,
+    LocalModelStorageSpec,
+    Quantity,
+    enum_values,
+    required,
+)
 
 
 class ModelStatus(StrEnum):
@@ -120,10 +130,7 @@ class LocalModelNodeStatus(ApiModel):
     """What is known of each model, under the same keys."""
     disk: NodeDisk | None = None
     """The volume that the models lie on."""
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
+    conditions: Conditions = Field(default_factory=list)
     """StorageReady: the models' volume is mounted and can be written. DiskPressure: it is above its high watermark."""
 
 

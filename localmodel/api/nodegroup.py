@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from localmodel.runtime.objects import Condition, RESTMapping
+from localmodel.runtime.objects import RESTMapping
 
-from .model import GROUP, VERSION, ApiModel, ApiObject, Embedded, Quantity, required
+from .model import GROUP, VERSION, ApiModel, ApiObject, Conditions, Embedded, Quantity, required
 
 
 class NodeGroupAgent(ApiModel):
@@ -62,10 +62,7 @@ class LocalModelNodeGroupStatus(ApiModel):
 
     nodes: int | None = None
     """How many nodes belong to the group."""
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
+    conditions: Conditions = Field(default_factory=list)
     """Ready: the group can be used and has nodes."""
 
 

@@ -1,0 +1,53 @@
+"""The choice of a ClusterStorageContainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from localmodel.api import ClusterStorageContainer, ContainerFormatError, find_download_container, supports
+
+
+def container(name: str, *formats: dict[str, str], workload: str = "localModelDownloadJob", **top: Any) -> Any:
+    return ClusterStorageContainer.from_dict(
+        {
+            "metadata": {"name": name},
+            "spec": {"container": {"image": name}, "supportedUriFormats": list(formats), "workloadType": workload},
+            **top,
+        }
+    )
+
+
+def test_a_prefix_goes_before_a_regex_and_one_format_is_enough() -> None:
+    assert supports(container("a", {"prefix": "s3://"}, {"prefix": "hf://"}), "hf://o/m")
+    assert supports(container("a", {"regex": "blob.core"}), "https://x.blob.core.windows.net/m")
+    assert not supports(container("a", {"prefix": "s3://", "regex": "hf"}), "hf://o/m")
+    assert not supports(container("a", {}), "hf://o/m")
+
+
+def test_a_bad_regex_is_an_error_that_names_the_container() -> None:
+    with pytest.raises(ContainerFormatError, match="ClusterStorageContainer bad"):
+        supports(container("bad", {"regex": "("}), "hf://o/m")
+
+
+def test_the_first_by_name_that_fits_is_chosen() -> None:
+    hf = {"prefix": "hf://"}
+    chosen = find_download_container(
+        [
+            container("d", hf),
+            container("c", hf),
+            container("b", hf, disabled=True),
+            container("a", hf, workload="initContainer"),
+            container("0", {"regex": "("}),
+        ],
+        "hf://o/m",
+    )
+    assert chosen is not None
+    assert chosen.name == "c"
+    assert find_download_container([container("c", hf)], "s3://b") is None
+
+
+def test_a_bad_regex_is_an_error_where_nothing_else_fits() -> None:
+    with pytest.raises(ContainerFormatError):
+        find_download_container([container("a", {"regex": "("}), container("b", {"prefix": "s3://"})], "hf://o/m")
