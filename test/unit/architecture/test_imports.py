@@ -64,4 +64,5 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
             continue
         allowed = any(within(imported, prefix) for prefix in (package, *ALLOWED[package]))
         hidden = any(within(imported, prefix) for prefix in ABOVE.get(package, ()))
-        assert allowed and not hidden, f"{name} imports {imported}: {package} may import {ALLOWED[package]}"
+        assert allowed, f"{name} imports {imported}: {package} may import {ALLOWED[package]}"
+        assert not hidden, f"{name} imports {imported}, which lies above {package}"
