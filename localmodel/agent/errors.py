@@ -1,0 +1,110 @@
+"""The agent's errors. Each carries the CamelCase reason that goes into a condition or a model's status."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+
+class AgentError(Exception):
+    """Base of everything the agent raises on purpose; `reason` is for conditions and `status.models[].reason`."""
+
+    reason: ClassVar[str] = "AgentError"
+
+
+class StoreError(AgentError):
+    """The models root cannot be used as it is."""
+
+    reason = "DiskError"
+
+
+class StoreLockedError(StoreError):
+    """Another agent holds the root. `holder` is what it wrote into the lock file: its node's name."""
+
+    reason = "RootLocked"
+
+    def __init__(self, message: str, *, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class RootNotMountedError(StoreError):
+    """The root lacks the marker although models were downloaded to it: most likely its disk is not mounted."""
+
+    reason = "RootNotMounted"
+
+
+class RootMissingError(StoreError):
+    """The root directory does not exist."""
+
+    reason = "RootMissing"
+
+
+class WrongOwnerError(StoreError):
+    """The agent may not write where it must."""
+
+    reason = "WrongOwner"
+
+
+class ReadOnlyError(StoreError):
+    """The file system is read-only."""
+
+    reason = "ReadOnlyFileSystem"
+
+
+class DiskFullError(StoreError):
+    """No space or quota is left."""
+
+    reason = "DiskFull"
+
+
+class VerificationError(AgentError):
+    """A download that its Job calls a success is not whole."""
+
+    reason = "VerificationFailed"
+
+
+class NothingDownloadedError(VerificationError):
+    """A successful Job left no file: usually its volume is not the agent's directory."""
+
+    reason = "NothingDownloaded"
+
+
+class CredentialsError(AgentError):
+    """The entry's credentials cannot be used; the message names the object and key."""
+
+    reason = "CredentialsInvalid"
+
+
+class InsufficientStorageError(AgentError):
+    """The model does not fit beside what is there; the message gives the numbers."""
+
+    reason = "InsufficientStorage"
+
+
+class DownloadSetupError(AgentError):
+    """A Job cannot be made from what the cluster says: a missing group, a bad ClusterStorageContainer."""
+
+    reason = "DownloadSetupFailed"
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError of the block into the StoreError that says what is wrong with `path` and what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise WrongOwnerError(
+                f"cannot write {where}: {error.strerror}; make {path} writable for the agent's user and group "
+                "(both run as 1000:1000: chown -R 1000:1000)"
+            ) from error
+        if error.errno == errno.EROFS:
+            raise ReadOnlyError(f"{where} is on a read-only file system; mount {path} read-write") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"no space is left for {where}; free some on the file system of {path}") from error
+        raise StoreError(f"{where}: {error.strerror or error}; check the disk below {path}") from error

@@ -1,0 +1,99 @@
+"""The store's books: one manifest and one record per storage key, as files in `models/.localmodel/`.
+
+Part of `store`, which decides what is written; this module only reads and writes it, atomically. A manifest that was
+parsed once is kept until its file changes, since every pass looks at all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from .filesystem import TEMPORARY_SUFFIX, FileSystem
+from .manifest import KeyRecord, ModelManifest
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+log = structlog.get_logger(__name__)
+
+
+def storage_keys(names: Iterable[str]) -> set[str]:
+    """Those of the names that have the form of a storage key."""
+    return {name for name in names if _KEY.fullmatch(name)}
+
+
+class Ledger:
+    """Manifests and records below one directory. Methods raise OSError."""
+
+    def __init__(self, directory: Path, filesystem: FileSystem) -> None:
+        self.directory = directory
+        self.records = directory / "records"
+        self._fs = filesystem
+        self._manifests: dict[
+            str, tuple[tuple[int, int, int], ModelManifest]
+        ] = {}  # with the file's inode, mtime, size
+
+    def manifest_path(self, key: str) -> Path:
+        return self.directory / f"{key}.json"
+
+    def manifest(self, key: str) -> ModelManifest | None:
+        """The manifest of a key, or None where there is none or it cannot be understood."""
+        path = self.manifest_path(key)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            self._manifests.pop(key, None)
+            return None
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = self._manifests.get(key)
+        if known is not None and known[0] == version:
+            return known[1]
+        try:
+            manifest = msgspec.json.decode(path.read_bytes(), type=ModelManifest)
+        except msgspec.DecodeError as error:
+            log.warning("a manifest cannot be understood", path=str(path), error=str(error))
+            return None
+        self._manifests[key] = version, manifest
+        return manifest
+
+    def write_manifest(self, manifest: ModelManifest) -> None:
+        self._fs.write_file(self.manifest_path(manifest.storage_key), msgspec.json.encode(manifest))
+
+    def forget_manifest(self, key: str) -> None:
+        """Removes a manifest, durably."""
+        if self.manifest_path(key).exists():
+            self._fs.remove_file(self.manifest_path(key))
+            self._fs.sync_directory(self.directory)
+
+    def record(self, key: str) -> KeyRecord:
+        """What was written down about a key; an empty record where there is none or it cannot be understood."""
+        path = self.records / f"{key}.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=KeyRecord)
+        except FileNotFoundError:
+            return KeyRecord()
+        except msgspec.DecodeError as error:
+            log.warning("a record cannot be understood and counts as empty", path=str(path), error=str(error))
+            return KeyRecord()
+
+    def write_record(self, key: str, record: KeyRecord) -> None:
+        """Replaces a key's record; nothing is written where it says the same already."""
+        if record != self.record(key):
+            self._fs.write_file(self.records / f"{key}.json", msgspec.json.encode(record))
+
+    def keys(self) -> set[str]:
+        """Storage keys with a manifest, or with a record that caches stand in."""
+        manifests = storage_keys(path.stem for path in self.directory.glob("*.json"))
+        records = storage_keys(path.stem for path in self.records.glob("*.json"))
+        return manifests | {key for key in records if self.record(key).references}
+
+    def reset(self) -> None:
+        """Forgets what was parsed and removes half-written files: the directory may be another one now."""
+        self._manifests.clear()
+        for directory in (self.directory, self.records):
+            for path in directory.glob(f"*{TEMPORARY_SUFFIX}"):
+                self._fs.remove_file(path)

@@ -1,0 +1,58 @@
+"""The lock on a models root: one agent per root, for as long as its process lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from .errors import StoreLockedError
+
+
+class RootLock:
+    """An exclusive lock on a file. The kernel releases it with the process, so a killed agent leaves nothing behind."""
+
+    def __init__(self, path: Path, *, owner: str) -> None:
+        """`owner` is written into the file, to tell others who holds it."""
+        self._path = path
+        self._owner = owner
+        self._file: IO[bytes] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self._file is not None
+
+    def acquire(self) -> None:
+        """Takes the lock without waiting; raises StoreLockedError with the holder's name, or OSError."""
+        file = self._path.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read(300).decode(errors="replace").strip()
+            file.close()
+            raise StoreLockedError(
+                f"{self._path.parent.parent} is in use by another agent (node {holder or 'unknown'}); "
+                "give each agent a models root of its own",
+                holder=holder,
+            ) from error
+        file.truncate(0)
+        file.write(self._owner.encode())
+        file.flush()
+        self._file = file
+
+    def is_at_its_path(self) -> bool:
+        """The held file is the one at the path: no other disk was mounted over it, nobody removed it."""
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Idempotent."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

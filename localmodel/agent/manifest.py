@@ -1,0 +1,71 @@
+"""What the agent writes down about a model beside its files: the manifest and the key's record.
+
+A `ModelManifest` (`models/.localmodel/<storageKey>.json`) is one half of the proof that a model is whole; the other
+half is a folder that matches it. A `KeyRecord` (`models/.localmodel/records/<storageKey>.json`) is the agent's memory
+of a storage key that must outlive a restart: which caches wanted it, how many downloads were tried and how the last
+one ended. Both are plain JSON with camel-case keys, written whole and atomically by `ledger`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from localmodel.download.manifest import FileEntry
+
+Outcome = Literal["", "published", "failed"]
+"""How the current attempt ended: not yet known, in a published folder, or in a failure that was counted."""
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True):
+    """A cache that wants the model on this node. `namespace` is empty for a LocalModelCache."""
+
+    namespace: str = ""
+    model: str
+    node_group: str = ""
+
+    @property
+    def claim(self) -> str:
+        """The name of the serving claim that exposes the model (kserve-behaviour.md 3)."""
+        return f"{self.model}-{self.node_group}"
+
+
+class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The content of a published folder.
+
+    `digest` is the manifest digest of design.md section 6. It and the files' digests are empty where a foreign download
+    image gave none and they are not computed yet.
+    """
+
+    version: int = 1
+    storage_key: str
+    uri: str
+    revision: str = ""
+    files: tuple[FileEntry, ...]
+    total_size: int
+    digest: str = ""
+    published_time: datetime
+    attempts: int = 0
+    references: tuple[Reference, ...] = ()
+    adopted: bool = False
+    """The folder was found, not downloaded: its names and sizes are those it had then."""
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The agent's memory of one storage key. `attempt` counts download Jobs, from 1; it never goes back."""
+
+    uri: str = ""
+    attempt: int = 0
+    outcome: Outcome = ""
+    failures: int = 0
+    """Failures in a row; a publication sets it to zero."""
+    reason: str = ""
+    message: str = ""
+    next_retry_time: datetime | None = None
+    credentials: str = ""
+    """The fingerprint of the credentials that the download used."""
+    references: tuple[Reference, ...] = ()
+    unreferenced_since: datetime | None = None
+    """When the last entry with this key vanished from the LocalModelNode while its cache still stood."""
