@@ -1,0 +1,60 @@
+"""Command-line flags that all programs share, and argument types for their own."""
+
+from __future__ import annotations
+
+import argparse
+
+from .logging import LOG_FORMATS, LOG_LEVELS
+from .serving import Address, AddressError
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --kubeconfig, --log-level and --log-format."""
+    parser.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        help="kubeconfig file; by default the pod's service account, then $KUBECONFIG, then ~/.kube/config",
+    )
+    parser.add_argument(
+        "--log-level", choices=LOG_LEVELS, default="info", help="least severe lines to log (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--log-format", choices=LOG_FORMATS, default="json", help="form of log lines (default: %(default)s)"
+    )
+
+
+def add_serving_flags(
+    parser: argparse.ArgumentParser, *, metrics_addr: str = ":8080", health_probe_addr: str = ":8081"
+) -> None:
+    """Adds --metrics-addr and --health-probe-addr with the given defaults."""
+    parser.add_argument(
+        "--metrics-addr",
+        type=address,
+        default=metrics_addr,
+        metavar="ADDR",
+        help="address of /metrics; :0 picks a free port, 0 switches it off (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--health-probe-addr",
+        type=address,
+        default=health_probe_addr,
+        metavar="ADDR",
+        help="address of /healthz and /readyz; :0 picks a free port, 0 switches it off (default: %(default)s)",
+    )
+
+
+def address(text: str) -> str:
+    """An argparse type: the text itself, if it is an address that `serving.Address.parse` knows."""
+    try:
+        Address.parse(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def boolean(text: str) -> bool:
+    """An argparse type for Go's form of boolean flags, --flag=true or --flag=false."""
+    value = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}.get(text.lower())
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a boolean: write true or false")
+    return value
