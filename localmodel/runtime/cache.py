@@ -1,0 +1,289 @@
+"""A reader that answers from memory: one informer for each kind, started when the kind is first asked for.
+
+Every object that is read is decoded anew and belongs to the caller. A list is served by an index or not at all: field
+selectors need `index_field`, so that nothing scans a whole kind by accident. What is not known is an error, never an
+empty answer: a cache that was not started, a namespace that is not watched, a kind that the server does not serve.
+
+Neighbours: `informer` below, `cached_client` above. Behaviour as controller-runtime's pkg/cache
+(reference/runtimes.md 2.12).
+"""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from . import collector
+from .client import ListerWatcher, Reader
+from .clock import Clock, RealClock
+from .errors import (
+    CacheNotStartedError,
+    CacheSyncTimeoutError,
+    NotFoundError,
+    RuntimeLibraryError,
+    UnindexedFieldError,
+)
+from .informer import JOIN_TIMEOUT, InformerOptions, SharedInformer
+from .objects import Object, ObjectKey, T, Unstructured
+from .reflector import ReflectorOptions
+from .selectors import FieldSelector, Selector
+from .store import Stored, Transform
+
+ALL_NAMESPACES = ""
+
+
+class NamespaceNotWatchedError(RuntimeLibraryError):
+    """The cache does not watch the namespace that was read: the answer would not be the truth."""
+
+
+class KindNotServedError(CacheSyncTimeoutError):
+    """The server does not serve an optional kind: its objects are unknown, which is not the same as none."""
+
+
+class KindNotCachedError(RuntimeLibraryError):
+    """The kind has no informer and `reader_fail_on_missing_informer` forbids to start one on a read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindOptions:
+    """What the cache holds of one kind (cache.ByObject)."""
+
+    namespaces: tuple[str, ...] = ()
+    """Only these; none: the cache's `default_namespaces`; ALL_NAMESPACES among them: all."""
+    labels: str = ""
+    fields: str = ""
+    transform: Transform | None = None
+    """Called once per object before it is stored, to leave out what is never read."""
+    optional: bool = False
+    """An absent kind does not hold up the start. It is watched as soon as its CRD is installed; until then reading it
+    raises KindNotServedError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """What a cache holds, and how (cache.Options)."""
+
+    by_kind: Mapping[type[Object], KindOptions] = field(default_factory=dict)
+    default_namespaces: tuple[str, ...] = ()
+    """Of namespaced kinds whose own options name none; none: all."""
+    sync_timeout: float = 120.0
+    """Seconds that a read waits for an informer it has started."""
+    resync_period: float = 36_000.0
+    """Seconds, +-10 %; see InformerOptions."""
+    reader_fail_on_missing_informer: bool = False
+    """A read of a kind without informer raises KindNotCachedError instead of starting one."""
+    reflector: ReflectorOptions = field(default_factory=ReflectorOptions)
+    """Paging, timeouts and backoff of every informer."""
+    tune_collector: bool = True
+    """Raise the garbage collector's thresholds until `wait_for_sync`, and freeze after it; see `collector`."""
+
+
+class Cache(Reader):
+    """Informers by kind, and reads from them. Thread-safe."""
+
+    def __init__(
+        self, lister_watcher: ListerWatcher, options: CacheOptions | None = None, *, clock: Clock | None = None
+    ) -> None:
+        self.options = options or CacheOptions()
+        self._lister_watcher = lister_watcher
+        self._clock = clock or RealClock()
+        self._by_kind = {_informer_key(kind): entry for kind, entry in self.options.by_kind.items()}
+        self._lock = threading.Lock()
+        """Guards what follows."""
+        self._informers: dict[object, SharedInformer[Any]] = {}
+        self._started = self._stopped = False
+        self._filling = False
+        """The collector's thresholds are raised on our behalf."""
+
+    def get_informer(self, kind: type[T]) -> SharedInformer[T]:
+        """The informer of the kind, made if need be; started at once if the cache is, else with it.
+
+        Typed, unstructured and metadata-only reads of one resource have an informer each.
+        """
+        key = _informer_key(kind)
+        with self._lock:
+            informer = self._informers.get(key)
+            if informer is None:
+                informer = self._informers[key] = SharedInformer(
+                    kind, self._lister_watcher, self._informer_options(kind), clock=self._clock
+                )
+                if self._started and not self._stopped:
+                    informer.start()
+            return cast("SharedInformer[T]", informer)
+
+    def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
+        """Files each object of the kind under the values that `extract` gives, for `list(fields={name: value})`.
+
+        `extract` gets a decoded object that it must not change. Raises ValueError for a name in use.
+        """
+        self.get_informer(kind).add_indexer(name, extract)
+
+    def start(self) -> None:
+        """Starts all informers and returns; see `wait_for_sync`. A second start does nothing."""
+        with self._lock:
+            if self._started or self._stopped:
+                return
+            self._started = True
+            if self.options.tune_collector:
+                collector.begin_filling()
+                self._filling = True
+            for informer in self._informers.values():
+                informer.start()
+
+    def stop(self) -> None:
+        """Ends all informers at the same time, within about a second. Idempotent; a stopped cache can still be read."""
+        with self._lock:
+            self._stopped = True
+            informers = tuple(self._informers.values()) if self._started else ()
+        self._end_filling(freeze=False)
+        for informer in informers:
+            informer.stop_soon()
+        deadline = RealClock().monotonic() + JOIN_TIMEOUT
+        for informer in informers:
+            informer.join(max(0.0, deadline - RealClock().monotonic()))
+
+    def has_synced(self, kind: type[Object]) -> bool:
+        """The first list of the kind is in the cache. False for a kind without informer."""
+        with self._lock:
+            informer = self._informers.get(_informer_key(kind))
+        return informer is not None and informer.has_synced
+
+    def wait_for_sync(self, timeout: float | None = None) -> None:
+        """Waits until every kind known by now has its first list, optional kinds that are not served excepted.
+
+        Raises CacheNotStartedError, and CacheSyncTimeoutError naming each missing kind and why it is missing, after
+        `timeout` seconds (default: `sync_timeout`) or when the cache is stopped meanwhile.
+        """
+        self._check_started()
+        deadline = self._clock.monotonic() + (self.options.sync_timeout if timeout is None else timeout)
+        with self._lock:
+            informers = tuple(self._informers.values())
+        missing = [
+            informer
+            for informer in informers
+            if not informer.wait_for_sync(
+                max(0.0, deadline - self._clock.monotonic()), or_missing=self._options_of(informer.kind).optional
+            )
+        ]
+        self._end_filling(freeze=not missing)
+        if missing:
+            raise CacheSyncTimeoutError("; ".join(map(self._why_missing, missing)))
+
+    def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
+        """Raises NotFoundError, and what `list` raises but UnindexedFieldError."""
+        informer = self._informer_to_read(kind, namespace)
+        stored = informer.store.get(ObjectKey(namespace if kind.mapping.namespaced else "", name))
+        if stored is None:
+            resource = kind.mapping.group_resource
+            details = {"name": name, "group": kind.mapping.gvk.group, "kind": kind.mapping.plural}
+            raise NotFoundError.of(f'{resource} "{name}" not found', details=details)
+        return stored.object(kind)
+
+    def list(
+        self,
+        kind: type[T],
+        *,
+        namespace: str = "",
+        labels: str | dict[str, str] = "",
+        fields: str | dict[str, str] = "",
+    ) -> builtins.list[T]:
+        """Private copies of all matching objects, sorted by key.
+
+        `fields` are equalities on names given to `index_field`; metadata.name and metadata.namespace are always
+        served. Raises CacheNotStartedError, CacheSyncTimeoutError (the kind cannot be listed in time; it names the
+        reason), KindNotServedError, NamespaceNotWatchedError, UnindexedFieldError, SelectorError, and
+        ObjectDecodeError if an object does not fit the type.
+        """
+        informer = self._informer_to_read(kind, namespace)
+        selector = Selector.of(labels)
+        found = _select(informer, namespace if kind.mapping.namespaced else "", FieldSelector.of(fields))
+        if not selector.is_empty:
+            found = [stored for stored in found if selector.matches(stored.labels)]
+        return [stored.object(kind) for stored in sorted(found, key=lambda stored: stored.key)]
+
+    def _informer_to_read(self, kind: type[T], namespace: str) -> SharedInformer[T]:
+        """A synced informer that watches the namespace."""
+        self._check_started()
+        if self.options.reader_fail_on_missing_informer and _informer_key(kind) not in self._informers:
+            raise KindNotCachedError(
+                f"{kind.__name__} is not cached: watch it, or ask for its informer, before reading"
+            )
+        informer = self.get_informer(kind)
+        if not informer.has_synced:
+            self._wait_to_read(informer)
+        watched = informer.namespaces
+        if kind.mapping.namespaced and namespace and ALL_NAMESPACES not in watched and namespace not in watched:
+            raise NamespaceNotWatchedError(
+                f"cannot read {kind.mapping.group_resource} in namespace {namespace!r}: the cache watches only "
+                f"{', '.join(watched)}"
+            )
+        return informer
+
+    def _wait_to_read(self, informer: SharedInformer[Any]) -> None:
+        optional = self._options_of(informer.kind).optional
+        if not informer.wait_for_sync(self.options.sync_timeout, or_missing=optional):
+            raise CacheSyncTimeoutError(self._why_missing(informer))
+        if not informer.has_synced:
+            raise KindNotServedError(self._why_missing(informer))
+
+    def _why_missing(self, informer: SharedInformer[Any]) -> str:
+        reason = informer.last_error or ("the cache was stopped" if self._stopped else "its first list has not ended")
+        return f"{informer.kind.__name__} is not in the cache: {reason}"
+
+    def _check_started(self) -> None:
+        if not self._started:
+            raise CacheNotStartedError("the cache is not started: start it, or the manager, before reading from it")
+
+    def _end_filling(self, *, freeze: bool) -> None:
+        with self._lock:
+            was_filling, self._filling = self._filling, False
+        if was_filling:
+            collector.end_filling(freeze=freeze)
+
+    def _options_of(self, kind: type[Object]) -> KindOptions:
+        return self._by_kind.get(_informer_key(kind)) or KindOptions()
+
+    def _informer_options(self, kind: type[Object]) -> InformerOptions:
+        own = self._options_of(kind)
+        return InformerOptions(
+            namespaces=own.namespaces or self.options.default_namespaces,
+            labels=own.labels,
+            fields=own.fields,
+            transform=own.transform,
+            resync_period=self.options.resync_period,
+            reflector=self.options.reflector,
+        )
+
+
+def _informer_key(kind: type[Object]) -> object:
+    """Two types made by `Unstructured.of` for one resource share an informer, as do two of PartialObjectMetadata."""
+    if kind.metadata_only:
+        return ("metadata", kind.mapping)
+    return ("unstructured", kind.mapping) if issubclass(kind, Unstructured) else kind
+
+
+def _select(informer: SharedInformer[T], namespace: str, fields: FieldSelector) -> Sequence[Stored[T]]:
+    """The objects that the indexes give for the fields."""
+    index: dict[str, str] = {}
+    name: str | None = None
+    for term in fields.requirements:
+        if term.negated:
+            raise UnindexedFieldError(f"a cached list cannot serve {str(fields)!r}: it serves equality only")
+        if term.field == "metadata.name":
+            name = term.value
+        elif term.field == "metadata.namespace":
+            if namespace not in ("", term.value):
+                return ()
+            namespace = term.value
+        else:
+            index[term.field] = term.value
+    unknown = index.keys() - informer.store.index_names()
+    if unknown:
+        raise UnindexedFieldError(
+            f"no index {', '.join(sorted(unknown))} for {informer.kind.__name__}: call index_field first"
+        )
+    found = informer.store.by_index(index, namespace)
+    return found if name is None else [stored for stored in found if stored.key.name == name]

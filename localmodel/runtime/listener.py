@@ -1,0 +1,185 @@
+"""Delivers an informer's changes to one handler: its own queue, its own thread, its own resync.
+
+A slow handler grows its own queue only. A failing handler loses only the event at hand. Events come in the order in
+which the store changed. Rules: reference/runtimes.md 2.6, nos. 61-73.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol
+
+import structlog
+
+from .clock import Clock
+from .objects import T
+from .store import Stored
+
+log = structlog.get_logger(__name__)
+
+RESYNC_JITTER = 0.1
+"""Resync periods are spread by this share, so that informers do not resync together."""
+
+
+class ResourceEventHandler(Protocol[T]):
+    """Hears of changes in an informer's store, one at a time, after the store has them (cache.ResourceEventHandler)."""
+
+    def on_add(self, obj: Stored[T], is_in_initial_list: bool) -> None: ...
+
+    def on_update(self, old: Stored[T], new: Stored[T]) -> None:
+        """Old and new are the same object on a resync; their uids differ if a deletion in between went unseen."""
+
+    def on_delete(self, obj: Stored[T], final_state_unknown: bool) -> None:
+        """`obj` is the final state, or the last known one if the deletion was only noticed by a new list."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Added(Generic[T]):
+    obj: Stored[T]
+    initial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Updated(Generic[T]):
+    old: Stored[T]
+    new: Stored[T]
+
+
+@dataclass(frozen=True, slots=True)
+class _Deleted(Generic[T]):
+    obj: Stored[T]
+    final_state_unknown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _InitialListDone:
+    pass
+
+
+_Event = _Added[T] | _Updated[T] | _Deleted[T] | _InitialListDone
+
+
+class Listener(Generic[T]):
+    """The queue and the dispatcher thread of one handler. The informer calls the methods under its own lock."""
+
+    def __init__(
+        self,
+        handler: ResourceEventHandler[T],
+        *,
+        name: str,
+        resync: Callable[[Listener[T]], None],
+        resync_period: float,
+        clock: Clock,
+    ) -> None:
+        self.handler = handler
+        self._name = type(handler).__name__
+        self.failures = 0
+        """Events the handler raised on."""
+        self.synced = threading.Event()
+        """Set once the handler has taken its whole initial list without an exception."""
+        self.last_error = ""
+        self._clock = clock
+        self._resync = resync
+        self._resync_period = resync_period
+        self._queue: deque[_Event[T]] = deque()
+        self._wakeup = threading.Condition()
+        """Guards the queue and `_stopping`."""
+        self._stopping = False
+        self._failed_initially = False
+        self._thread = threading.Thread(target=self._run, name=f"{name}-handler", daemon=True)
+
+    def add(self, obj: Stored[T], *, initial: bool) -> None:
+        self._enqueue(_Added(obj, initial))
+
+    def update(self, old: Stored[T], new: Stored[T]) -> None:
+        self._enqueue(_Updated(old, new))
+
+    def delete(self, obj: Stored[T], *, final_state_unknown: bool) -> None:
+        self._enqueue(_Deleted(obj, final_state_unknown))
+
+    def initial_list_done(self) -> None:
+        """All events that make up the initial list have been queued before this."""
+        self._enqueue(_InitialListDone())
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drops what is queued; the thread ends after the event at hand. Idempotent."""
+        with self._wakeup:
+            self._stopping = True
+            self._queue.clear()
+            self._wakeup.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """Whether the thread is gone, or about to go because it is the caller."""
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return True
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def _enqueue(self, event: _Event[T]) -> None:
+        with self._wakeup:
+            if not self._stopping:
+                self._queue.append(event)
+                self._wakeup.notify()
+
+    def _run(self) -> None:
+        due = self._next_resync()
+        while True:
+            event = self._next(due)
+            if event is None:
+                if self._stopping:
+                    return
+                due = self._next_resync()
+                self._resync(self)
+                continue
+            try:
+                self._dispatch(event)
+            except Exception as error:  # foreign code: it loses this event, not the stream
+                log.exception(
+                    "An event handler failed and has lost an event", event_lost=repr(event), handler=self._name
+                )
+                self._note_failure(event, error)
+
+    def _next(self, due: float | None) -> _Event[T] | None:
+        """The next event; None when stopping or when a resync is due."""
+        with self._wakeup:
+            while not self._queue and not self._stopping:
+                remaining = None if due is None else due - self._clock.monotonic()
+                if remaining is not None and remaining <= 0:
+                    return None
+                self._clock.wait(self._wakeup, remaining)
+            return None if self._stopping else self._queue.popleft()
+
+    def _dispatch(self, event: _Event[T]) -> None:
+        match event:
+            case _Added():
+                self.handler.on_add(event.obj, event.initial)
+            case _Updated():
+                self.handler.on_update(event.old, event.new)
+            case _Deleted():
+                self.handler.on_delete(event.obj, event.final_state_unknown)
+            case _InitialListDone():
+                if not self._failed_initially:
+                    self.synced.set()
+
+    def _note_failure(self, event: _Event[T], error: Exception) -> None:
+        self.failures += 1
+        if not self.synced.is_set():
+            self._failed_initially = True
+            self.last_error = f"{self._name} failed on {event!r}: {type(error).__name__}: {error}"
+
+    def _next_resync(self) -> float | None:
+        """On the clock's monotonic time; None if there is no resync."""
+        if not self._resync_period:
+            return None
+        jitter = 1 + random.uniform(-RESYNC_JITTER, RESYNC_JITTER)
+        return self._clock.monotonic() + self._resync_period * jitter
