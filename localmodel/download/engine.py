@@ -111,6 +111,7 @@ class Engine:
             try:
                 return self._download()
             except DownloadError as error:
+                error.name_uri(redact_uri(self._uri))
                 self._tracker.enter("failed", message=redact(str(error)))
                 raise
             except OSError as error:

@@ -13,6 +13,11 @@ from urllib.parse import urlsplit, urlunsplit
 class DownloadError(Exception):
     """A download that failed; the message is fit for a user. Base of every error this package raises on purpose."""
 
+    def name_uri(self, uri: str) -> None:
+        """Puts the URI (already fit to be shown) into the message unless it is there."""
+        if uri not in str(self):
+            self.args = (f"{self} (while downloading {uri})",)
+
 
 class InvalidURIError(DownloadError):
     """The URI (or a path the source names) is not well-formed; trying again cannot help."""

@@ -117,8 +117,9 @@ def _configure_logging(level: str, form: str, *, redact: Redactor, stderr: TextI
 
 
 def _fail(message: str, *, env: Mapping[str, str], status: int) -> int:
-    path = Path(env.get("TERMINATION_LOG") or _TERMINATION_LOG)
-    if "TERMINATION_LOG" in env or path.exists():
+    named = env.get("TERMINATION_LOG")
+    path = Path(named or _TERMINATION_LOG)
+    if named or path.exists():
         try:
             path.write_bytes(message.encode()[:_TERMINATION_LIMIT])
         except OSError as error:

@@ -170,7 +170,9 @@ class Transport:
                 "authority's certificate in a CA bundle (SSL_CERT_FILE)"
             ) from error
         except (HTTPError, OSError) as error:
-            raise TransientError(f"cannot reach {origin(url)}: {_cause(error)}") from error
+            raise TransientError(
+                f"cannot reach {origin(url)}: {_cause(error)}; check the address and the network"
+            ) from error
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = proxy_for(url, self._env)

@@ -9,7 +9,6 @@ the endpoint and where its `resolve` addresses redirect to; the token goes to th
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -103,8 +102,10 @@ class HuggingFaceSource:
         return self._transport.get(url, headers={}, credentials=credentials, offset=offset, describe=self._refusal)
 
     def _api(self) -> Any:
-        # Read when the package is imported: nothing but the endpoint is to be contacted.
-        os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_IMPLICIT_TOKEN="1")
+        """The hub's client, made to contact nothing but the endpoint and to send no token but ours.
+
+        Its connection and its telemetry can only be set for the whole process.
+        """
         import huggingface_hub
         from huggingface_hub import constants
 
@@ -155,7 +156,10 @@ class HuggingFaceSource:
                 ) from error
             raise self._refusal(status, error.response.headers, self._uri) from error
         except httpx2.HTTPError as error:
-            raise TransientError(f"cannot reach {origin(self._endpoint)}: {error or type(error).__name__}") from error
+            raise TransientError(
+                f"cannot reach {origin(self._endpoint)} for {self._uri}: {str(error) or type(error).__name__}; check "
+                "HF_ENDPOINT and the network"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DownloadError(
                 f"{origin(self._endpoint)} does not answer like a Hugging Face hub; check HF_ENDPOINT"
