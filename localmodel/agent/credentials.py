@@ -1,0 +1,259 @@
+"""How a download Job gets its credentials (kserve-behaviour.md 9): references to Secrets, never their values.
+
+An entry names a key of the storage secret (`storage.key`), or a ServiceAccount whose `secrets` are looked through; both
+lie in the job namespace. What does not exist stops the download with a message that names it (D-48): a Job without its
+credentials would only fail later, and less clearly.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from localmodel.api.config import CredentialsConfig
+from localmodel.api.model import LocalModelStorageSpec
+from localmodel.api.node import LocalModelInfo
+from localmodel.runtime.client import Reader
+from localmodel.runtime.errors import ForbiddenError
+from localmodel.runtime.objects import Secret, ServiceAccount
+
+from .errors import CredentialsError
+from .s3 import s3_settings
+
+STORAGE_TYPES: Final = ("s3", "hdfs", "webhdfs", "hf")
+"""What an entry of the storage secret may be. KServe knows no "hf" though it documents it (D-50); our download does."""
+ROLE_ANNOTATION: Final = "eks.amazonaws.com/role-arn"
+_HDFS_MOUNT = "/var/secrets/kserve-hdfscreds"
+_GCS_MOUNT = "/var/secrets/"
+_AZURE = {
+    "AZURE_SUBSCRIPTION_ID": "AZ_SUBSCRIPTION_ID",
+    "AZURE_TENANT_ID": "AZ_TENANT_ID",
+    "AZURE_CLIENT_ID": "AZ_CLIENT_ID",
+    "AZURE_CLIENT_SECRET": "AZ_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCESS_KEY": "",
+    "AZURE_ACCESS_TOKEN": "",
+    "AZURE_ACCESS_EXPIRES_ON_SECONDS": "",
+    "AZURE_ACCOUNT_NAME": "",
+    "AZURE_SERVICE_URL": "",
+}
+"""Variable -> the older key that goes before the key of the variable's own name."""
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What is added to a Job: plain JSON of core/v1. `service_account` is set only where the pod must run as it."""
+
+    env: tuple[Json, ...] = ()
+    volumes: tuple[Json, ...] = ()
+    volume_mounts: tuple[Json, ...] = ()
+    service_account: str = ""
+
+    def __add__(self, other: Credentials) -> Credentials:
+        """Both; of two volumes or mounts with one name the first stays, of two variables the later."""
+        env = {item["name"]: item for item in (*self.env, *other.env)}
+        volumes = {item["name"]: item for item in (*other.volumes, *self.volumes)}
+        mounts = {item["name"]: item for item in (*other.volume_mounts, *self.volume_mounts)}
+        return Credentials(
+            env=tuple(env.values()),
+            volumes=tuple(volumes.values()),
+            volume_mounts=tuple(mounts.values()),
+            service_account=self.service_account or other.service_account,
+        )
+
+
+def fingerprint(entry: LocalModelInfo) -> str:
+    """The same for two entries that download the same files with the same credentials; "" for a bare entry.
+
+    It decides whether two caches with one URI may share a download.
+    """
+    storage = entry.storage.to_dict() if entry.storage else {}
+    parts = [entry.service_account_name, storage, entry.revision, entry.include, entry.exclude, entry.digest]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16] if any(parts) else ""
+
+
+class CredentialsBuilder:
+    """Looks up what an entry refers to. Reads live: the agent keeps no Secret in memory."""
+
+    def __init__(self, reader: Reader, namespace: str, config: CredentialsConfig) -> None:
+        """`namespace` is the job namespace."""
+        self._reader = reader
+        self._namespace = namespace
+        self._config = config
+
+    def build(self, entry: LocalModelInfo) -> Credentials:
+        """The entry's credentials; raises CredentialsError, or ApiError where the API server fails."""
+        try:
+            if entry.storage is not None and entry.storage.key is not None:
+                return self._from_storage(entry.storage.key, entry.storage.parameters or {})
+            if entry.service_account_name:
+                return self._from_service_account(entry.service_account_name)
+            if entry.storage is not None:
+                return self._from_parameters(entry.storage)
+        except ForbiddenError as error:
+            raise CredentialsError(f"the agent may not read the credentials of {entry.model_name}: {error}") from error
+        return Credentials()
+
+    # the storage secret ------------------------------------------------------------------------------------------
+
+    def _from_storage(self, key: str, parameters: Mapping[str, str]) -> Credentials:
+        type_ = parameters.get("type", "")
+        name = self._config.storage_spec_secret_name
+        secret = self._reader.find(Secret, name, namespace=self._namespace)
+        if secret is None and key:
+            raise CredentialsError(f"Secret {self._namespace}/{name} with the key {key!r} does not exist")
+        lookup = key or (f"default_{type_}" if type_ else "default")
+        text = _value(secret, lookup) if secret is not None else None
+        if text is None and key:
+            raise CredentialsError(f"Secret {self._namespace}/{name} has no key {key!r}")
+
+        env: list[Json] = []
+        if text is not None:
+            settings = self._storage_settings(name, lookup, text)
+            type_ = type_ or settings.get("type", "")
+            if settings.get("cabundle_configmap"):
+                env.append({"name": "AWS_CA_BUNDLE_CONFIGMAP", "value": settings["cabundle_configmap"]})
+            env.append(_from_secret("STORAGE_CONFIG", name, lookup))
+        if not type_:
+            raise CredentialsError(
+                f"the storage type is not known: set `type` in the key {lookup!r} of Secret {self._namespace}/{name} "
+                "or in storage.parameters"
+            )
+        if type_ not in STORAGE_TYPES:
+            raise CredentialsError(f"storage type {type_!r} is not supported; it must be one of {list(STORAGE_TYPES)}")
+        if parameters:
+            env.append(_override(parameters))
+        return Credentials(env=tuple(env))
+
+    def _storage_settings(self, name: str, key: str, text: str) -> dict[str, str]:
+        try:
+            settings = json.loads(text)
+        except ValueError:
+            settings = None
+        if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+            # The text may hold a secret: it is not repeated here.
+            raise CredentialsError(
+                f"the key {key!r} of Secret {self._namespace}/{name} must be a JSON object whose values are strings"
+            )
+        return settings
+
+    def _from_parameters(self, storage: LocalModelStorageSpec) -> Credentials:
+        """Parameters without a key: KServe takes the `default` ServiceAccount and drops them; here they count too."""
+        account = self._reader.find(ServiceAccount, "default", namespace=self._namespace)
+        found = self._from_account(account) if account is not None else Credentials()
+        if storage.parameters:
+            found += Credentials(env=(_override(storage.parameters),))
+        return found
+
+    # a service account -------------------------------------------------------------------------------------------
+
+    def _from_service_account(self, name: str) -> Credentials:
+        account = self._reader.find(ServiceAccount, name, namespace=self._namespace)
+        if account is None:
+            raise CredentialsError(f"ServiceAccount {self._namespace}/{name} does not exist")
+        return self._from_account(account)
+
+    def _from_account(self, account: ServiceAccount) -> Credentials:
+        found = Credentials()
+        if ROLE_ANNOTATION in account.metadata.annotations:
+            settings = s3_settings(self._config.s3, annotations=account.metadata.annotations, data={})
+            # The pod runs as the account, or the role would be worth nothing (D-49).
+            found += Credentials(env=_literals(settings), service_account=account.name)
+        for reference in account.secrets:
+            secret = self._reader.find(Secret, reference.name, namespace=self._namespace)
+            if secret is None:
+                raise CredentialsError(
+                    f"Secret {self._namespace}/{reference.name} of ServiceAccount {account.name} does not exist"
+                )
+            found += self._from_account_secret(secret)
+        return found
+
+    def _from_account_secret(self, secret: Secret) -> Credentials:
+        """One row of the table in kserve-behaviour.md 9.3: the first key that the secret has decides."""
+        name, s3 = secret.name, self._config.s3
+        if s3.s3_secret_access_key_name in secret.data:
+            return Credentials(
+                env=(
+                    _from_secret("AWS_ACCESS_KEY_ID", name, s3.s3_access_key_id_name),
+                    _from_secret("AWS_SECRET_ACCESS_KEY", name, s3.s3_secret_access_key_name),
+                    *_literals(s3_settings(s3, annotations=secret.metadata.annotations, data=_decoded(secret))),
+                )
+            )
+        file = self._config.gcs.gcs_credential_file_name
+        if file in secret.data:
+            google = {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": _GCS_MOUNT + file}
+            return _mounted("user-gcp-sa", name, _GCS_MOUNT, env=(google,))
+        if secret.data.keys() & {"AZ_CLIENT_ID", "AZURE_CLIENT_ID", "AZURE_ACCESS_TOKEN"}:
+            return Credentials(env=_azure(secret))
+        if "AZURE_STORAGE_ACCESS_KEY" in secret.data:
+            return _single("AZURE_STORAGE_ACCESS_KEY", name)
+        if "https-host" in secret.data:
+            return _https_headers(secret)
+        if "HDFS_NAMENODE" in secret.data:
+            return _mounted("hdfs-secrets", name, _HDFS_MOUNT)
+        for variable in ("HF_TOKEN", "MODELSCOPE_API_TOKEN"):
+            if variable in secret.data:
+                return _single(variable, name)
+        return Credentials()
+
+
+def _single(variable: str, secret: str) -> Credentials:
+    return Credentials(env=(_from_secret(variable, secret, variable),))
+
+
+def _mounted(volume: str, secret: str, path: str, *, env: tuple[Json, ...] = ()) -> Credentials:
+    return Credentials(
+        env=env,
+        volumes=({"name": volume, "secret": {"secretName": secret}},),
+        volume_mounts=({"name": volume, "mountPath": path, "readOnly": True},),
+    )
+
+
+def _https_headers(secret: Secret) -> Credentials:
+    """`<host>-headers`. KServe copies the headers themselves into the Job (D-21); a reference does as well."""
+    host = _value(secret, "https-host")
+    if not host or "headers" not in secret.data:
+        return Credentials()
+    return Credentials(env=(_from_secret(f"{host.strip()}-headers", secret.name, "headers"),))
+
+
+def _azure(secret: Secret) -> tuple[Json, ...]:
+    """Only keys that exist; KServe always refers to a tenant, and then the container cannot start (D-52)."""
+    env = []
+    for variable, older in _AZURE.items():
+        key = older if older in secret.data else variable
+        if key in secret.data:
+            env.append(_from_secret(variable, secret.name, key))
+    return tuple(env)
+
+
+def _from_secret(variable: str, secret: str, key: str) -> Json:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def _literals(settings: Mapping[str, str]) -> tuple[Json, ...]:
+    return tuple({"name": name, "value": value} for name, value in settings.items())
+
+
+def _override(parameters: Mapping[str, str]) -> Json:
+    return {"name": "STORAGE_OVERRIDE_CONFIG", "value": json.dumps(dict(parameters), sort_keys=True)}
+
+
+def _value(secret: Secret, key: str) -> str | None:
+    """The decoded value; None where the key is missing. Raises CredentialsError for bytes that are not text."""
+    if key not in secret.data:
+        return None
+    try:
+        return base64.b64decode(secret.data[key], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise CredentialsError(f"the key {key!r} of Secret {secret.namespace}/{secret.name} is not text") from error
+
+
+def _decoded(secret: Secret) -> dict[str, str]:
+    """The settings among an S3 secret's keys; the credentials themselves are left alone."""
+    return {key: _value(secret, key) or "" for key in secret.data if key.startswith(("S3_", "AWS_", "awsAnonymous"))}
