@@ -111,6 +111,7 @@ class LeaderElector:
         self._changed_at = 0.0
         """When the content was last seen to change, or was written by us; monotonic seconds."""
         self._reported_leader = ""
+        self._keep = False
         self._renewed_at: float | None = None
         """When our last successful try began; None while we do not lead."""
         self._log = log.bind(lease=f"{config.namespace}/{config.name}", identity=config.identity)
@@ -144,8 +145,12 @@ class LeaderElector:
             self._renewed_at = None
             self._master_status.set(0)
             self._on_stopped_leading()
-        if cancelled and self._config.release_on_cancel:
+        if cancelled and self._config.release_on_cancel and not self._keep:
             self._release()
+
+    def keep_lease(self) -> None:
+        """The lease is not to be released but to run out: something still works as leader."""
+        self._keep = True
 
     def _acquire(self, stop: threading.Event) -> bool:
         """Tries until the lease is ours; False if `stop` was set before."""

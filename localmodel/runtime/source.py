@@ -94,23 +94,31 @@ class Kind(Source):
         self._handler = handler
         self._predicates = tuple(predicates)
         self._informer: SharedInformer[Any] | None = None
-        self._registration: Registration | None = None
+        self._registration: Registration[Any] | None = None
         self._clock: Clock | None = None
+        self._optional = False
 
     def start(self, context: SourceContext) -> None:
         self._clock = context.clock
+        options = context.cache.options.by_kind.get(self.kind)
+        self._optional = options is not None and options.optional
         self._informer = context.cache.get_informer(self.kind)
         dispatcher = _Dispatcher(self, self._handler, self._predicates, context)
         self._registration = self._informer.add_event_handler(_InformerHandler(dispatcher))
 
     def wait_for_sync(self, stop: threading.Event, timeout: float) -> None:
-        assert self._informer and self._registration and self._clock, "wait_for_sync comes after start"
+        assert self._informer is not None, "wait_for_sync comes after start"
+        assert self._registration is not None
+        assert self._clock is not None
         deadline = self._clock.monotonic() + timeout
         while not self._registration.has_synced:
+            if self._optional and self._informer.kind_missing:
+                log.info("Kind is not served yet, going on without it", source=str(self))
+                return
             if stop.wait(_POLL_SECONDS):
                 return
             if self._clock.monotonic() >= deadline:
-                reason = self._informer.last_error or "no answer yet"
+                reason = self._registration.last_error or "no answer yet"
                 raise CacheSyncTimeoutError(f"{self} did not sync within {timeout:.0f} s: {reason}")
 
     def stop(self) -> None:

@@ -1,0 +1,343 @@
+"""`Manager`: everything a program of reconcilers consists of, started in order and stopped in the reverse order.
+
+Start: HTTP servers, event broadcaster, cache (until it has synced), runnables that need no leadership, leader election,
+controllers and the other runnables of the leader. A failure anywhere stops everything, and `start` raises the first.
+The lease is given up last, after every runnable has ended, so that the next leader never works beside this one. After
+`start` has returned no thread of the manager is left, unless a runnable outlived the grace period; then `start` raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import structlog
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+
+from .builder import Builder
+from .cache import Cache, CachedClient, CacheOptions
+from .client import Client, ListerWatcher
+from .clock import Clock, RealClock
+from .controller import AlreadyStartedError, Controller, ControllerOptions
+from .errors import CacheSyncTimeoutError, RuntimeLibraryError
+from .events import EventBroadcaster, EventRecorder
+from .leaderelection import LeaderElectionConfig, LeaderElectionLostError, LeaderElector
+from .metrics import Metrics
+from .reconcile import Reconciler
+from .runnable_group import Runnable, RunnableGroup
+from .serving import Address, Check, HealthChecks, HttpServer, metrics_route
+
+log = structlog.get_logger(__name__)
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class GracePeriodExpiredError(RuntimeLibraryError):
+    """Runnables went on for longer than the grace period after they were told to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOptions:
+    """Options of a manager. Durations are in seconds."""
+
+    component: str = "localmodel"
+    """Names the program in events about the program itself."""
+    metrics_addr: str = ":8080"
+    """Where /metrics is served; "" or "0" switches it off, ":0" picks a free port."""
+    health_probe_addr: str = ":8081"
+    """Where /healthz and /readyz are served; as `metrics_addr`."""
+    leader_election: bool = False
+    """Run controllers in one process at a time, the holder of a lease."""
+    leader_election_id: str = ""
+    """The lease's name."""
+    leader_election_namespace: str = ""
+    """The lease's namespace; $POD_NAMESPACE or that of the pod by default."""
+    lease: LeaderElectionConfig | None = None
+    """The lease in full, with its timing, in place of the two fields above."""
+    graceful_shutdown_timeout: float = 30.0
+    """How long runnables may take to end; 0 does not wait, a negative number waits for ever."""
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    """Which objects are held in memory."""
+
+
+class Manager:
+    """Runs reconcilers and what they share: clients, cache, events, metrics, health, leadership."""
+
+    def __init__(
+        self,
+        client: Client,
+        options: ManagerOptions | None = None,
+        *,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`client` also lists and watches, as `LiveClient` and `testing.FakeClient` do; the caller closes it.
+
+        Binds the ports at once: raises OSError when one is taken, AddressError, ValueError for a bad lease, TypeError.
+        """
+        if not hasattr(client, "list_page"):
+            raise TypeError(f"{type(client).__name__} cannot list and watch: give the manager a live client")
+        self.options = options or ManagerOptions()
+        self.clock = clock or RealClock()
+        self.metrics = metrics or _process_metrics()
+        self.live = client
+        """Reads and writes at the API server."""
+        self.cache = Cache(cast("ListerWatcher", client), self.options.cache, clock=self.clock)
+        self.client = CachedClient(self.cache, client)
+        """Reads from the cache, writes at the API server."""
+        self._lease = _lease_config(self.options)
+        self._healthz = HealthChecks("healthz")
+        self._readyz = HealthChecks("readyz")
+        self._events = EventBroadcaster(client, clock=self.clock, metrics=self.metrics)
+        self._lock = threading.Lock()
+        """Guards the fields below."""
+        self._controllers: set[str] = set()
+        self._stop: threading.Event | None = None
+        """The event given to `start`; also set by the manager, when something fails."""
+        self._cache_synced = False
+        self._failure: BaseException | None = None
+        """The first failure, which `start` raises."""
+        self._others = RunnableGroup("others", self._fail, clock=self.clock)
+        self._leaders = RunnableGroup("leaders", self._fail, clock=self.clock)
+        self._elector = self._new_elector()
+        self._release_lease = threading.Event()
+        """Set when nothing works on the leader's behalf any more."""
+        self._metrics_server: HttpServer | None = None
+        self._probe_server: HttpServer | None = None
+        self._bind()
+        self.add_readyz_check("cache-sync", self._check_cache)
+
+    # set-up -----------------------------------------------------------------------------------------------------
+
+    def recorder(self, component: str) -> EventRecorder:
+        """A recorder of events whose source is this component."""
+        return self._events.recorder(component)
+
+    def add_reconciler(self, reconciler: Reconciler, options: ControllerOptions | None = None) -> Controller:
+        """Gives the reconciler its clients, recorder and clock, lets it declare its watches, and adds its controller.
+
+        Raises BuilderError, and ValueError for a controller name that is taken.
+        """
+        reconciler.client = self.client
+        reconciler.live = self.live
+        reconciler.clock = self.clock
+        builder = Builder(self, options)
+        reconciler.setup(builder)
+        controller = builder.complete(reconciler)
+        reconciler.recorder = self.recorder(controller.name)
+        return controller
+
+    def add_controller(self, controller: Controller) -> None:
+        """Adds a controller made by a `Builder`; raises ValueError if its name is taken."""
+        with self._lock:
+            if controller.name in self._controllers:
+                raise ValueError(f"there is a controller named {controller.name} already; name this one: Builder.named")
+            self._controllers.add(controller.name)
+        self.add(controller)
+
+    def add(self, runnable: Runnable) -> None:
+        """Adds something to run, at once if the manager runs; raises GroupStoppedError once it stops."""
+        group = self._leaders if getattr(runnable, "need_leader_election", True) else self._others
+        group.add(runnable)
+
+    def add_healthz_check(self, name: str, check: Check) -> None:
+        """A condition of being alive: the kubelet restarts a container that does not meet it."""
+        self._healthz.add(name, check)
+
+    def add_readyz_check(self, name: str, check: Check) -> None:
+        """A condition of being ready."""
+        self._readyz.add(name, check)
+
+    @property
+    def metrics_url(self) -> str:
+        """Of /metrics; empty when it is off."""
+        return f"{self._metrics_server.url}/metrics" if self._metrics_server else ""
+
+    @property
+    def probe_url(self) -> str:
+        """The root of /healthz and /readyz; empty when they are off."""
+        return self._probe_server.url if self._probe_server else ""
+
+    # run --------------------------------------------------------------------------------------------------------
+
+    def start(self, stop: threading.Event) -> None:
+        """Runs until `stop` is set, or until something fails; then it sets `stop` itself and raises the first failure.
+
+        Raises AlreadyStartedError, CacheSyncTimeoutError, LeaderElectionLostError, GracePeriodExpiredError, and
+        whatever a runnable raised. A program that lost its lease must end.
+        """
+        with self._lock:
+            if self._stop is not None:
+                raise AlreadyStartedError("the manager was started already")
+            self._stop = stop
+        election: threading.Thread | None = None
+        try:
+            self._start_servers()
+            self._events.start()
+            self._start_cache(stop)
+            self._others.start()
+            election = self._start_leaders(stop)
+            stop.wait()
+        except BaseException as error:  # noqa: BLE001 - raised below, after everything was stopped
+            self._fail(error)
+        self._shut_down(election)
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: BaseException) -> None:
+        """Notes a failure and stops the manager."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+            elif error is not self._failure:
+                self._failure.add_note(f"then also: {type(error).__name__}: {error}")
+            stop = self._stop
+        if stop is not None:
+            stop.set()
+
+    def _bind(self) -> None:
+        """Binds the ports; frees the first if the second fails."""
+        with contextlib.ExitStack() as undo:
+            address = Address.parse(self.options.metrics_addr)
+            if address:
+                routes = {"/metrics": metrics_route(self.metrics.registry)}
+                self._metrics_server = HttpServer("metrics", address, routes)
+                undo.callback(self._metrics_server.stop)
+            address = Address.parse(self.options.health_probe_addr)
+            if address:
+                checks = {"/healthz": self._healthz.serve, "/readyz": self._readyz.serve}
+                self._probe_server = HttpServer("health", address, checks)
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Frees the ports of a manager that is not going to be started. Idempotent."""
+        for server in self._servers():
+            server.stop()
+
+    def _servers(self) -> list[HttpServer]:
+        return [server for server in (self._metrics_server, self._probe_server) if server]
+
+    def _start_servers(self) -> None:
+        for server in self._servers():
+            server.start()
+
+    def _start_cache(self, stop: threading.Event) -> None:
+        """Returns when the cache has synced or `stop` is set; raises CacheSyncTimeoutError."""
+        self.cache.start()
+        # `stop` is set at the end in any case, and then this thread ends.
+        threading.Thread(target=self._abandon_sync, args=(stop,), name="cache-stop", daemon=True).start()
+        try:
+            self.cache.wait_for_sync()
+        except CacheSyncTimeoutError:
+            if not stop.is_set():
+                raise
+            return
+        self._cache_synced = True
+        log.info("Cache synced")
+
+    def _abandon_sync(self, stop: threading.Event) -> None:
+        """Ends a wait for the cache when the manager is to stop."""
+        stop.wait()
+        if not self._cache_synced:
+            self.cache.stop()
+
+    def _check_cache(self) -> None:
+        if not self._cache_synced:
+            raise RuntimeLibraryError("the cache has not synced yet")
+
+    # leadership -------------------------------------------------------------------------------------------------
+
+    def _new_elector(self) -> LeaderElector | None:
+        if self._lease is None:
+            return None
+        elector = LeaderElector(
+            self.live,
+            self._lease,
+            on_started_leading=self._leaders.start,
+            on_stopped_leading=self._stopped_leading,
+            recorder=self.recorder(self.options.component),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self._healthz.add("leader-election", elector.check)
+        return elector
+
+    def _start_leaders(self, stop: threading.Event) -> threading.Thread | None:
+        """Starts the leader's runnables, or the election that will; the thread of the election."""
+        if self._elector is None:
+            self._leaders.start()
+            return None
+        if stop.is_set():
+            return None
+        election = threading.Thread(target=self._elect, args=(self._elector,), name="leader-election", daemon=True)
+        election.start()
+        return election
+
+    def _elect(self, elector: LeaderElector) -> None:
+        try:
+            elector.run(self._release_lease)
+        except BaseException as error:  # noqa: BLE001 - start raises it
+            self._fail(error)
+
+    def _stopped_leading(self) -> None:
+        if not self._release_lease.is_set():
+            self._fail(LeaderElectionLostError("leader election lost: the lease was not renewed in time"))
+
+    # stop -------------------------------------------------------------------------------------------------------
+
+    def _shut_down(self, election: threading.Thread | None) -> None:
+        log.info("Stopping manager")
+        lost = isinstance(self._failure, LeaderElectionLostError)
+        grace = 0.0 if lost else self.options.graceful_shutdown_timeout
+        left = self._stop_groups(None if grace < 0 else grace)
+        if left and grace != 0:
+            self._fail(
+                GracePeriodExpiredError(
+                    f"still running {grace:.0f} s after they were told to stop: {', '.join(sorted(left))}"
+                )
+            )
+        if left and self._elector is not None:
+            # Whoever still runs acts as leader: the lease must run out by itself.
+            self._elector.keep_lease()
+        self._release_lease.set()
+        if election is not None:
+            election.join()
+        self.cache.stop()
+        self._events.stop()
+        for server in self._servers():
+            server.stop()
+        log.info("Manager stopped")
+
+    def _stop_groups(self, grace: float | None) -> list[str]:
+        """Stops the groups in order within one grace period; the names of the runnables that are left."""
+        left: list[str] = []
+        until = None if grace is None else self.clock.monotonic() + grace
+        for group in (self._others, self._leaders):
+            group.stop()
+        for group in (self._others, self._leaders):
+            left += group.join(None if until is None else max(0.0, until - self.clock.monotonic()))
+        return left
+
+
+def _process_metrics() -> Metrics:
+    """Metrics in a registry that also tells of the process: memory, CPU, collector, version of Python."""
+    metrics = Metrics()
+    ProcessCollector(registry=metrics.registry)
+    PlatformCollector(registry=metrics.registry)
+    GCCollector(registry=metrics.registry)
+    return metrics
+
+
+def _lease_config(options: ManagerOptions) -> LeaderElectionConfig | None:
+    if not options.leader_election:
+        return None
+    if options.lease is not None:
+        return options.lease
+    namespace = options.leader_election_namespace or os.environ.get("POD_NAMESPACE", "")
+    if not namespace and _NAMESPACE_FILE.exists():
+        namespace = _NAMESPACE_FILE.read_text().strip()
+    return LeaderElectionConfig(name=options.leader_election_id, namespace=namespace)
