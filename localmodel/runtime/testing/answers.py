@@ -1,0 +1,109 @@
+"""The refusals of an API server, in its words: errors with the message, reason and details that clients look for.
+
+Texts follow k8s.io/apimachinery/pkg/api/errors and k8s.io/apiserver/pkg/storage/errors.
+"""
+
+from __future__ import annotations
+
+from localmodel.runtime.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    ConflictError,
+    ExpiredError,
+    InvalidError,
+    NotFoundError,
+    ServerTimeoutError,
+    make_status,
+)
+
+from .definitions import Causes, Json, ResourceDefinition
+
+OBJECT_MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+CONTINUE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
+)
+
+
+def details(definition: ResourceDefinition, name: str) -> Json:
+    """Status details that name one object: the plural stands in `kind`, as API servers have it."""
+    found: Json = {"name": name, "kind": definition.mapping.plural}
+    if definition.mapping.gvk.group:
+        found["group"] = definition.mapping.gvk.group
+    return found
+
+
+def not_found(definition: ResourceDefinition, name: str) -> NotFoundError:
+    message = f'{definition.group_resource} "{name}" not found'
+    return NotFoundError(make_status("NotFound", 404, message, details(definition, name)))
+
+
+def already_exists(definition: ResourceDefinition, name: str, *, generated: bool = False) -> AlreadyExistsError:
+    message = f'{definition.group_resource} "{name}" already exists'
+    if generated:
+        message += ", the server was not able to generate a unique name for the object"
+    return AlreadyExistsError(make_status("AlreadyExists", 409, message, details(definition, name)))
+
+
+def conflict(definition: ResourceDefinition, name: str, why: str = OBJECT_MODIFIED) -> ConflictError:
+    message = f'Operation cannot be fulfilled on {definition.group_resource} "{name}": {why}'
+    return ConflictError(make_status("Conflict", 409, message, details(definition, name)))
+
+
+def cause(reason: str, field: str, message: str) -> dict[str, str]:
+    return {"reason": reason, "message": message, "field": field}
+
+
+def bad_value(field: str, value: object, why: str) -> dict[str, str]:
+    """The cause of a field whose value is wrong; strings are shown in quotes."""
+    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    return cause("FieldValueInvalid", field, f"Invalid value: {shown}: {why}")
+
+
+def required(field: str, why: str = "") -> dict[str, str]:
+    return cause("FieldValueRequired", field, f"Required value: {why}" if why else "Required value")
+
+
+def forbidden_value(field: str, why: str) -> dict[str, str]:
+    return cause("FieldValueForbidden", field, f"Forbidden: {why}")
+
+
+def invalid(definition: ResourceDefinition, name: str, causes: Causes) -> InvalidError:
+    """422 with all causes, each also in the message."""
+    gvk = definition.mapping.gvk
+    return invalid_kind(gvk.kind, gvk.group, name, causes)
+
+
+def invalid_kind(kind: str, group: str, name: str, causes: Causes) -> InvalidError:
+    texts = [f"{c['field']}: {c['message']}" if c.get("field") else c["message"] for c in causes]
+    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    message = f'{kind}.{group} "{name}" is invalid: {text}' if group else f'{kind} "{name}" is invalid: {text}'
+    found: Json = {"name": name, "kind": kind, "causes": causes}
+    if group:
+        found["group"] = group
+    return InvalidError(make_status("Invalid", 422, message, found))
+
+
+def invalid_options(kind: str, causes: Causes) -> InvalidError:
+    """422 for the query of a request (ListOptions, PatchOptions)."""
+    return invalid_kind(kind, "meta.k8s.io", "", causes)
+
+
+def bad_request(message: str) -> BadRequestError:
+    return BadRequestError(make_status("BadRequest", 400, message))
+
+
+def too_large_resource_version(wanted: int, current: int) -> ServerTimeoutError:
+    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    return ServerTimeoutError(make_status("Timeout", 504, message, {"causes": causes, "retryAfterSeconds": 1}))
+
+
+def expired(message: str, *, continue_: str = "") -> ExpiredError:
+    """410; with a token to go on with an inconsistent list, if there is one."""
+    status = make_status("Expired", 410, message)
+    if continue_:
+        status["metadata"] = {"continue": continue_}
+    return ExpiredError(status)

@@ -1,0 +1,142 @@
+"""`ResourceDefinition`: what the registry must know of one resource in one version, and what admission is told.
+
+A definition is data and hooks; it holds no objects. The embedded API server makes one per built-in kind and per served
+version of each CustomResourceDefinition; `FakeClient` derives one from a typed kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from localmodel.runtime.client import DEFAULT_WRITE, WriteOptions
+from localmodel.runtime.objects import RESTMapping
+
+from .schema import UNTYPED, MergeSchema
+
+Json = dict[str, Any]
+Causes = list[dict[str, str]]
+"""Status causes: `reason` (FieldValueInvalid, ...), `message` and `field` of each fault found."""
+
+SubresourceMerge = Callable[[Json, Json], Json]
+"""(stored object, object sent to the subresource) -> the object to store; both arguments are private copies."""
+
+
+def take_status(old: Json, new: Json) -> Json:
+    """The status subresource: status (and managedFields, which the registry keeps itself) of the new object only."""
+    merged = {key: value for key, value in old.items() if key != "status"}
+    if "status" in new:
+        merged["status"] = new["status"]
+    return merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceDefinition:
+    """One resource in one version. All hooks run outside locks and may be called several times for one write."""
+
+    mapping: RESTMapping
+    storage: RESTMapping | None = None
+    """The mapping under which objects are stored, if it is not `mapping`: another version, or another group's view."""
+    status_subresource: bool = True
+    """Writes of the object ignore status; writes of /status ignore the rest."""
+    status_on_create: bool = False
+    """A create keeps the status it was sent (nodes) although there is a status subresource."""
+    subresources: Mapping[str, SubresourceMerge] = field(default_factory=dict)
+    """Further subresources that `Registry.update` and `patch` serve, and how each merges."""
+    generation: bool = True
+    """metadata.generation counts changes of anything but metadata (and status, where it is a subresource)."""
+    prune: Callable[[Json], list[str]] | None = None
+    """Removes unknown fields in place; returns their paths, which field validation reports or refuses."""
+    default: Callable[[Json], None] | None = None
+    """Fills in defaults, in place."""
+    prepare: Callable[[Json, Json | None], None] | None = None
+    """The strategy's PrepareForCreate (old is None) or PrepareForUpdate, in place, before validation."""
+    validate: Callable[[Json, Json | None, str], Causes] | None = None
+    """(new, old or None, subresource) -> faults; any of them is a 422."""
+    validate_name: Callable[[str], list[str]] | None = None
+    """Messages about a bad name; DNS-1123 subdomain if None."""
+    grace_period: Callable[[Json, int | None], int] | None = None
+    """(object, requested seconds) -> seconds that a deleted object stays for its kubelet; 0 at once if None."""
+    holds_deletion: Callable[[Json], bool] | None = None
+    """Whether something beside metadata.finalizers keeps a deleted object (a namespace's spec.finalizers)."""
+    on_deleting: Callable[[Json], None] | None = None
+    """Called when deletionTimestamp is set, to note it in the object (a namespace's phase Terminating), in place."""
+    fields: Mapping[str, Callable[[Json], str]] = field(default_factory=dict)
+    """Field selectors beside metadata.name and metadata.namespace."""
+    allow_unconditional_update: bool = False
+    """A PUT without resourceVersion overwrites (built-in kinds); else it is a 422 (custom resources)."""
+    allow_create_on_update: bool = False
+    """A PUT of a missing object creates it (leases, services' endpoints, nodes' leases)."""
+    strategic: bool = False
+    """Strategic merge patches are served (built-in kinds); else 415."""
+    schema: MergeSchema = UNTYPED
+    """Which lists merge by key or as sets, for apply and strategic merge patches."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What others want to keep here (short names, categories, columns)."""
+
+    @property
+    def group_resource(self) -> str:
+        return self.mapping.group_resource
+
+    @property
+    def stored_as(self) -> RESTMapping:
+        return self.storage or self.mapping
+
+    @property
+    def resource(self) -> str:
+        """The name under which the store keeps the objects."""
+        return self.stored_as.group_resource
+
+    def present(self, value: bytes) -> bytes:
+        """A stored object as this version shows it."""
+        return value if self.storage is None else msgspec.json.encode(self.decode(value))
+
+    def decode(self, value: bytes) -> Json:
+        """A stored object as this version shows it, as a private copy."""
+        obj: Json = msgspec.json.decode(value)
+        if self.storage is not None:
+            obj["apiVersion"], obj["kind"] = self.mapping.gvk.api_version, self.mapping.gvk.kind
+        return obj
+
+    def subresource(self, name: str) -> SubresourceMerge | None:
+        """How a subresource merges into the object; None if it is not served."""
+        if name == "status" and self.status_subresource:
+            return self.subresources.get(name, take_status)
+        return self.subresources.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """Who asks."""
+
+    name: str = ""
+    groups: tuple[str, ...] = ()
+
+
+NOBODY = UserInfo()
+
+
+@dataclass(slots=True, kw_only=True)
+class AdmissionAttributes:
+    """One write before it happens. A mutating plugin changes `object` in place or replaces it."""
+
+    operation: Literal["CREATE", "UPDATE", "DELETE"]
+    definition: ResourceDefinition
+    namespace: str
+    name: str
+    subresource: str = ""
+    object: Json | None
+    """None for DELETE."""
+    old_object: Json | None
+    """None for CREATE. Not to be changed."""
+    options: WriteOptions = DEFAULT_WRITE
+    user: UserInfo = NOBODY
+    warnings: list[str] = field(default_factory=list)
+    """Warnings for the client; plugins append."""
+
+
+AdmissionPlugin = Callable[[AdmissionAttributes], None]
+"""Raises an ApiError to refuse the write."""

@@ -1,0 +1,226 @@
+"""The rules for metadata that hold for every kind: what the server sets, what a client may set, and valid names.
+
+Sources: k8s.io/apiserver/pkg/registry/rest (create.go, update.go, delete.go) and
+k8s.io/apimachinery/pkg/api/validation (objectmeta.go), util/validation for the texts.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from localmodel.runtime.objects import format_time
+
+from .answers import bad_value, cause, forbidden_value, required
+from .definitions import Causes, Json
+
+ORPHAN_FINALIZER = "orphan"
+FOREGROUND_FINALIZER = "foregroundDeletion"
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_label, _subdomain, _qualified = (re.compile(text) for text in (_LABEL, _SUBDOMAIN, _QUALIFIED))
+
+_SUBDOMAIN_MESSAGE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    f"end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+)
+_LABEL_MESSAGE = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    f"an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+)
+_QUALIFIED_MESSAGE = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}')"
+)
+_VALUE_MESSAGE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    f"'({_QUALIFIED})?')"
+)
+_ANNOTATIONS_LIMIT = 256 * 1024
+
+_SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH = 5
+_GENERATED_LENGTH = 63
+
+_SERVER_OWNED = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generateName",
+    "selfLink",
+)
+
+
+def dns1123_subdomain(name: str) -> list[str]:
+    """What is wrong with a name of most kinds."""
+    faults = [] if len(name) <= 253 else ["must be no more than 253 characters"]
+    return faults if _subdomain.fullmatch(name) else [*faults, _SUBDOMAIN_MESSAGE]
+
+
+def dns1123_label(name: str) -> list[str]:
+    """What is wrong with the name of a namespace."""
+    faults = [] if len(name) <= 63 else ["must be no more than 63 characters"]
+    return faults if _label.fullmatch(name) else [*faults, _LABEL_MESSAGE]
+
+
+def path_segment(name: str) -> list[str]:
+    """What is wrong with a name of the RBAC kinds, which allow almost anything."""
+    if name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{character}'" for character in "/%" if character in name]
+
+
+def qualified_name(name: str) -> list[str]:
+    """What is wrong with a label key, annotation key or finalizer."""
+    prefix, slash, part = name.rpartition("/")
+    faults = []
+    if slash and (not prefix or len(prefix) > 253 or not _subdomain.fullmatch(prefix)):
+        faults.append(f"prefix part {_SUBDOMAIN_MESSAGE}")
+    if not part:
+        faults.append("name part must be non-empty")
+    elif len(part) > 63:
+        faults.append("name part must be no more than 63 characters")
+    if not _qualified.fullmatch(part):
+        faults.append(_QUALIFIED_MESSAGE)
+    return faults
+
+
+def generated_name(base: str) -> str:
+    """`base` with five random characters, cut to 63 in all (names.SimpleNameGenerator)."""
+    suffix = "".join(random.choices(_SUFFIX_ALPHABET, k=_SUFFIX_LENGTH))
+    return base[: _GENERATED_LENGTH - _SUFFIX_LENGTH] + suffix
+
+
+def initialise(metadata: Json, now: datetime, *, generation: bool) -> None:
+    """Sets what the server sets on create, whatever the client sent for it."""
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"):
+        metadata.pop(field, None)
+    metadata["uid"] = str(uuid.uuid4())
+    metadata["creationTimestamp"] = format_time(now)
+    if generation:
+        metadata["generation"] = 1
+
+
+def keep_server_fields(new: Json, old: Json) -> None:
+    """On update, fields of the server stay as they are, whatever the client sent for them."""
+    for field in _SERVER_OWNED:
+        if field in old:
+            new[field] = old[field]
+        else:
+            new.pop(field, None)
+
+
+def immutable_faults(new: Json, old: Json) -> Causes:
+    """Attempts to change the deletion timestamp, which nobody may (leaving it out is no attempt)."""
+    wanted = new.get("deletionTimestamp")
+    if wanted is None or wanted == old.get("deletionTimestamp"):
+        return []
+    return [bad_value("metadata.deletionTimestamp", wanted, "field is immutable")]
+
+
+def change_faults(new: Json, old: Json) -> Causes:
+    """What is wrong with the metadata of an update; what did not change is not looked at again."""
+    faults = _finalizer_faults(new, old)
+    if any(new.get(key) != old.get(key) for key in ("labels", "annotations", "finalizers", "ownerReferences")):
+        faults += metadata_faults(new)
+    return faults
+
+
+def _finalizer_faults(new: Json, old: Json) -> Causes:
+    """While an object is being deleted, finalizers may only go."""
+    if old.get("deletionTimestamp") is None:
+        return []
+    added = [finalizer for finalizer in new.get("finalizers") or [] if finalizer not in (old.get("finalizers") or [])]
+    if not added:
+        return []
+    listed = ", ".join(f'"{finalizer}"' for finalizer in added)
+    why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+    return [forbidden_value("metadata.finalizers", why)]
+
+
+def mark_deleted(metadata: Json, now: datetime, grace: int) -> None:
+    """Sets deletionTimestamp (the end of the grace period); a second call can only shorten the period.
+
+    A generation, where there is one, counts this as a change.
+    """
+    before = metadata.get("deletionTimestamp")
+    if before is None:
+        metadata["deletionTimestamp"] = format_time(now + timedelta(seconds=grace))
+        metadata["deletionGracePeriodSeconds"] = grace
+        if metadata.get("generation"):
+            metadata["generation"] += 1
+        return
+    period = int(metadata.get("deletionGracePeriodSeconds") or 0)
+    if grace < period:
+        end = datetime.fromisoformat(before) - timedelta(seconds=period - grace)
+        metadata["deletionTimestamp"] = format_time(end)
+        metadata["deletionGracePeriodSeconds"] = grace
+
+
+def propagation_finalizers(current: list[str], propagation: str | None) -> list[str]:
+    """The finalizers of an object that is deleted with this policy; None leaves an earlier choice in force."""
+    if propagation is None:
+        return current
+    kept = [finalizer for finalizer in current if finalizer not in (ORPHAN_FINALIZER, FOREGROUND_FINALIZER)]
+    if propagation == "Orphan":
+        return [*kept, ORPHAN_FINALIZER]
+    if propagation == "Foreground":
+        return [*kept, FOREGROUND_FINALIZER]
+    return kept
+
+
+def metadata_faults(metadata: Json) -> Causes:
+    """What is wrong with labels, annotations, finalizers and owner references."""
+    faults: Causes = []
+    for key, value in (metadata.get("labels") or {}).items():
+        faults += [bad_value("metadata.labels", key, why) for why in qualified_name(key)]
+        faults += [bad_value("metadata.labels", value, why) for why in _label_value(value)]
+    size = 0
+    for key, value in (metadata.get("annotations") or {}).items():
+        faults += [bad_value("metadata.annotations", key, why) for why in qualified_name(key.lower())]
+        size += len(key) + len(str(value))
+    if size > _ANNOTATIONS_LIMIT:
+        too_long = f"Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes"
+        faults.append(cause("FieldValueTooLong", "metadata.annotations", too_long))
+    for index, finalizer in enumerate(metadata.get("finalizers") or []):
+        faults += [bad_value(f"metadata.finalizers[{index}]", finalizer, why) for why in qualified_name(finalizer)]
+    return faults + _owner_faults(metadata.get("ownerReferences") or [])
+
+
+def _label_value(value: Any) -> list[str]:
+    if not isinstance(value, str):
+        return ["must be a string"]
+    faults = [] if len(value) <= 63 else ["must be no more than 63 characters"]
+    return faults if not value or _qualified.fullmatch(value) else [*faults, _VALUE_MESSAGE]
+
+
+def _owner_faults(owners: list[Json]) -> Causes:
+    faults: Causes = []
+    for index, owner in enumerate(owners):
+        field = f"metadata.ownerReferences[{index}]"
+        if not owner.get("apiVersion"):
+            faults.append(bad_value(f"{field}.apiVersion", "", "version must not be empty"))
+        missing = [key for key in ("kind", "name", "uid") if not owner.get(key)]
+        faults += [bad_value(f"{field}.{key}", "", "must not be empty") for key in missing]
+    controllers = [str(owner.get("name")) for owner in owners if owner.get("controller")]
+    if len(controllers) > 1:
+        why = 'Only one reference can have Controller set to true. Found "true" in references for '
+        faults.append(bad_value("metadata.ownerReferences", owners, why + " and ".join(controllers)))
+    return faults
+
+
+def name_faults(metadata: Json, faults: list[str]) -> Causes:
+    """A missing name, or the faults found in it."""
+    if not metadata.get("name"):
+        return [required("metadata.name", "name or generateName is required")]
+    return [bad_value("metadata.name", metadata["name"], fault) for fault in faults]

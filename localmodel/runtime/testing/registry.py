@@ -1,0 +1,354 @@
+"""`Registry`: the semantics of Kubernetes objects on a `VersionedStore`, without HTTP.
+
+`FakeClient` and the embedded API server are both thin layers on it, so that a test in memory and a run against the
+server see the same behaviour. A write reads
+the stored object, computes what shall be (`Writer`), and commits it on condition that the object is still the one it
+read; otherwise it starts over, unless the client named the version it had seen. So nothing runs under a lock.
+
+Source of the rules: k8s.io/apiserver/pkg/registry (rest/create.go, update.go, delete.go, generic/registry/store.go).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from localmodel.runtime.client import (
+    DEFAULT_WRITE,
+    JSON_PATCH,
+    MERGE_PATCH,
+    ListOptions,
+    PatchType,
+    Preconditions,
+    Propagation,
+    WatchEvent,
+    WatchOptions,
+    WriteOptions,
+)
+from localmodel.runtime.clock import Clock, RealClock
+from localmodel.runtime.errors import NotFoundError, UnsupportedMediaTypeError
+
+from .answers import already_exists, bad_request, cause, conflict, invalid, not_found, too_large_resource_version
+from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
+from .listing import Page, list_objects, parse_resource_version
+from .metadata import generated_name
+from .patch import json_patch, merge_patch
+from .selection import Selection
+from .store import Entry, RevisionMismatchError, VersionedStore
+from .watching import Watch
+from .writing import Writer, WriteRequest, Written
+
+_GENERATE_NAME_TRIES = 8
+"""KEP-4420."""
+
+
+class Registry:
+    """Objects of the registered resources. Thread-safe. Objects given to it become its own: do not change them."""
+
+    def __init__(self, store: VersionedStore | None = None, *, clock: Clock | None = None) -> None:
+        self.store = store or VersionedStore()
+        self.clock: Clock = clock or RealClock()
+        self.admission: list[AdmissionPlugin] = []
+        """Run before validation, in order; may change the object."""
+        self.validating_admission: list[AdmissionPlugin] = []
+        """Run after validation, in order; only refuse."""
+        self._writer = Writer(self.store, self.clock, self.admission, self.validating_admission)
+        self._lock = threading.Lock()
+        # By (group, version, plural). Replaced as a whole, so that readers need no lock.
+        self._definitions: dict[tuple[str, str, str], ResourceDefinition] = {}
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+    def register(self, definition: ResourceDefinition) -> None:
+        """Serves a resource in one version; replaces an earlier definition of it."""
+        gvk = definition.mapping.gvk
+        with self._lock:
+            self._definitions = {**self._definitions, (gvk.group, gvk.version, definition.mapping.plural): definition}
+
+    def unregister(self, group_resource: str) -> None:
+        """Serves a resource no more, in any version, and ends its watches. Its objects stay in the store."""
+        with self._lock:
+            left = {k: d for k, d in self._definitions.items() if d.group_resource != group_resource}
+            self._definitions = left
+        self.end_watches(group_resource)
+
+    def lookup(self, group: str, version: str, plural: str) -> ResourceDefinition | None:
+        return self._definitions.get((group, version, plural))
+
+    def definitions(self) -> list[ResourceDefinition]:
+        """In the order of registration."""
+        return list(self._definitions.values())
+
+    def get_raw(
+        self, definition: ResourceDefinition, namespace: str, name: str, *, resource_version: str = ""
+    ) -> bytes:
+        """The object's JSON. Raises NotFoundError, ServerTimeoutError (not yet at `resource_version`)."""
+        wanted = parse_resource_version(resource_version)
+        if wanted > self.store.revision:
+            raise too_large_resource_version(wanted, self.store.revision)
+        return definition.present(self._entry(definition, namespace, name).value)
+
+    def get(self, definition: ResourceDefinition, namespace: str, name: str, *, resource_version: str = "") -> Json:
+        """The object, as a private copy. Raises like `get_raw`."""
+        obj: Json = msgspec.json.decode(self.get_raw(definition, namespace, name, resource_version=resource_version))
+        return obj
+
+    def list(self, definition: ResourceDefinition, options: ListOptions | None = None) -> Page:
+        """Raises BadRequestError, InvalidError (options), ExpiredError, ServerTimeoutError (future version)."""
+        return list_objects(self.store, definition, options or ListOptions())
+
+    def watch(
+        self,
+        definition: ResourceDefinition,
+        options: WatchOptions | None = None,
+        on_event: Callable[[WatchEvent], None] | None = None,
+        *,
+        on_end: Callable[[], None] | None = None,
+    ) -> Watch:
+        """Begins a watch; see `Watch` for its two ways of receiving.
+
+        Raises BadRequestError (selectors), ExpiredError (too old), ServerTimeoutError (future version).
+        """
+        options = options or WatchOptions()
+        selection = Selection.of(definition, options.namespace, options.label_selector, options.field_selector)
+        watch = Watch(self.store, selection, options, clock=self.clock, on_event=on_event, on_end=on_end)
+        self._watches.add(watch)
+        watch.start()
+        return watch
+
+    def end_watches(self, group_resource: str = "", error: Exception | None = None) -> int:
+        """Ends the running watches of one resource, or all; their number. Readers get `error`, or a quiet end."""
+        ended = [w for w in list(self._watches) if not w.ended and group_resource in ("", w.group_resource)]
+        for watch in ended:
+            watch.end(error)
+        return len(ended)
+
+    def create(
+        self,
+        definition: ResourceDefinition,
+        namespace: str,
+        obj: Json,
+        options: WriteOptions = DEFAULT_WRITE,
+        *,
+        user: UserInfo = NOBODY,
+    ) -> Written:
+        """Raises AlreadyExistsError, InvalidError, BadRequestError, and what admission raises."""
+        namespace = _scope(definition, namespace)
+        metadata = _check_identity(definition, namespace, "", obj)
+        if metadata.get("resourceVersion"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        base = "" if metadata.get("name") else str(metadata.get("generateName") or "")
+        write = WriteRequest(definition, namespace, str(metadata.get("name") or ""), options, user)
+        for _ in range(_GENERATE_NAME_TRIES if base else 1):
+            if base:
+                write.name = metadata["name"] = generated_name(base)
+            if self.store.get(definition.resource, namespace, write.name) is None:
+                try:
+                    # A retry begins with what the client sent.
+                    return self._writer.create(write, {**obj, "metadata": dict(metadata)})
+                except RevisionMismatchError:
+                    continue
+        raise already_exists(definition, write.name, generated=bool(base))
+
+    def update(
+        self,
+        definition: ResourceDefinition,
+        namespace: str,
+        name: str,
+        obj: Json,
+        options: WriteOptions = DEFAULT_WRITE,
+        *,
+        subresource: str = "",
+        user: UserInfo = NOBODY,
+    ) -> Written:
+        """PUT. Raises NotFoundError, ConflictError (stale), InvalidError, BadRequestError, what admission raises."""
+        namespace = _scope(definition, namespace)
+        metadata = _check_identity(definition, namespace, name, obj)
+        write = WriteRequest(definition, namespace, name, options, user, subresource)
+
+        def change(_: Json) -> Json:
+            if not metadata.get("resourceVersion") and not definition.allow_unconditional_update:
+                why = "Invalid value: 0x0: must be specified for an update"
+                raise invalid(definition, name, [cause("FieldValueInvalid", "metadata.resourceVersion", why)])
+            return {**obj, "metadata": dict(metadata)}
+
+        def create() -> Json:
+            if metadata.get("resourceVersion"):
+                raise conflict(definition, name)
+            return {**obj, "metadata": dict(metadata)}
+
+        may_create = definition.allow_create_on_update and not subresource
+        return self._modify(write, change, create if may_create else None)
+
+    def patch(
+        self,
+        definition: ResourceDefinition,
+        namespace: str,
+        name: str,
+        patch: Any,
+        patch_type: PatchType,
+        options: WriteOptions = DEFAULT_WRITE,
+        *,
+        force: bool = False,
+        subresource: str = "",
+        user: UserInfo = NOBODY,
+    ) -> Written:
+        """Applies a patch to the newest version, again if that has changed meanwhile, unless the patch names one.
+
+        Raises NotFoundError, ConflictError, InvalidError, BadRequestError, UnsupportedMediaTypeError.
+        """
+        namespace = _scope(definition, namespace)
+        write = WriteRequest(definition, namespace, name, options, user, subresource)
+        patched = _patcher(definition, patch, patch_type)
+
+        def change(obj: Json) -> Json:
+            new = patched(obj)
+            _check_identity(definition, namespace, name, new)
+            return new
+
+        return self._modify(write, change, None)
+
+    def delete(
+        self,
+        definition: ResourceDefinition,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Preconditions | None = None,
+        propagation: Propagation | None = None,
+        grace_period_seconds: int | None = None,
+        options: WriteOptions = DEFAULT_WRITE,
+        user: UserInfo = NOBODY,
+    ) -> Written:
+        """Deletes at once, or marks the object and leaves it to finalizers and the kubelet (`deleted` is False).
+
+        `propagation` None means the default, Background. Raises NotFoundError, ConflictError (preconditions).
+        """
+        write = WriteRequest(definition, _scope(definition, namespace), name, options, user)
+        while True:
+            entry = self._entry(definition, namespace, name)
+            _check_preconditions(definition, entry, preconditions)
+            try:
+                return self._writer.delete(write, entry, propagation, grace_period_seconds)
+            except RevisionMismatchError:
+                continue
+
+    def delete_collection(
+        self,
+        definition: ResourceDefinition,
+        list_options: ListOptions | None = None,
+        *,
+        propagation: Propagation | None = None,
+        grace_period_seconds: int | None = None,
+        options: WriteOptions = DEFAULT_WRITE,
+        user: UserInfo = NOBODY,
+    ) -> tuple[Written, ...]:
+        """Deletes what a list with these options finds; what has gone meanwhile is passed over."""
+        deleted = []
+        for raw in self.list(definition, list_options).items:
+            metadata = msgspec.json.decode(raw)["metadata"]
+            try:
+                written = self.delete(
+                    definition,
+                    metadata.get("namespace", ""),
+                    metadata["name"],
+                    propagation=propagation,
+                    grace_period_seconds=grace_period_seconds,
+                    options=options,
+                    user=user,
+                )
+            except NotFoundError:
+                continue
+            deleted.append(written)
+        return tuple(deleted)
+
+    def _entry(self, definition: ResourceDefinition, namespace: str, name: str) -> Entry:
+        entry = self.store.get(definition.resource, _scope(definition, namespace), name)
+        if entry is None:
+            raise not_found(definition, name)
+        return entry
+
+    def _modify(
+        self, write: WriteRequest, change: Callable[[Json], Json], create: Callable[[], Json] | None
+    ) -> Written:
+        """Replaces the object by what `change` makes of it (given a private copy), or creates it if it is missing."""
+        definition = write.definition
+        while True:
+            entry = self.store.get(definition.resource, write.namespace, write.name)
+            try:
+                if entry is None:
+                    if create is None:
+                        raise not_found(definition, write.name)
+                    return self._writer.create(write, create())
+                return self._writer.replace(write, entry, change(definition.decode(entry.value)))
+            except RevisionMismatchError:
+                continue
+
+
+def _scope(definition: ResourceDefinition, namespace: str) -> str:
+    return namespace if definition.mapping.namespaced else ""
+
+
+def _check_identity(definition: ResourceDefinition, namespace: str, name: str, obj: Json) -> Json:
+    """The metadata of an object that was sent to this place; fills in its type, namespace and name.
+
+    Raises BadRequestError where the object says otherwise. `name` is empty for a create.
+    """
+    gvk = definition.mapping.gvk
+    for field, expected, wording in (("apiVersion", gvk.api_version, "API version"), ("kind", gvk.kind, "kind")):
+        if obj.setdefault(field, expected) != expected:
+            raise bad_request(
+                f"the {wording} in the data ({obj[field]}) does not match the expected {wording} ({expected})"
+            )
+    sent = obj.get("metadata") or {}
+    if not isinstance(sent, dict):
+        raise bad_request("json: cannot unmarshal metadata into Go struct field of type v1.ObjectMeta")
+    metadata: Json = {key: value for key, value in sent.items() if value is not None}
+    obj["metadata"] = metadata
+    if name and metadata.setdefault("name", name) != name:
+        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+    if not definition.mapping.namespaced:
+        metadata.pop("namespace", None)
+    elif not namespace:
+        raise bad_request("an empty namespace may not be set when a resource name is provided")
+    elif metadata.setdefault("namespace", namespace) != namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    return metadata
+
+
+def _check_preconditions(definition: ResourceDefinition, entry: Entry, preconditions: Preconditions | None) -> None:
+    """rest.BeforeDelete."""
+    if preconditions is None:
+        return
+    uid = str(definition.decode(entry.value)["metadata"].get("uid"))
+    if preconditions.uid is not None and preconditions.uid != uid:
+        raise conflict(
+            definition,
+            entry.name,
+            f"the UID in the precondition ({preconditions.uid}) does not match the UID in record ({uid}). "
+            "The object might have been deleted and then recreated",
+        )
+    if preconditions.resource_version not in (None, str(entry.revision)):
+        raise conflict(
+            definition,
+            entry.name,
+            f"the ResourceVersion in the precondition ({preconditions.resource_version}) does not match the "
+            f"ResourceVersion in record ({entry.revision}). The object might have been modified",
+        )
+
+
+def _patcher(definition: ResourceDefinition, patch: Any, patch_type: PatchType) -> Callable[[Json], Json]:
+    """What makes the patched object of a private copy of the stored one."""
+    if patch_type == JSON_PATCH:
+        return lambda obj: json_patch(obj, patch)
+    if not isinstance(patch, dict):
+        raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]any")
+    if patch_type == MERGE_PATCH:
+        return lambda obj: merge_patch(obj, patch)
+    served = [JSON_PATCH, MERGE_PATCH]
+    raise UnsupportedMediaTypeError.of(
+        f"the body of the request was in an unknown format - accepted media types include: {', '.join(served)}"
+    )

@@ -1,0 +1,269 @@
+"""`Writer`: one attempt at a write, from the object a client sent to the commit.
+
+The order is kube-apiserver's: prune and default, mutating admission, what the server itself sets, validation,
+validating admission, commit. The commit is conditional on the object being the one the attempt began with; the
+registry above decides what to do when it is not (RevisionMismatchError).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from localmodel.runtime.client import Propagation, WriteOptions
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import NotFoundError
+
+from . import metadata as meta
+from .answers import bad_request, conflict, invalid
+from .definitions import AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
+from .store import Entry, VersionedStore
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did. `raw` is the object as it is now stored (or would be, in a dry run), or as it last was."""
+
+    raw: bytes = field(repr=False)
+    created: bool = False
+    deleted: bool = False
+    """The object is gone."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def object(self) -> Json:
+        """`raw` decoded, as a private copy."""
+        decoded: Json = msgspec.json.decode(self.raw)
+        return decoded
+
+
+@dataclass(slots=True)
+class WriteRequest:
+    """One request, as all steps need it. `warnings` are collected on the way."""
+
+    definition: ResourceDefinition
+    namespace: str
+    name: str
+    options: WriteOptions
+    user: UserInfo
+    subresource: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    def done(self, raw: bytes, *, created: bool = False, deleted: bool = False) -> Written:
+        return Written(raw, created=created, deleted=deleted, warnings=tuple(dict.fromkeys(self.warnings)))
+
+
+class Writer:
+    """Carries out attempts. `admission` and `validating` are the registry's lists, which may change."""
+
+    def __init__(
+        self,
+        store: VersionedStore,
+        clock: Clock,
+        admission: Sequence[AdmissionPlugin],
+        validating: Sequence[AdmissionPlugin],
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._admission, self._validating = admission, validating
+
+    def create(self, request: WriteRequest, obj: Json) -> Written:
+        """Raises RevisionMismatchError if the object exists by now."""
+        definition = request.definition
+        if definition.status_subresource and not definition.status_on_create:
+            obj.pop("status", None)
+        _normalise(request, obj)
+        obj = self._admitted(request, obj, None, self._admission)
+        metadata = obj["metadata"]
+        meta.initialise(metadata, self._clock.now(), generation=definition.generation)
+        if definition.prepare:
+            definition.prepare(obj, None)
+        faults = meta.name_faults(metadata, (definition.validate_name or meta.dns1123_subdomain)(request.name))
+        _refuse(request, faults + meta.metadata_faults(metadata) + _faults(request, obj, None))
+        self._admitted(request, obj, None, self._validating)
+        return request.done(self._commit(request, obj, expected=0), created=True)
+
+    def replace(self, request: WriteRequest, entry: Entry, new: Json) -> Written:
+        """Stores `new` in place of `entry`; no write at all if nothing changed. Raises RevisionMismatchError."""
+        definition = request.definition
+        old = definition.decode(entry.value)
+        new = _merge(request, entry, old, new)
+        _normalise(request, new)
+        new = self._admitted(request, new, old, self._admission)
+        metadata, before = new["metadata"], old["metadata"]
+        faults = meta.immutable_faults(metadata, before)
+        meta.keep_server_fields(metadata, before)
+        if definition.prepare:
+            definition.prepare(new, old)
+        if definition.generation and _spec_changed(definition, new, old):
+            metadata["generation"] = int(before.get("generation") or 0) + 1
+        faults += meta.change_faults(metadata, before)
+        _refuse(request, faults + _faults(request, new, old))
+        self._admitted(request, new, old, self._validating)
+        if _is_released(definition, new):
+            return request.done(self._remove(request, entry, new), deleted=True)
+        if new == old:
+            return request.done(definition.present(entry.value))
+        return request.done(self._commit(request, new, expected=entry.revision))
+
+    def delete(
+        self, request: WriteRequest, entry: Entry, propagation: Propagation | None, grace_period: int | None
+    ) -> Written:
+        """Removes the object, or marks it if something still holds it. Raises RevisionMismatchError."""
+        definition = request.definition
+        old, new = definition.decode(entry.value), definition.decode(entry.value)
+        self._admit(request, "DELETE", None, old, self._admission)
+        self._admit(request, "DELETE", None, old, self._validating)
+        metadata = new["metadata"]
+        finalizers = metadata.get("finalizers") or []
+        wanted = meta.propagation_finalizers(finalizers, propagation)
+        if wanted != finalizers:
+            metadata["finalizers"] = wanted
+        grace = _grace_period(definition, old, grace_period)
+        if grace == 0 and not _is_held(definition, new):
+            return request.done(self._remove(request, entry, new), deleted=True)
+        meta.mark_deleted(metadata, self._clock.now(), grace)
+        if definition.on_deleting:
+            definition.on_deleting(new)
+        if new == old:
+            return request.done(definition.present(entry.value))
+        return request.done(self._commit(request, new, expected=entry.revision))
+
+    def _commit(self, request: WriteRequest, obj: Json, *, expected: int) -> bytes:
+        """Stores the object unless this is a dry run; its JSON in the version of the request."""
+        if request.options.dry_run:
+            return msgspec.json.encode(obj)
+        stored = _Stored(request.definition, obj)
+        entry = self._store.put(
+            request.definition.resource, request.namespace, request.name, stored.encode, expected=expected
+        )
+        return request.definition.present(entry.value)
+
+    def _remove(self, request: WriteRequest, entry: Entry, last: Json) -> bytes:
+        if request.options.dry_run:
+            return msgspec.json.encode(last)
+        stored = _Stored(request.definition, last)
+        gone = self._store.delete(
+            request.definition.resource, entry.namespace, entry.name, stored.encode, expected=entry.revision
+        )
+        return request.definition.present(gone.value)
+
+    def _admitted(self, request: WriteRequest, obj: Json, old: Json | None, plugins: Sequence[AdmissionPlugin]) -> Json:
+        """The object to create, or to put in place of `old`, as the plugins leave it."""
+        return self._admit(request, "CREATE" if old is None else "UPDATE", obj, old, plugins) or obj
+
+    def _admit(
+        self,
+        request: WriteRequest,
+        operation: Literal["CREATE", "UPDATE", "DELETE"],
+        obj: Json | None,
+        old: Json | None,
+        plugins: Sequence[AdmissionPlugin],
+    ) -> Json | None:
+        if not plugins:
+            return obj
+        attributes = AdmissionAttributes(
+            operation=operation,
+            definition=request.definition,
+            namespace=request.namespace,
+            name=request.name,
+            subresource=request.subresource,
+            object=obj,
+            old_object=old,
+            options=request.options,
+            user=request.user,
+            warnings=request.warnings,
+        )
+        for plugin in list(plugins):
+            plugin(attributes)
+        return attributes.object
+
+
+class _Stored:
+    """Encodes an object for the store, in its storage version and with the revision it gets."""
+
+    def __init__(self, definition: ResourceDefinition, obj: Json) -> None:
+        gvk = definition.stored_as.gvk
+        head = {"apiVersion": gvk.api_version, "kind": gvk.kind, "metadata": dict(obj["metadata"])}
+        self._object: Json = head | {key: value for key, value in obj.items() if key not in head}
+
+    def encode(self, revision: int) -> bytes:
+        self._object["metadata"]["resourceVersion"] = str(revision)
+        return msgspec.json.encode(self._object)
+
+
+def _normalise(request: WriteRequest, obj: Json) -> None:
+    """Prunes and defaults; unknown fields are a warning, or refused, as the client wants it (fieldValidation)."""
+    definition, gvk = request.definition, request.definition.mapping.gvk
+    unknown = definition.prune(obj) if definition.prune else []
+    validation = request.options.field_validation or "Warn"
+    messages = [f'unknown field "{path}"' for path in unknown]
+    if messages and validation == "Strict":
+        raise bad_request(
+            f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: '
+            f"strict decoding error: {', '.join(messages)}"
+        )
+    if validation == "Warn":
+        request.warnings += messages
+    if definition.default:
+        definition.default(obj)
+
+
+def _merge(request: WriteRequest, entry: Entry, old: Json, new: Json) -> Json:
+    """The object to store, of what was sent to the object itself or to a subresource; ConflictError if it is stale."""
+    definition, metadata = request.definition, new["metadata"]
+    version, uid, stored_uid = metadata.get("resourceVersion"), metadata.get("uid"), old["metadata"].get("uid")
+    if version and str(version) != str(entry.revision):
+        raise conflict(definition, request.name)
+    if uid and uid != stored_uid:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
+        raise conflict(definition, request.name, why)
+    if request.subresource:
+        merge = definition.subresource(request.subresource)
+        if merge is None:
+            raise NotFoundError.of("the server could not find the requested resource")
+        new = merge(definition.decode(entry.value), new)
+    elif definition.status_subresource:
+        new.pop("status", None)
+        if "status" in old:
+            new["status"] = definition.decode(entry.value)["status"]
+    new["metadata"]["resourceVersion"] = str(entry.revision)
+    return new
+
+
+def _spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:
+    ignored = {"metadata", "status"} if definition.status_subresource else {"metadata"}
+    return {k: v for k, v in new.items() if k not in ignored} != {k: v for k, v in old.items() if k not in ignored}
+
+
+def _faults(request: WriteRequest, new: Json, old: Json | None) -> Causes:
+    validate = request.definition.validate
+    return validate(new, old, request.subresource) if validate else []
+
+
+def _refuse(request: WriteRequest, faults: Causes) -> None:
+    if faults:
+        raise invalid(request.definition, request.name, faults)
+
+
+def _is_held(definition: ResourceDefinition, obj: Json) -> bool:
+    """Finalizers, of the metadata or of the kind's own sort, keep the object although it is deleted."""
+    return bool(obj["metadata"].get("finalizers")) or bool(definition.holds_deletion and definition.holds_deletion(obj))
+
+
+def _is_released(definition: ResourceDefinition, obj: Json) -> bool:
+    """A deleted object that nothing holds any more (Store.deleteWithoutFinalizers)."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not _is_held(definition, obj)
+
+
+def _grace_period(definition: ResourceDefinition, obj: Json, requested: int | None) -> int:
+    """Seconds; a second delete without a wish keeps the period of the first."""
+    metadata = obj["metadata"]
+    if requested is None and metadata.get("deletionTimestamp"):
+        return int(metadata.get("deletionGracePeriodSeconds") or 0)
+    return definition.grace_period(obj, requested) if definition.grace_period else 0
