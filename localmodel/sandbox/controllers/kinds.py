@@ -1,0 +1,87 @@
+"""The kinds that the generic controllers (garbage collector, namespaces) look after, and types that others share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from localmodel.runtime.client import Reader
+from localmodel.runtime.objects import CustomResourceDefinition, Namespace, Object, RESTMapping
+
+Json = dict[str, Any]
+
+_of = RESTMapping.of
+
+BUILT_IN: tuple[RESTMapping, ...] = (
+    _of("", "v1", "ConfigMap"),
+    _of("", "v1", "Node", namespaced=False),
+    _of("", "v1", "PersistentVolume", namespaced=False),
+    _of("", "v1", "PersistentVolumeClaim"),
+    _of("", "v1", "Pod"),
+    _of("", "v1", "Secret"),
+    _of("", "v1", "Service"),
+    _of("", "v1", "ServiceAccount"),
+    _of("apps", "v1", "DaemonSet"),
+    _of("apps", "v1", "Deployment"),
+    _of("apps", "v1", "ReplicaSet"),
+    _of("apps", "v1", "StatefulSet"),
+    _of("batch", "v1", "CronJob"),
+    _of("batch", "v1", "Job"),
+    _of("coordination.k8s.io", "v1", "Lease"),
+    _of("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    _of("policy", "v1", "PodDisruptionBudget"),
+    _of("rbac.authorization.k8s.io", "v1", "Role"),
+    _of("rbac.authorization.k8s.io", "v1", "RoleBinding"),
+    _of("rbac.authorization.k8s.io", "v1", "ClusterRole", namespaced=False),
+    _of("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", namespaced=False),
+)
+"""Kinds with owners or owned. Events are left out: nothing owns them, and they are many."""
+
+EVENTS = _of("", "v1", "Event")
+
+
+class Node(Object):
+    """A Node as the scheduler and the kubelet see it: whole, and written back."""
+
+    mapping: ClassVar[RESTMapping] = _of("", "v1", "Node", namespaced=False)
+    spec: Json = Field(default_factory=dict)
+    status: Json = Field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        return any(c.get("type") == "Ready" and c.get("status") == "True" for c in self.status.get("conditions") or [])
+
+
+class Binding(Object):
+    """core/v1 Binding; `Binding.type_for(pod_name)` is created at pods/NAME/binding, the only way to place a pod."""
+
+    mapping: ClassVar[RESTMapping] = _of("", "v1", "Binding")
+    target: Json = Field(default_factory=dict)
+
+    @classmethod
+    def type_for(cls, pod_name: str) -> type[Binding]:
+        mapping = _of("", "v1", "Binding", f"pods/{pod_name}/binding")
+        return type("Binding", (cls,), {"mapping": mapping, "__module__": __name__})
+
+
+class NamespaceFinalize(Namespace):
+    """A Namespace that is updated at namespaces/NAME/finalize, where alone spec.finalizers can be changed."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.metadata.name}/finalize"
+
+
+def custom_kinds(reader: Reader) -> list[RESTMapping]:
+    """The storage version of every custom resource that the API server serves."""
+    mappings = []
+    for crd in reader.list(CustomResourceDefinition):
+        names = crd.spec["names"]
+        for version in crd.spec["versions"]:
+            if version.get("storage") and version.get("served"):
+                namespaced = crd.spec.get("scope") == "Namespaced"
+                mappings.append(
+                    _of(crd.spec["group"], version["name"], names["kind"], names["plural"], namespaced=namespaced)
+                )
+    return mappings

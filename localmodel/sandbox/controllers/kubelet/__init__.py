@@ -1,0 +1,5 @@
+"""A kubelet for what the sandbox needs: it runs the containers of pods as local processes on simulated nodes."""
+
+from .kubelet import KubeletOptions, KubeletReconciler
+
+__all__ = ["KubeletOptions", "KubeletReconciler"]

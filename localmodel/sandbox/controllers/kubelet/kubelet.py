@@ -1,0 +1,166 @@
+"""`KubeletReconciler`: the kubelets of all simulated nodes, in one process.
+
+For each pod that is bound to one of its nodes it keeps a `PodRunner` and writes what that says into the pod's status.
+A pod in deletion is stopped (SIGTERM, the grace period, SIGKILL) and then deleted for good, which only a kubelet does.
+The runners live in memory and their processes die with this one; a pod that an earlier kubelet left running is looked
+at live, its containers are lost, and so it fails or is started again, as its restart policy says.
+Pods of other nodes and mirror pods (annotation kubernetes.io/config.mirror) are not ours to run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from localmodel.runtime.client import Preconditions
+from localmodel.runtime.controller import ControllerOptions
+from localmodel.runtime.errors import ConflictError, NotFoundError
+from localmodel.runtime.event import GenericEvent
+from localmodel.runtime.handler import EnqueueRequestForObject
+from localmodel.runtime.objects import Pod, PodStatus
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+from localmodel.runtime.source import Channel
+from localmodel.sandbox.spawn import Spawner
+
+from .images import ImageTable
+from .pod import PodRunner, Surroundings
+
+if TYPE_CHECKING:
+    from localmodel.runtime.builder import Builder
+
+log = structlog.get_logger(__name__)
+
+MIRROR = "kubernetes.io/config.mirror"
+DEFAULT_GRACE = 30
+STOP_GRACE = 2.0
+"""Seconds that containers get when the kubelet itself is stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubeletOptions:
+    """The nodes and where they are."""
+
+    nodes: Sequence[str]
+    directory: Path
+    """Node NAME's root is DIRECTORY/NAME."""
+    images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Images beside the ones known by default: name -> command."""
+    workers: int = 4
+
+
+class KubeletReconciler(Reconciler):
+    """Runs the pods of the simulated nodes. `start` is its Runnable half: it ends all processes at shutdown."""
+
+    need_leader_election = False
+
+    def __init__(self, options: KubeletOptions, *, spawner: Spawner | None = None) -> None:
+        self._options = options
+        self._images = ImageTable(options.images)
+        self._spawner = spawner or Spawner()
+        self._exits = Channel(EnqueueRequestForObject(), name="container-exits")
+        self._runners: dict[Request, PodRunner] = {}
+        """Pods with a runner, until the pod object is gone. A worker touches only the entry of its own request."""
+        for node in options.nodes:
+            (options.directory / node).mkdir(parents=True, exist_ok=True)
+
+    def setup(self, builder: Builder) -> None:
+        builder.named("kubelet").for_(Pod).watches_source(self._exits)
+        builder.with_options(ControllerOptions(workers=self._options.workers))
+
+    def start(self, stop: threading.Event) -> None:
+        """Waits for the end of the process, then ends the containers."""
+        stop.wait()
+        runners = list(self._runners.values())
+        for runner in runners:
+            runner.stop(STOP_GRACE)
+        for runner in runners:
+            runner.wait(STOP_GRACE)
+            runner.kill()
+
+    def reconcile(self, request: Request) -> Result | None:
+        pod = self.client.find(Pod, request.name, namespace=request.namespace)
+        runner = self._runners.get(request)
+        if runner is not None and (pod is None or pod.metadata.uid != runner.uid):
+            self._remove(request, runner)
+            runner = None
+        if pod is None or pod.spec.node_name not in self._options.nodes:
+            return None
+        if MIRROR in pod.metadata.annotations:
+            if pod.is_deleting:
+                self._finish_deletion(request, pod, None)
+            return None
+        if pod.is_deleting:
+            return self._stop(request, pod, runner)
+        if runner is None:
+            if pod.is_finished:
+                return None
+            runner = self._adopt(request, pod)
+            if runner is None:
+                return None
+        delay = runner.sync(pod)
+        self._write_status(pod, runner)
+        return Result(requeue_after=delay) if delay is not None else None
+
+    def _adopt(self, request: Request, pod: Pod) -> PodRunner | None:
+        """The runner of a pod seen for the first time, whose cached status may be old; None if it is finished."""
+        live = self.live.find(Pod, pod.name, namespace=pod.namespace)
+        if live is None or live.metadata.uid != pod.metadata.uid or live.is_finished:
+            return None
+        surroundings = Surroundings(
+            root=self._options.directory / pod.spec.node_name,
+            reader=self.live,
+            images=self._images,
+            spawner=self._spawner,
+            clock=self.clock,
+        )
+        runner = PodRunner(
+            pod,
+            surroundings,
+            wake=lambda: self._exits.send(GenericEvent(pod)),
+            report=lambda type_, reason, message: self.recorder.event(pod, type_, reason, message),  # type: ignore[arg-type]
+        )
+        runner.restore(live)
+        self._runners[request] = runner
+        return runner
+
+    def _write_status(self, pod: Pod, runner: PodRunner) -> None:
+        status = runner.status(pod)
+        current = pod.status.to_dict()
+        if PodStatus.from_dict(current | status).to_dict() == current:
+            return
+        try:
+            self.client.status.patch(pod, {"metadata": {"uid": pod.metadata.uid}, "status": status})
+        except (NotFoundError, ConflictError) as error:
+            # Gone, or another pod of this name by now: its own event follows.
+            log.debug("pod status not written", pod=str(pod.key), reason=str(error))
+
+    def _stop(self, request: Request, pod: Pod, runner: PodRunner | None) -> Result | None:
+        grace = pod.metadata.deletion_grace_period_seconds
+        if runner is not None:
+            delay = runner.stop(DEFAULT_GRACE if grace is None else grace)
+            if delay is not None:
+                return Result(requeue_after=delay)
+            self._write_status(pod, runner)
+        self._finish_deletion(request, pod, runner)
+        return None
+
+    def _finish_deletion(self, request: Request, pod: Pod, runner: PodRunner | None) -> None:
+        try:
+            self.client.delete(pod, grace_period_seconds=0, preconditions=Preconditions(uid=pod.metadata.uid))
+        except (NotFoundError, ConflictError) as error:
+            log.debug("pod went by itself", pod=str(pod.key), reason=str(error))
+        if runner is not None:
+            self._remove(request, runner)
+
+    def _remove(self, request: Request, runner: PodRunner) -> None:
+        """Ends what still runs at once and removes the pod's directory; its logs stay."""
+        runner.kill()
+        runner.wait(STOP_GRACE)
+        shutil.rmtree(runner.scratch, ignore_errors=True)
+        self._runners.pop(request, None)

@@ -1,0 +1,150 @@
+"""The simulated nodes: makes them, and says regularly that they are Ready.
+
+`NodeReconciler` keeps each Node there with its labels and its Ready condition; a deleted one comes back, as a kubelet
+registers again. The annotation `sandbox.localmodel.kserve.io/ready: "false"` on a Node makes it NotReady, to
+try what happens then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from localmodel import __version__
+from localmodel.runtime.errors import AlreadyExistsError, ApiError, TransportError
+from localmodel.runtime.objects import ObjectMeta, format_time
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+
+from .kinds import Node
+
+if TYPE_CHECKING:
+    from localmodel.runtime.builder import Builder
+    from localmodel.runtime.client import Client
+
+log = structlog.get_logger(__name__)
+
+READY_ANNOTATION = "sandbox.localmodel.kserve.io/ready"
+HEARTBEAT = 60.0
+"""Seconds between two heartbeats of a node."""
+
+DEFAULT_LABELS: Mapping[str, str] = {
+    "kubernetes.io/os": "linux",
+    "kserve/localmodel": "worker",
+    "nvidia.com/gpu-product": "NVIDIA-A100-SXM4-80GB",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions:
+    """The nodes to simulate."""
+
+    names: Sequence[str]
+    labels: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_LABELS))
+    """Labels of every node, beside kubernetes.io/hostname."""
+
+
+class NodeReconciler(Reconciler):
+    """Keeps the simulated nodes registered and their Ready condition fresh."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        self._options = options
+
+    def setup(self, builder: Builder) -> None:
+        builder.named("node").for_(Node)
+
+    def reconcile(self, request: Request) -> Result | None:
+        if request.name not in self._options.names:
+            return None
+        node = self.client.find(Node, request.name)
+        if node is None:
+            node = register(self.client, request.name, self._options)
+        if node.is_deleting:
+            return None
+        status = self._status(node)
+        if status != node.status:
+            self.client.status.patch(node, {"status": status})
+        return Result(requeue_after=HEARTBEAT)
+
+    def _status(self, node: Node) -> dict[str, Any]:
+        """The node's status; its heartbeat moves only when the last one is old, so that writing it causes no loop."""
+        ready = node.metadata.annotations.get(READY_ANNOTATION) != "false"
+        now = format_time(self.clock.now())
+        old: dict[str, Any] = next((c for c in node.status.get("conditions") or [] if c.get("type") == "Ready"), {})
+        condition = {
+            "type": "Ready",
+            "status": "True" if ready else "False",
+            "reason": "KubeletReady" if ready else "SandboxNotReady",
+            "message": "kubelet is posting ready status" if ready else f"annotated {READY_ANNOTATION}=false",
+        }
+        unchanged = all(old.get(key) == value for key, value in condition.items())
+        fresh = unchanged and str(old.get("lastHeartbeatTime", "")) > self._stale_before()
+        condition["lastHeartbeatTime"] = old["lastHeartbeatTime"] if fresh else now
+        same_status = old.get("status") == condition["status"]
+        condition["lastTransitionTime"] = old.get("lastTransitionTime", now) if same_status else now
+        others = [c for c in node.status.get("conditions") or [] if c.get("type") != "Ready"]
+        return {**node.status, **description(node.name), "conditions": [*others, condition]}
+
+    def _stale_before(self) -> str:
+        """Times of one format compare as text."""
+        return format_time(self.clock.now() - timedelta(seconds=HEARTBEAT - 1))
+
+
+class NodeRegistration:
+    """Registers the nodes when the controllers start; the reconciler then sees them."""
+
+    need_leader_election = False
+
+    def __init__(self, client: Client, options: NodeOptions) -> None:
+        self._client = client
+        self._options = options
+
+    def start(self, stop: threading.Event) -> None:
+        """Tries until all nodes are there, or until it is told to stop."""
+        missing = list(self._options.names)
+        while missing and not stop.is_set():
+            try:
+                register(self._client, missing[0], self._options)
+            except (ApiError, TransportError) as error:
+                log.warning("cannot register the node yet", node=missing[0], error=str(error))
+                stop.wait(1.0)
+            else:
+                missing.pop(0)
+        stop.wait()
+
+
+def register(client: Client, name: str, options: NodeOptions) -> Node:
+    """Creates the Node, or finds it there (then its labels are left as somebody may have changed them)."""
+    labels = {"kubernetes.io/hostname": name, **options.labels}
+    try:
+        node = client.create(Node(metadata=ObjectMeta(name=name, labels=labels)))
+    except AlreadyExistsError:
+        return client.get(Node, name)
+    log.info("registered node", node=name)
+    return node
+
+
+def description(name: str) -> dict[str, Any]:
+    """The constant part of a node's status."""
+    capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1800G"}
+    return {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": "127.0.0.1"}],
+        "nodeInfo": {
+            "architecture": "amd64",
+            "bootID": "",
+            "containerRuntimeVersion": "localmodel://" + __version__,
+            "kernelVersion": "",
+            "kubeProxyVersion": "",
+            "kubeletVersion": "v1.34.0-localmodel",
+            "machineID": name,
+            "operatingSystem": "linux",
+            "osImage": "localmodel sandbox",
+            "systemUUID": name,
+        },
+    }

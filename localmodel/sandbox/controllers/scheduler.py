@@ -1,0 +1,174 @@
+"""`SchedulerReconciler`: gives each pod that has none a node.
+
+A node fits if it is Ready and schedulable, if the pod tolerates its taints, if it matches the pod's nodeSelector and
+required node affinity (labels and the field metadata.name), and if every claim of the pod is bound to a volume whose
+node affinity admits it. Of the fitting nodes the one with the fewest pods wins. A pod that fits nowhere stays Pending
+with the reasons in its PodScheduled condition and in an event, and is tried again when a node, claim or volume changes.
+Resources, ports, inter-pod affinity and topology spread are not looked at.
+Rules: https://kubernetes.io/docs/concepts/scheduling-eviction/.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from localmodel.api.affinity import SelectorError, node_matches
+from localmodel.runtime.errors import ConflictError, NotFoundError
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
+from localmodel.runtime.objects import Node as NodeHead
+from localmodel.runtime.objects import (
+    ObjectMeta,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    format_time,
+)
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+
+from .kinds import Binding, Node
+from .volumes import claims_of_pod
+
+if TYPE_CHECKING:
+    from localmodel.runtime.builder import Builder
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_SCHEDULER = "default-scheduler"
+
+
+class SchedulerReconciler(Reconciler):
+    """Places the pods of the default scheduler."""
+
+    def setup(self, builder: Builder) -> None:
+        builder.named("scheduler").for_(Pod)
+        for kind in (Node, PersistentVolume, PersistentVolumeClaim):
+            builder.watches(kind, EnqueueRequestsFromMapFunc(self._waiting_pods))
+
+    def _waiting_pods(self, _: object) -> Iterable[Request]:
+        return (pod.key for pod in self.client.list(Pod) if is_waiting(pod))
+
+    def reconcile(self, request: Request) -> Result | None:
+        pod = self.client.find(Pod, request.name, namespace=request.namespace)
+        if pod is None or not is_waiting(pod):
+            return None
+        problem, volumes = self._volumes(pod)
+        if problem:
+            self._unschedulable(pod, problem)
+            return None
+        nodes = self.client.list(Node)
+        problems = {node.name: misfit(pod, node, volumes) for node in nodes}
+        fitting = [node for node in nodes if not problems[node.name]]
+        if not fitting:
+            self._unschedulable(pod, summary(problems))
+            return None
+        load = Counter(p.spec.node_name for p in self.client.list(Pod) if not p.is_finished)
+        self._bind(pod, min(fitting, key=lambda node: (load[node.name], node.name)))
+        return None
+
+    def _volumes(self, pod: Pod) -> tuple[str, list[PersistentVolume]]:
+        """The volumes behind the pod's claims; or why they are not there yet."""
+        volumes = []
+        for key in claims_of_pod(pod):
+            claim = self.client.find(PersistentVolumeClaim, key.name, namespace=key.namespace)
+            if claim is None:
+                return f'persistentvolumeclaim "{key.name}" not found', []
+            if claim.is_deleting:
+                return f'persistentvolumeclaim "{key.name}" is being deleted', []
+            volume = self.client.find(PersistentVolume, claim.spec.volume_name) if claim.spec.volume_name else None
+            if claim.status.phase != "Bound" or volume is None:
+                return "pod has unbound immediate PersistentVolumeClaims", []
+            volumes.append(volume)
+        return "", volumes
+
+    def _bind(self, pod: Pod, node: Node) -> None:
+        binding = Binding.type_for(pod.name)(
+            metadata=ObjectMeta(name=pod.name, namespace=pod.namespace),
+            target={"apiVersion": "v1", "kind": "Node", "name": node.name},
+        )
+        try:
+            self.client.create(binding)
+        except (NotFoundError, ConflictError) as error:
+            # The pod went, or the cache did not know yet that it has a node.
+            log.debug("pod not bound", pod=str(pod.key), reason=str(error))
+            return
+        self.recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node.name}")
+
+    def _unschedulable(self, pod: Pod, message: str) -> None:
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        for current in pod.status.conditions:
+            if current.get("type") == "PodScheduled" and current.get("message") == message:
+                return
+        others = [c for c in pod.status.conditions if c.get("type") != "PodScheduled"]
+        condition["lastTransitionTime"] = format_time(self.clock.now())
+        self.recorder.event(pod, "Warning", "FailedScheduling", message)
+        try:
+            self.client.status.patch(pod, {"status": {"phase": "Pending", "conditions": [*others, condition]}})
+        except NotFoundError:
+            log.debug("pod went before its condition was written", pod=str(pod.key))
+
+
+def is_waiting(pod: Pod) -> bool:
+    """Whether the pod asks this scheduler for a node."""
+    scheduler = pod.spec.to_dict().get("schedulerName") or DEFAULT_SCHEDULER
+    return not (pod.spec.node_name or pod.is_deleting or pod.is_finished) and scheduler == DEFAULT_SCHEDULER
+
+
+def misfit(pod: Pod, node: Node, volumes: list[PersistentVolume]) -> str:
+    """Why the pod cannot run on the node, or an empty string."""
+    if node.is_deleting or not node.is_ready:
+        return "node(s) were not ready"
+    if node.spec.get("unschedulable"):
+        return "node(s) were unschedulable"
+    for taint in node.spec.get("taints") or []:
+        if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerates(pod, taint):
+            return f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
+    if not matches_selectors(pod, node):
+        return "node(s) didn't match Pod's node affinity/selector"
+    if not all(_admits(volume, node) for volume in volumes):
+        return "node(s) had volume node affinity conflict"
+    return ""
+
+
+def matches_selectors(pod: Pod, node: Node) -> bool:
+    """The pod's nodeSelector and its required node affinity."""
+    labels = node.metadata.labels
+    if any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
+        return False
+    affinity = pod.spec.to_dict().get("affinity") or {}
+    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    return not required or _node_matches(required, node)
+
+
+def _admits(volume: PersistentVolume, node: Node) -> bool:
+    required = (volume.spec.node_affinity or {}).get("required")
+    return not required or _node_matches(required, node)
+
+
+def _node_matches(required: dict[str, Any], node: Node) -> bool:
+    try:
+        return node_matches({"required": required}, NodeHead(metadata=node.metadata))
+    except SelectorError:
+        return False
+
+
+def _tolerates(pod: Pod, taint: dict[str, Any]) -> bool:
+    for toleration in pod.spec.to_dict().get("tolerations") or []:
+        key_fits = not toleration.get("key") or toleration["key"] == taint.get("key")
+        exists = toleration.get("operator") == "Exists"
+        value_fits = exists or toleration.get("value", "") == taint.get("value", "")
+        effect_fits = not toleration.get("effect") or toleration["effect"] == taint.get("effect")
+        if key_fits and value_fits and effect_fits and (toleration.get("key") or exists):
+            return True
+    return False
+
+
+def summary(problems: dict[str, str]) -> str:
+    """The scheduler's message: how many nodes there are, and how many fail for which reason."""
+    counts = Counter(problems.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    text = f"0/{len(problems)} nodes are available"
+    return f"{text}: {reasons}." if reasons else f"{text}."
