@@ -122,7 +122,9 @@ class Cache(Reader):
                 informer = self._informers[key] = SharedInformer(
                     kind, self._lister_watcher, self._informer_options(kind), clock=self._clock
                 )
-                if self._started and not self._stopped:
+                if self._stopped:
+                    informer.stop_soon()
+                elif self._started:
                     informer.start()
             return cast("SharedInformer[T]", informer)
 
@@ -149,7 +151,7 @@ class Cache(Reader):
         """Ends all informers at the same time, within about a second. Idempotent; a stopped cache can still be read."""
         with self._lock:
             self._stopped = True
-            informers = tuple(self._informers.values()) if self._started else ()
+            informers = tuple(self._informers.values())
         self._end_filling(freeze=False)
         for informer in informers:
             informer.stop_soon()

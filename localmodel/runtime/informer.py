@@ -22,7 +22,8 @@ from .clock import Clock, RealClock
 from .errors import RuntimeLibraryError
 from .listener import Listener, ResourceEventHandler
 from .objects import T
-from .reflector import Phase, Reflector, ReflectorOptions, ReflectorStats
+from .phase import Phase
+from .reflector import Reflector, ReflectorOptions, ReflectorStats
 from .store import Change, Extract, Stored, ThreadSafeStore, Transform, Trimmer
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,6 @@ Neighbours: `client.ListerWatcher` below, `informer` (the sink) above. Rules: re
 
 from __future__ import annotations
 
-import enum
 import random
 import threading
 from collections.abc import Sequence
@@ -34,8 +33,6 @@ from .clock import Clock
 from .errors import (
     ApiError,
     ExpiredError,
-    ForbiddenError,
-    NotFoundError,
     TooManyRequestsError,
     TransportError,
     error_from_status,
@@ -43,6 +40,7 @@ from .errors import (
 )
 from .objects import T
 from .pager import Pager
+from .phase import Phase, explain
 from .store import ObjectDecodeError, Stored, Trimmer
 
 log = structlog.get_logger(__name__)
@@ -69,20 +67,6 @@ class Sink(Protocol[T]):
 
     def phase_changed(self) -> None:
         """The reflector's `phase` or `last_error` may be another one."""
-
-
-class Phase(enum.Enum):
-    """What a reflector is doing, for people and health checks. A failure's phase stays until it is overcome."""
-
-    LISTING = "Listing"
-    WATCHING = "Watching"
-    FAILING = "Failing"
-    """Waiting after, or retrying, something that is none of the two below."""
-    KIND_MISSING = "KindMissing"
-    """The server does not serve the kind (404). Left by itself once the CRD is installed."""
-    FORBIDDEN = "Forbidden"
-    """This user may not list or watch the kind (403). Left by itself once the right is granted."""
-    STOPPED = "Stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +300,11 @@ class Reflector(Generic[T]):
 
     def _deliver(self, event: WatchEvent) -> None:
         if event.type == "BOOKMARK":
-            self.resource_version = _decode_bookmark(event.object).metadata.resource_version
-            self.sink.bookmark(self.resource_version)
+            resource_version = _decode_bookmark(event.object).metadata.resource_version
+            if not resource_version:
+                raise ObjectDecodeError("a bookmark without a resource version")
+            self.sink.bookmark(resource_version)
+            self.resource_version = resource_version
         elif event.type in ("ADDED", "MODIFIED", "DELETED"):
             stored = self.trimmer.trim(event.object)
             self.sink.apply(event, stored)
@@ -364,10 +351,10 @@ class Reflector(Generic[T]):
     def _failed(self, what: str, error: Exception, *, then: Listing | Watching) -> Waiting:
         self.stats.failures += 1
         delay = self._backoff.next_delay((error.retry_after or 0) if isinstance(error, ApiError) else 0)
-        message = f"{what} {self._where}: {_explain(error)}"
+        message = f"{what} {self._where}: {explain(error)}"
         emit = log.debug if message == self.last_error else log.warning
         emit("A reflector failed and will try again", error=message, delay=round(delay, 3), **self._facts)
-        self.last_error, self._failure = message, _phase_of(error)
+        self.last_error, self._failure = message, Phase.of_failure(error)
         return Waiting(delay, then)
 
     def _recovered(self) -> None:
@@ -405,18 +392,3 @@ def _error_of(event: WatchEvent) -> ApiError:
     if not isinstance(status, dict):
         status = {"message": f"an ERROR event without a Status: {bytes(event.object)[:200]!r}"}
     return error_from_status(status)
-
-
-def _explain(error: Exception) -> str:
-    """The reason first, as people search for it."""
-    if isinstance(error, NotFoundError):
-        return f"{error.reason} ({error.code}): the server does not serve this kind; is its CRD installed? ({error})"
-    if isinstance(error, ApiError):
-        return f"{error.reason} ({error.code}): {error}"
-    return f"{type(error).__name__}: {error}"
-
-
-def _phase_of(error: Exception) -> Phase:
-    if isinstance(error, NotFoundError):
-        return Phase.KIND_MISSING
-    return Phase.FORBIDDEN if isinstance(error, ForbiddenError) else Phase.FAILING

@@ -45,7 +45,7 @@ class OwnerHeader(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     kind: str = ""
     name: str = ""
     uid: str = ""
-    controller: bool = False
+    controller: bool | None = None
 
     @property
     def group(self) -> str:
@@ -59,7 +59,7 @@ class Header(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
-    generation: int = 0
+    generation: int | None = None
     deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     finalizers: tuple[str, ...] | None = None
