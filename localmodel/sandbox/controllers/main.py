@@ -1,0 +1,122 @@
+"""`localmodel sandbox controllers`: the cluster controllers and N simulated nodes against any API server.
+
+Runs until SIGTERM or SIGINT. Node NAME's root is WORKDIR/nodes/NAME; the logs of its containers are in `logs` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+import structlog
+
+from localmodel import __version__
+from localmodel.runtime.cache import CacheOptions, KindOptions
+from localmodel.runtime.flags import add_common_flags
+from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.logging import setup_logging
+from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.signals import setup_signal_handler
+
+from .garbage import GarbageCollector
+from .jobs import JobOptions, JobReconciler
+from .kinds import BUILT_IN, custom_kinds
+from .kubelet import KubeletOptions, KubeletReconciler
+from .namespaces import NamespaceReconciler
+from .nodes import NodeOptions, NodeReconciler, NodeRegistration
+from .scheduler import SchedulerReconciler
+from .volumes import VolumeClaimReconciler, VolumeReconciler
+
+log = structlog.get_logger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_flags(parser)
+    parser.add_argument("--nodes", type=positive, default=3, metavar="N", help="simulated nodes (default: %(default)s)")
+    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="where the nodes' directories lie")
+    parser.add_argument(
+        "--image",
+        type=image,
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="the local command that stands for the image whose repository ends in NAME; may be repeated",
+    )
+    parser.add_argument(
+        "--job-backoff",
+        type=float,
+        default=JobOptions.first_delay,
+        metavar="SECONDS",
+        help="delay before a Job's second attempt, doubling from there (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    setup_logging(args.log_level, args.log_format)
+    stop = setup_signal_handler()
+    names = node_names(args.nodes)
+    client = LiveClient(load_config(args.kubeconfig, user_agent=f"localmodel-sandbox-controllers/{__version__}"))
+    try:
+        manager = build_manager(
+            client,
+            nodes=NodeOptions(names=names),
+            kubelet=KubeletOptions(nodes=names, directory=args.workdir.resolve() / "nodes", images=dict(args.image)),
+            jobs=JobOptions(first_delay=args.job_backoff),
+        )
+        log.info("starting controllers", nodes=list(names), workdir=str(args.workdir))
+        manager.start(stop)
+    finally:
+        client.close()
+    return 0
+
+
+def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOptions, jobs: JobOptions) -> Manager:
+    """All controllers, ready to be started. Custom kinds are those served at this moment."""
+    mappings = [*BUILT_IN, *custom_kinds(client)]
+    collector = GarbageCollector(mappings)
+    options = ManagerOptions(
+        component="localmodel-sandbox",
+        metrics_addr="0",
+        health_probe_addr="0",
+        graceful_shutdown_timeout=10.0,
+        cache=CacheOptions(by_kind={kind: KindOptions(optional=True) for kind in collector.kinds}),
+    )
+    manager = Manager(client, options)
+    collector.index(manager.cache)
+    runner = KubeletReconciler(kubelet)
+    for reconciler in (
+        collector,
+        NamespaceReconciler(),
+        VolumeClaimReconciler(),
+        VolumeReconciler(),
+        JobReconciler(jobs),
+        SchedulerReconciler(),
+        NodeReconciler(nodes),
+        runner,
+    ):
+        manager.add_reconciler(reconciler)
+    manager.add(NodeRegistration(client, nodes))
+    manager.add(runner)
+    return manager
+
+
+def node_names(count: int) -> tuple[str, ...]:
+    return tuple(f"node-{number}" for number in range(1, count + 1))
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number of at least one."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def image(text: str) -> tuple[str, tuple[str, ...]]:
+    """An argparse type: NAME=COMMAND, the command split as a shell would."""
+    name, equals, command = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COMMAND")
+    return name, tuple(shlex.split(command))
