@@ -204,8 +204,8 @@ class Engine:
         self, name: str, *, size: int | None, sha256: str | None, git_sha1: str | None = None
     ) -> FileEntry | None:
         """The entry of the file at this path, or None unless it is there and has the size and a digest as given."""
-        path = self._dest / name
-        if (sha256 is None and git_sha1 is None) or path.is_symlink() or not path.is_file():
+        path = self._plain(name)
+        if path is None or (sha256 is None and git_sha1 is None) or not path.is_file():
             return None
         actual_size = path.stat().st_size
         if size not in (None, actual_size):
@@ -216,6 +216,11 @@ class Engine:
             return None
         return FileEntry(path=name, size=digest.size, sha256=digest.sha256)
 
+    def _plain(self, name: str) -> Path | None:
+        """The path of a file in DEST, or None if a link stands on the way: what is behind it is not ours."""
+        path = self._dest / name
+        return path if path.resolve() == self._dest.resolve() / name else None
+
     def _record(self, paths: list[str]) -> None:
         """Notes which paths are about to be written, and removes what an earlier run of this URI wrote beyond them."""
         path = self._dest / NOTES_DIR / "plan.json"
@@ -225,9 +230,9 @@ class Engine:
             earlier = _Record(uri=self._uri, paths=())
         if earlier.uri == self._uri:
             for stale in set(earlier.paths) - set(paths):
-                log.info("removing a file that the source no longer has", path=stale)
-                target = self._dest / stale
-                if target.is_file() or target.is_symlink():
+                target = self._plain(stale)
+                if target is not None and target.is_file():
+                    log.info("removing a file that the source no longer has", path=stale)
                     target.unlink()
         record = _Record(uri=self._uri, paths=tuple(sorted(paths)))
         write_atomically(path, msgspec.json.encode(record), durable=True)

@@ -10,8 +10,6 @@ from typing import TypeVar
 
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
-from tenacity.stop import stop_base
-from tenacity.wait import wait_base
 
 from localmodel.download.clock import Clock
 from localmodel.download.errors import CancelledError, TransientError
@@ -26,34 +24,28 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class _FailuresWithoutProgress(stop_base):
-    """Gives up after `limit` failures between which `progressed` has not grown."""
+class _Policy:
+    """Counts failures between which `progressed` has not grown. tenacity asks for the wait first, then for the end."""
 
-    def __init__(self, *, limit: int, progressed: Callable[[], int]) -> None:
-        self._limit = limit
+    def __init__(self, *, options: DownloadOptions, progressed: Callable[[], int]) -> None:
+        self._options = options
         self._progressed = progressed
         self._best = progressed()
-        self.failures = 0
+        self._failures = 0
 
-    def __call__(self, _retry_state: RetryCallState) -> bool:
+    def wait(self, state: RetryCallState) -> float:
+        """Seconds before the next attempt: doubling with each failure in a row, or what the server asked for."""
         reached = self._progressed()
-        self.failures = 1 if reached > self._best else self.failures + 1
+        self._failures = 1 if reached > self._best else self._failures + 1
         self._best = max(self._best, reached)
-        return self.failures >= self._limit
-
-
-class _Backoff(wait_base):
-    """Doubles with each failure in a row, unless the server asked for longer."""
-
-    def __init__(self, *, first: float, stop: _FailuresWithoutProgress) -> None:
-        self._first = first
-        self._stop = stop
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        wait = min(self._first * 2.0 ** (max(self._stop.failures, 1) - 1), _LONGEST_WAIT_SECONDS)
-        error = retry_state.outcome.exception() if retry_state.outcome else None
+        wait = min(self._options.retry_seconds * 2.0 ** (self._failures - 1), _LONGEST_WAIT_SECONDS)
+        error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, TransientError) else None
         return max(wait, min(asked or 0.0, _LONGEST_ASKED_WAIT_SECONDS))
+
+    def stop(self, _state: RetryCallState) -> bool:
+        """Whether the attempts are used up."""
+        return self._failures >= self._options.max_attempts
 
 
 def with_retries(
@@ -81,11 +73,11 @@ def with_retries(
         error = state.outcome.exception() if state.outcome else None
         log.warning("trying again", error=str(error), wait_seconds=round(state.upcoming_sleep, 1))
 
-    limit = _FailuresWithoutProgress(limit=options.max_attempts, progressed=progressed)
+    policy = _Policy(options=options, progressed=progressed)
     retrying = Retrying(
         retry=retry_if_exception_type(TransientError),
-        stop=limit,
-        wait=_Backoff(first=options.retry_seconds, stop=limit),
+        stop=policy.stop,
+        wait=policy.wait,
         sleep=sleep,
         before_sleep=note,
         reraise=True,

@@ -84,7 +84,7 @@ def test_a_zip_member_that_leads_out_is_refused(tmp_path: Path, name: str, mode:
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_what_is_no_archive_is_damaged(tmp_path: Path, kind: ArchiveKind) -> None:
     (tmp_path / "m").write_bytes(b"no archive" * 100)
-    with pytest.raises(IntegrityError, match="no .* archive"):
+    with pytest.raises(IntegrityError, match=r"no .* archive"):
         unpacked(tmp_path, tmp_path / "m", kind)
 
 

@@ -266,6 +266,16 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+def test_a_file_behind_a_link_is_neither_taken_for_ours_nor_removed(tmp_path: Path) -> None:
+    fetch(tmp_path / "dest", MemorySource({"sub/a": b"1", "b": b"2"}))
+    (tmp_path / "dest" / "sub").rename(tmp_path / "outside")
+    (tmp_path / "dest" / "sub").symlink_to(tmp_path / "outside")
+    fetch(tmp_path / "dest", MemorySource({"b": b"2"}, revision="r2"))
+    assert (tmp_path / "outside" / "a").read_bytes() == b"1"
+    with pytest.raises(DestinationError, match="link"):
+        fetch(tmp_path / "dest", MemorySource({"sub/a": b"1"}))
+
+
 def test_one_file_that_fails_for_good_ends_the_others(tmp_path: Path) -> None:
     source = MemorySource({"bad": BIG, "good": BIG})
     source.served["bad"] = [b""] * 10
@@ -301,4 +311,5 @@ def test_an_archive_that_points_outside_leaves_nothing(tmp_path: Path) -> None:
     source = MemorySource({"m.tar.gz": tar({"ok": b"1", "../evil": b"2"})}, archive="tar")
     with pytest.raises(DownloadError, match="outside"):
         fetch(tmp_path / "dest", source)
-    assert tree(tmp_path) == tree(tmp_path / "dest") == {}
+    assert tree(tmp_path / "dest") == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["dest"]

@@ -3,7 +3,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localmodel.download import FileEntry, InvalidURIError, Manifest, compute_digest
@@ -27,6 +27,7 @@ def test_the_digest_is_the_sha256_of_the_sorted_lines() -> None:
     assert compute_digest(files) == "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
+@settings(max_examples=40, deadline=None)
 @given(entries, st.randoms())
 def test_the_digest_does_not_depend_on_the_order_of_the_files(files: list[FileEntry], rng: random.Random) -> None:
     shuffled = list(files)
@@ -34,6 +35,7 @@ def test_the_digest_does_not_depend_on_the_order_of_the_files(files: list[FileEn
     assert compute_digest(shuffled) == compute_digest(files)
 
 
+@settings(max_examples=40, deadline=None)
 @given(entries)
 def test_any_change_of_a_file_changes_the_digest(files: list[FileEntry]) -> None:
     for index, entry in enumerate(files):
@@ -41,6 +43,7 @@ def test_any_change_of_a_file_changes_the_digest(files: list[FileEntry]) -> None
         assert compute_digest([*files[:index], changed, *files[index + 1 :]]) != compute_digest(files)
 
 
+@settings(max_examples=40, deadline=None)
 @given(entries)
 def test_a_manifest_survives_json(files: list[FileEntry]) -> None:
     manifest = Manifest.of(uri="hf://o/m", revision=None, files=files)

@@ -22,7 +22,7 @@ def test_an_hf_uri_names_a_repository_and_a_revision(uri: str, expected: tuple[s
 
 @pytest.mark.parametrize("uri", ["hf://model", "hf://a/b/c", "hf:///b", "hf://a/b:", "hf://a/../b", "hf://a/b?x=1"])
 def test_an_hf_uri_needs_exactly_two_parts(uri: str) -> None:
-    with pytest.raises(InvalidURIError, match="hf://|revision"):
+    with pytest.raises(InvalidURIError, match=r"hf://|revision"):
         parse_uri(uri)
 
 
