@@ -126,6 +126,16 @@ class Registry:
             watch.end(error)
         return len(ended)
 
+    def seed(self, definition: ResourceDefinition, obj: Json) -> Written:
+        """Stores an object as it is, with status, finalizers and deletion timestamp; fills in what is missing.
+
+        For the state that a test begins with. Raises InvalidError for an object that could not exist: being deleted
+        without a finalizer. Replaces an object that is there.
+        """
+        metadata = obj.setdefault("metadata", {})
+        _check_identity(definition, _scope(definition, metadata.get("namespace") or ""), "", obj)
+        return self._writer.seed(definition, obj)
+
     def create(
         self,
         definition: ResourceDefinition,

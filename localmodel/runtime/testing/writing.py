@@ -18,8 +18,8 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import NotFoundError
 
 from . import metadata as meta
-from .answers import bad_request, conflict, invalid
-from .definitions import AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
+from .answers import bad_request, conflict, forbidden_value, invalid
+from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
 from .store import Entry, VersionedStore
 
 
@@ -68,6 +68,26 @@ class Writer:
     ) -> None:
         self._store, self._clock = store, clock
         self._admission, self._validating = admission, validating
+
+    def seed(self, definition: ResourceDefinition, obj: Json) -> Written:
+        """Stores an object as a test wants it; the server's fields are filled in where they are missing."""
+        given = obj["metadata"]
+        request = WriteRequest(definition, given.get("namespace", ""), given.get("name", ""), WriteOptions(), NOBODY)
+        faults = meta.name_faults(given, (definition.validate_name or meta.dns1123_subdomain)(request.name))
+        if (
+            given.get("deletionTimestamp")
+            and not given.get("finalizers")
+            and not given.get("deletionGracePeriodSeconds")
+        ):
+            why = "an object that is being deleted exists only while it has finalizers"
+            faults.append(forbidden_value("metadata.deletionTimestamp", why))
+        _refuse(request, faults)
+        fresh: Json = {}
+        meta.initialise(fresh, self._clock.now(), generation=definition.generation)
+        obj["metadata"] = {**fresh, **given}
+        stored = _Stored(definition, obj)
+        entry = self._store.put(definition.resource, request.namespace, request.name, stored.encode)
+        return request.done(definition.present(entry.value), created=True)
 
     def create(self, request: WriteRequest, obj: Json) -> Written:
         """Raises RevisionMismatchError if the object exists by now."""
