@@ -47,6 +47,9 @@ RECONCILE_TIME_BUCKETS: tuple[float, ...] = (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+REST_CLIENT_BUCKETS: tuple[float, ...] = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+
+
 class Metrics:
     """All metric families of the library in one registry."""
 
@@ -109,6 +112,20 @@ class Metrics:
             "localmodel_events_dropped_total",
             "Total number of Kubernetes events not written: queue full, filtered as spam, refused by the server",
             ("reason",),
+            registry=self.registry,
+        )
+
+        self.rest_requests = Counter(
+            "rest_client_requests_total",
+            "Number of HTTP requests, partitioned by status code, method, and host.",
+            ("code", "method", "host"),
+            registry=self.registry,
+        )
+        self.rest_request_duration = Histogram(
+            "rest_client_request_duration_seconds",
+            "Request latency in seconds. Broken down by verb, and host.",
+            ("verb", "host"),
+            buckets=REST_CLIENT_BUCKETS,
             registry=self.registry,
         )
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import tenacity
 
+from . import deadline
 from .client import (
     APPLY_PATCH,
     DEFAULT_WRITE,
@@ -31,8 +32,10 @@ from .client import (
     WatchStream,
     WriteOptions,
 )
+from .clock import Clock, RealClock
 from .errors import ApiError, ExpiredError, TransportError, error_from_status
 from .kubeconfig import RestConfig
+from .metrics import Metrics
 from .objects import Object, T
 from .transport import Response, Stream, Transport
 
@@ -63,14 +66,17 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class LiveClient(Client, ListerWatcher):
     """A client without a cache. Safe to use from many threads; each keeps a connection of its own."""
 
-    def __init__(self, config: RestConfig) -> None:
+    def __init__(self, config: RestConfig, *, metrics: Metrics | None = None, clock: Clock | None = None) -> None:
+        """With `metrics` (those of the manager) requests are counted and timed."""
         self.config = config
+        self._metrics = metrics
+        self._clock = clock or RealClock()
         self._transport = Transport(config)
         self._status = _LiveStatus(self)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_asks_to_wait),
             wait=lambda state: float(_retry_after(state)),
-            stop=tenacity.stop_after_attempt(MAX_RETRIES + 1),
+            stop=_gives_up,
             reraise=True,
         )
 
@@ -217,10 +223,24 @@ class LiveClient(Client, ListerWatcher):
         return self._retrying(self._request_once, method, target, body, headers)
 
     def _request_once(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> bytes:
-        response = self._transport.request(method, target, body=body, headers=headers)
+        started, code = self._clock.monotonic(), "<error>"
+        try:
+            response = self._transport.request(method, target, body=body, headers=headers)
+            code = str(response.code)
+        finally:
+            self._observe(method, code, self._clock.monotonic() - started)
         if response.code >= 300:
             raise _error(response)
         return response.body
+
+    def _observe(self, method: str, code: str, seconds: float) -> None:
+        if self._metrics:
+            self._metrics.rest_requests.labels(code, method, self._host).inc()
+            self._metrics.rest_request_duration.labels(method, self._host).observe(seconds)
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.config.server).netloc
 
 
 class _LiveStatus(StatusWriter):
@@ -329,6 +349,12 @@ def _error(response: Response) -> ApiError:
 
 def _asks_to_wait(error: BaseException) -> bool:
     return isinstance(error, ApiError) and (error.code == 429 or error.code >= 500) and error.retry_after is not None
+
+
+def _gives_up(state: tenacity.RetryCallState) -> bool:
+    """After ten retries, or when there is no time left to wait for as long as the server asks."""
+    left = deadline.remaining()
+    return state.attempt_number > MAX_RETRIES or (left is not None and _retry_after(state) >= left)
 
 
 def _retry_after(state: tenacity.RetryCallState) -> int:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from . import deadline
 from .errors import TransportError
 from .kubeconfig import RestConfig
 
@@ -34,7 +35,10 @@ class Response:
 
 
 class Transport:
-    """Sends requests with credentials and the user agent; raises TransportError when there is no answer."""
+    """Sends requests with credentials and the user agent; raises TransportError when there is no answer.
+
+    A request other than a watch stays within the `deadline` of the work in hand: DeadlineExceededError once it is over.
+    """
 
     def __init__(self, config: RestConfig) -> None:
         self.config = config
@@ -83,9 +87,11 @@ class Transport:
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], *, refresh: bool
     ) -> Response:
         all_headers = self._headers(headers, refresh=refresh)
+        deadline.check(f"{method} {target}")
         for last_try in (False, True):
             connection, reused = self._connection()
             try:
+                connection.sock.settimeout(self._time_for_an_answer())
                 connection.request(method, self._prefix + target, body=body, headers=all_headers)
                 answer = connection.getresponse()
                 response = Response(answer.status, answer.read(), answer.headers)
@@ -99,6 +105,10 @@ class Transport:
                 self._forget(connection)
             return response
         raise AssertionError("unreachable")
+
+    def _time_for_an_answer(self) -> float:
+        left = deadline.remaining()
+        return self.config.request_timeout if left is None else max(0.001, min(left, self.config.request_timeout))
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
         """This thread's connection, and whether it was used before."""

@@ -9,18 +9,22 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from support.http import Answer, answer, scripted_server
 
+from localmodel.runtime import deadline
 from localmodel.runtime.client import ListOptions, Preconditions, WatchOptions, WriteOptions
+from localmodel.runtime.clock import RealClock
 from localmodel.runtime.errors import (
     ConflictError,
     ExpiredError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    TooManyRequestsError,
     TransportError,
     UnauthorizedError,
     make_status,
 )
 from localmodel.runtime.kubeconfig import RestConfig
+from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.objects import ConfigMap, Node, ObjectMeta, PartialObjectMetadata
 from localmodel.runtime.rest import LiveClient
 
@@ -249,3 +253,34 @@ def test_close_wakes_a_blocked_reader_and_ends_it_quietly() -> None:
         assert not thread.is_alive()
         release.set()
     assert events == ["ADDED"]
+
+
+def test_a_request_stays_within_the_deadline_of_the_work_in_hand() -> None:
+    release = threading.Event()
+    with scripted_server(lambda handler: release.wait(10) and None) as server:
+        client = client_for(server.url)
+        with deadline.limit(RealClock(), 0.2), pytest.raises(TransportError, match=r"TimeoutError|timed out"):
+            client.get(Node, "n")
+        with deadline.limit(RealClock(), 0), pytest.raises(deadline.DeadlineExceededError, match="GET /api/v1/nodes/n"):
+            client.get(Node, "n")
+        release.set()
+
+
+def test_no_time_is_spent_waiting_for_a_server_that_asks_for_more_than_is_left() -> None:
+    busy = failure("TooManyRequests", 429, **{"Retry-After": "60"})
+    with (
+        scripted_server(busy) as server,
+        deadline.limit(RealClock(), 5),
+        pytest.raises(TooManyRequestsError),
+    ):
+        client_for(server.url).get(Node, "n")
+    assert len(server.seen) == 1
+
+
+def test_requests_are_counted_under_client_go_s_names() -> None:
+    metrics = Metrics()
+    with scripted_server(failure("NotFound", 404)) as server:
+        config = RestConfig(server=server.url, authorization=Token(), user_agent="t/1")
+        assert LiveClient(config, metrics=metrics).find(Node, "n") is None
+        labels = {"code": "404", "method": "GET", "host": server.url.removeprefix("http://")}
+    assert metrics.registry.get_sample_value("rest_client_requests_total", labels) == 1
