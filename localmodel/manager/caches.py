@@ -1,0 +1,295 @@
+"""The reconcilers of both kinds of cache: finalizer, volumes, status and events.
+
+`LocalModelCacheReconciler` and `LocalModelNamespaceCacheReconciler` differ in their kind, their finalizer, and in who
+removes the volumes: what a LocalModelCache owns goes by garbage collection, a LocalModelNamespaceCache cannot own what
+lies outside its namespace. Which node shall have the model is `NodeReconciler`'s business; here it is only told.
+
+Status comes out of one pure function; it is written if it differs, at most once a second per cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import ClassVar, Final
+
+import structlog
+
+from localmodel.api import (
+    Cache,
+    LocalModelCache,
+    LocalModelCacheStatus,
+    LocalModelNamespaceCache,
+    LocalModelNode,
+    LocalModelNodeGroup,
+)
+from localmodel.api.config import LocalModelConfig
+from localmodel.api.names import (
+    AGENT_LABEL,
+    AGENT_LABEL_VALUE,
+    CACHE_FINALIZER,
+    NAMESPACE_CACHE_FINALIZER,
+    status_key,
+)
+from localmodel.runtime.builder import Builder
+from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
+from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
+from localmodel.runtime.objects import ConfigMap, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+
+from .consumers import Consumers, consumers_of
+from .entries import group_has_node
+from .indexes import BY_MODEL, BY_NODE, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
+from .pacing import Pacer, interval_for
+from .settings import Settings
+from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
+from .volumes import Volumes, wanted_pairs
+from .watching import SINCE_START, EnqueueChangedModels, NodeChanged, OurVolumeChanged, SpecChanged, keys_of
+
+log = structlog.get_logger(__name__)
+
+CLEAN_UP_LIMIT: Final = timedelta(minutes=10)
+"""How long a deleted cache waits for agents to remove the model."""
+CLEAN_UP_CHECK_SECONDS: Final = 15.0
+"""How often it looks whether an agent that it waits for is still there."""
+
+
+class CacheReconciler(Reconciler):
+    """What both scopes share."""
+
+    kind: ClassVar[type[LocalModelCache] | type[LocalModelNamespaceCache]]
+    finalizer: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pacer = Pacer()
+        self._written: dict[Request, tuple[str, LocalModelCacheStatus]] = {}
+        """By cache: its uid and the status that was written last. What is read may be older, and under KServe's CRDs
+        lacks our fields for good. One worker at a time touches an entry."""
+
+    def setup(self, builder: Builder) -> None:
+        (
+            builder.for_(self.kind, SpecChanged())
+            .watches(LocalModelNodeGroup, EnqueueRequestsFromMapFunc(self._of_group), SINCE_START, GenerationChanged())
+            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NodeChanged())
+            .watches(LocalModelNode, EnqueueChangedModels(namespaced=self.kind.mapping.namespaced), SINCE_START)
+            .watches(ConfigMap, EnqueueRequestsFromMapFunc(self._all), SINCE_START, ResourceVersionChanged())
+        )
+        for service in SERVICES:
+            builder.watches(
+                service,
+                EnqueueRequestsFromMapFunc(self._of_service),
+                SINCE_START,
+                LabelChanged() | AnnotationChanged(),
+            )
+        for volume in (PersistentVolume, PersistentVolumeClaim):
+            builder.watches(volume, EnqueueRequestsFromMapFunc(self._of_volume), OurVolumeChanged())
+
+    def reconcile(self, request: Request) -> Result | None:
+        cache: Cache | None = self.client.find(self.kind, request.name, namespace=request.namespace)
+        if cache is None:
+            self._pacer.forget(request)
+            self._written.pop(request, None)
+            return None
+        if cache.is_deleting:
+            return self._finalize(cache)
+        if add_finalizer(cache, self.finalizer):
+            cache = self.client.update(cache)
+
+        groups, missing = self._groups_of(cache)
+        consumers = consumers_of(self.client, cache)
+        problems, failure = self._reconcile_volumes(cache, groups, consumers)
+        if missing:
+            problems.insert(0, missing_groups(missing))
+        wait = self._write_status(cache, self._observe(cache, groups.values(), consumers, problems))
+        if failure is not None:
+            raise failure
+        return Result(requeue_after=wait)
+
+    # volumes ----------------------------------------------------------------------------------------------------------
+
+    def _reconcile_volumes(
+        self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers
+    ) -> tuple[list[Problem], ApiError | None]:
+        """Problems to show, and an error to try again after the status has been written (D-55).
+
+        The volumes of a group that does not exist are left as they are.
+        """
+        config = self._config()
+        managed = not config.disable_volume_management
+        volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder)
+        pairs = wanted_pairs(cache, config.jobs_namespace, consumers.claims if managed else ())
+        problems: list[Problem] = []
+        failure: ApiError | None = None
+        for pair in pairs:
+            if (group := groups.get(pair.group)) is None:
+                continue
+            try:
+                problems += volumes.ensure(pair, group)
+            except ApiError as error:
+                failure = failure or error
+                if not isinstance(error, ConflictError):
+                    message = f"cannot make claim {pair.claim} and volume {pair.volume}: {error}"
+                    problems.append(Problem(reason="VolumeFailed", message=message))
+        if failure is None and managed and consumers.complete:
+            volumes.prune(pairs)
+        return problems, failure
+
+    def _release_volumes(self, cache: Cache) -> None:
+        """Removes, before the cache goes, what nothing else would remove."""
+
+    # status -----------------------------------------------------------------------------------------------------------
+
+    def _observe(
+        self,
+        cache: Cache,
+        groups: Iterable[LocalModelNodeGroup],
+        consumers: Consumers,
+        problems: Sequence[Problem] = (),
+        waiting_for: Sequence[str] | None = None,
+    ) -> Observation:
+        key = status_key(cache.name, cache.namespace)
+        groups = list(groups)
+        members = [
+            (node.name, node.is_ready)
+            for node in self.client.list(Node)
+            if any(group_has_node(group, node) for group in groups)
+        ]
+        return Observation(
+            nodes=observe(key, members, self.client.list(LocalModelNode, fields={BY_MODEL: key})),
+            model_size=cache.spec.model_size,
+            node_groups=cache.spec.node_groups,
+            problems=problems,
+            inference_services=consumers.inference_services,
+            llm_inference_services=consumers.llm_inference_services,
+            generation=cache.metadata.generation,
+            waiting_for=waiting_for,
+        )
+
+    def _write_status(self, cache: Cache, seen: Observation) -> float:
+        """Writes the status if it differs from the last one. Seconds to wait if it is too early for that, else 0."""
+        uid, last = self._written.get(cache.key, ("", cache.status))
+        old = last if uid == cache.metadata.uid else cache.status
+        new = cache_status(seen, old, clock=self.clock)
+        if new == old and _core(new) == _core(cache.status):
+            return 0.0
+        wait = self._pacer.delay(cache.key, interval_for(len(seen.nodes)), self.clock)
+        if wait > 0:
+            return wait
+
+        cache.status = new
+        self.client.status.update(cache)
+        self._pacer.wrote(cache.key, self.clock)
+        self._written[cache.key] = (cache.metadata.uid, new)
+        for type_, reason, message in transitions(old, new, seen.problems):
+            self.recorder.event(cache, type_, reason, message)
+        return 0.0
+
+    # deletion ---------------------------------------------------------------------------------------------------------
+
+    def _finalize(self, cache: Cache) -> Result | None:
+        """Lets the cache go when no agent that is alive has the model any more, or after the limit.
+
+        Needs no group: a missing one never holds a deletion up (D-23).
+        """
+        if not contains_finalizer(cache, self.finalizer):
+            return None
+        waiting = self._waiting_for(cache)
+        left = self._time_left(cache)
+        if waiting and left > 0:
+            groups, _ = self._groups_of(cache)
+            consumers = consumers_of(self.client, cache)
+            wait = self._write_status(cache, self._observe(cache, groups.values(), consumers, waiting_for=waiting))
+            return Result(requeue_after=wait or min(left, CLEAN_UP_CHECK_SECONDS))
+        if waiting:
+            message = (
+                f"Gave up waiting for the model's removal from {', '.join(waiting[:5])}: the agents clean up later"
+            )
+            self.recorder.event(cache, "Warning", "CleanUpTimedOut", message)
+
+        self._release_volumes(cache)
+        remove_finalizer(cache, self.finalizer)
+        try:
+            self.client.update(cache)
+        except NotFoundError:
+            return None
+        log.info("Released cache", cache=str(cache))
+        return None
+
+    def _waiting_for(self, cache: Cache) -> list[str]:
+        """The nodes that have the model's entry or state, and an agent that is ready to remove it."""
+        nodes = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
+        return [node.name for node in nodes if self._has_agent(node.name)]
+
+    def _has_agent(self, node: str) -> bool:
+        agents = self.client.list(
+            Pod, namespace=self._settings.namespace, labels={AGENT_LABEL: AGENT_LABEL_VALUE}, fields={BY_NODE: node}
+        )
+        return any(agent.is_ready and not agent.is_deleting for agent in agents)
+
+    def _time_left(self, cache: Cache) -> float:
+        assert cache.metadata.deletion_timestamp is not None
+        return (cache.metadata.deletion_timestamp + CLEAN_UP_LIMIT - self.clock.now()).total_seconds()
+
+    # what concerns a cache --------------------------------------------------------------------------------------------
+
+    def _config(self) -> LocalModelConfig:
+        return self._settings.current(self.client, self.recorder).local_model
+
+    def _groups_of(self, cache: Cache) -> tuple[dict[str, LocalModelNodeGroup], list[str]]:
+        """The cache's groups that exist, and the names of those that do not."""
+        found = {name: self.client.find(LocalModelNodeGroup, name) for name in dict.fromkeys(cache.spec.node_groups)}
+        groups = {name: group for name, group in found.items() if group is not None}
+        return groups, [name for name in found if name not in groups]
+
+    def _of_group(self, group: LocalModelNodeGroup) -> Iterable[Request]:
+        return keys_of(self.client.list(self.kind, fields={BY_NODE_GROUP: group.name}))
+
+    def _of_node(self, node: Node) -> Iterable[Request]:
+        groups = [group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node)]
+        return dict.fromkeys(request for group in groups for request in self._of_group(group))
+
+    def _of_service(self, service: Object) -> Iterable[Request]:
+        return self._in_scope(cache_of_service(service))
+
+    def _of_volume(self, volume: Object) -> Iterable[Request]:
+        annotated = volume.metadata.annotations.get(CACHE_ANNOTATION)
+        return self._in_scope(Request.parse(annotated) if annotated else None)
+
+    def _in_scope(self, cache: Request | None) -> Iterable[Request]:
+        return [cache] if cache is not None and bool(cache.namespace) == self.kind.mapping.namespaced else []
+
+    def _all(self, config_map: ConfigMap) -> Iterable[Request]:  # noqa: ARG002 - whatever it says now
+        return keys_of(self.client.list(self.kind))
+
+
+class LocalModelCacheReconciler(CacheReconciler):
+    """Reconciles LocalModelCaches."""
+
+    kind = LocalModelCache
+    finalizer = CACHE_FINALIZER
+
+
+class LocalModelNamespaceCacheReconciler(CacheReconciler):
+    """Reconciles LocalModelNamespaceCaches."""
+
+    kind = LocalModelNamespaceCache
+    finalizer = NAMESPACE_CACHE_FINALIZER
+
+    def _release_volumes(self, cache: Cache) -> None:
+        namespace = self._config().jobs_namespace
+        pairs = wanted_pairs(cache, namespace, [(cache.namespace, group) for group in cache.spec.node_groups])
+        Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)
+
+
+def _core(status: LocalModelCacheStatus) -> object:
+    """What KServe's CRDs keep of a status, in a form that compares."""
+    copies = status.copies
+    return (
+        status.node_status,
+        (copies.available or 0, copies.total or 0, copies.failed or 0) if copies else None,
+        [(service.namespace, service.name) for service in status.inference_services],
+        [(service.namespace, service.name) for service in status.llm_inference_services],
+    )

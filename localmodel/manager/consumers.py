@@ -1,0 +1,68 @@
+"""Which services use a cache, and which volumes they need: found by the labels that KServe's defaulting sets.
+
+Services are watched metadata-only; their kinds may not be installed. A kind that is not served is unknown, not empty:
+then nothing is concluded from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localmodel.api import Cache, NamespacedName
+from localmodel.api.names import NODE_GROUP_ANNOTATION, status_key
+from localmodel.runtime.cache import KindNotServedError
+from localmodel.runtime.client import Reader
+from localmodel.runtime.objects import PartialObjectMetadata
+
+from .indexes import BY_CACHE, InferenceService, LLMInferenceService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumers:
+    """The services of one cache, sorted by namespace and name."""
+
+    inference_services: tuple[NamespacedName, ...] = ()
+    llm_inference_services: tuple[NamespacedName, ...] = ()
+    claims: frozenset[tuple[str, str]] = frozenset()
+    """Namespace and node group of each serving claim that they need."""
+    complete: bool = True
+    """False: there were services of a kind that is not served now, so nothing may be removed."""
+
+
+def consumers_of(reader: Reader, cache: Cache) -> Consumers:
+    """The services that use the cache now. Those of a kind that is not served stay as the status has them."""
+    services = _labelled(reader, InferenceService, cache)
+    llm_services = _labelled(reader, LLMInferenceService, cache)
+    names = tuple(cache.status.inference_services) if services is None else _names(services)
+    llm_names = tuple(cache.status.llm_inference_services) if llm_services is None else _names(llm_services)
+    return Consumers(
+        inference_services=names,
+        llm_inference_services=llm_names,
+        claims=frozenset(
+            (service.namespace, group)
+            for service in (*(services or ()), *(llm_services or ()))
+            if (group := _group_of(service, cache))
+        ),
+        complete=not (services is None and names) and not (llm_services is None and llm_names),
+    )
+
+
+def _labelled(reader: Reader, kind: type[PartialObjectMetadata], cache: Cache) -> list[PartialObjectMetadata] | None:
+    """None where the kind is not served."""
+    try:
+        return reader.list(kind, fields={BY_CACHE: status_key(cache.name, cache.namespace)})
+    except KindNotServedError:
+        return None
+
+
+def _names(services: list[PartialObjectMetadata]) -> tuple[NamespacedName, ...]:
+    return tuple(NamespacedName(namespace=service.namespace, name=service.name) for service in services)
+
+
+def _group_of(service: PartialObjectMetadata, cache: Cache) -> str:
+    """The group that the service names, if it is the cache's; without a name, the cache's first."""
+    groups = cache.spec.node_groups
+    named = service.metadata.annotations.get(NODE_GROUP_ANNOTATION)
+    if named is None:
+        return groups[0] if groups else ""
+    return named if named in groups else ""

@@ -1,0 +1,138 @@
+"""`localmodel-manager`: puts the reconcilers together and runs them (design.md section 3)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from localmodel import __version__
+from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CONFIG_MAP_NAME, KSERVE_NAMESPACE
+from localmodel.runtime.cache import CacheOptions, KindOptions
+from localmodel.runtime.controller import ControllerOptions
+from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
+from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.logging import setup_logging
+from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.objects import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.signals import setup_signal_handler
+
+from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
+from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
+from .nodegroups import LocalModelNodeGroupReconciler
+from .nodes import NodeReconciler
+from .settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LEADER_ELECTION_ID: Final = "kserve-local-model-manager-leader-lock"
+TLS_VERSIONS: Final = ("VersionTLS12", "VersionTLS13")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of KServe's manager, and ours."""
+    parser = argparse.ArgumentParser(
+        prog="localmodel-manager", description="Decides which node caches which model, and reports how far that is."
+    )
+    add_common_flags(parser)
+    add_serving_flags(parser)
+    parser.add_argument(
+        "--webhook-port", type=int, default=9443, metavar="PORT", help="port of the webhooks; 0: none (default: 9443)"
+    )
+    parser.add_argument("--webhook-cert-dir", default="", metavar="DIR", help="directory of the webhooks' certificate")
+    parser.add_argument(
+        "--tls-min-version", choices=TLS_VERSIONS, default=TLS_VERSIONS[0], help="least TLS version of the webhooks"
+    )
+    parser.add_argument("--tls-cipher-suites", default="", metavar="NAMES", help="TLS ciphers of the webhooks")
+    parser.add_argument(
+        "--leader-elect",
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="true|false",
+        help="work only while holding the lease, so that several managers may run",
+    )
+    parser.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="objects of a kind reconciled at a time (default: 1)"
+    )
+    parser.add_argument("--version", action="version", version=f"localmodel-manager {__version__}")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def cache_options(namespace: str) -> CacheOptions:
+    """What the manager holds in memory: of Pods, ConfigMaps and volumes only those that concern it."""
+    return CacheOptions(
+        by_kind={
+            ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
+            Pod: KindOptions(namespaces=(namespace,), labels=f"{AGENT_LABEL}={AGENT_LABEL_VALUE}"),
+            PersistentVolume: KindOptions(labels=CACHE_UID_LABEL),
+            PersistentVolumeClaim: KindOptions(labels=CACHE_UID_LABEL),
+            **{service: KindOptions(optional=True) for service in SERVICES},
+        }
+    )
+
+
+def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -> None:
+    """Gives the manager its indexes and reconcilers; before it starts."""
+    add_indexes(manager.cache)
+    for reconciler in (
+        NodeReconciler(),
+        LocalModelCacheReconciler(settings),
+        LocalModelNamespaceCacheReconciler(settings),
+        LocalModelNodeGroupReconciler(),
+    ):
+        manager.add_reconciler(reconciler, ControllerOptions(workers=workers))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; the exit status."""
+    options = build_parser().parse_args(argv)
+    if options.webhook_port != 0:
+        sys.stderr.write(
+            f"localmodel-manager: --webhook-port {options.webhook_port}: this version has no webhooks yet, they come "
+            "with admission; switch them off with --webhook-port 0\n"
+        )
+        return 1
+    setup_logging(options.log_level, options.log_format)
+    stop = setup_signal_handler()
+    namespace = os.environ.get("POD_NAMESPACE") or KSERVE_NAMESPACE
+    try:
+        client = LiveClient(load_config(options.kubeconfig, user_agent=f"localmodel-manager/{__version__}"))
+        manager = Manager(
+            client,
+            ManagerOptions(
+                component="localmodel-manager",
+                metrics_addr=options.metrics_addr,
+                health_probe_addr=options.health_probe_addr,
+                leader_election=options.leader_elect,
+                leader_election_id=LEADER_ELECTION_ID,
+                leader_election_namespace=namespace,
+                cache=cache_options(namespace),
+            ),
+        )
+        add_reconcilers(manager, Settings(namespace), workers=options.workers)
+        log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)
+        manager.start(stop)
+    except (RuntimeLibraryError, OSError) as error:
+        log.error("Manager failed", error=str(error), error_type=type(error).__name__)
+        return 1
+    client.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""The status of a cache: counts, progress, failures and conditions out of what the nodes report. Pure functions.
+
+`observe` turns nodes and LocalModelNodes into one `NodeView` per node, `cache_status` those into a status, and
+`transitions` says which events tell the difference between two statuses. Everything is sorted and bounded, so that
+equal facts give equal statuses and nothing is written for nothing (D-63, D-64).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from localmodel.api import (
+    CacheProgress,
+    LocalModelCacheStatus,
+    LocalModelNode,
+    ModelCopies,
+    ModelStatus,
+    NamespacedName,
+    NodeFailure,
+    NodeModel,
+    NodeStatus,
+)
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.conditions import ConditionStatus, find_condition, set_condition
+from localmodel.runtime.events import EventType
+from localmodel.runtime.objects import parse_quantity
+
+from .entries import key_of
+
+MAX_FAILURES: Final = 10
+MAX_MESSAGE: Final = 300
+MAX_SUMMARY: Final = 1000
+
+READY: Final = "Ready"
+PROGRESSING: Final = "Progressing"
+DEGRADED: Final = "Degraded"
+
+_NODE_STATUS: Final = {
+    ModelStatus.MODEL_DOWNLOAD_PENDING: NodeStatus.NODE_DOWNLOAD_PENDING,
+    ModelStatus.MODEL_DOWNLOADING: NodeStatus.NODE_DOWNLOADING,
+    ModelStatus.MODEL_DOWNLOAD_ERROR: NodeStatus.NODE_DOWNLOAD_ERROR,
+    ModelStatus.MODEL_DOWNLOADED: NodeStatus.NODE_DOWNLOADED,
+}
+_UNREMARKABLE: Final = frozenset({"", "Waiting", "Downloading", "Verifying", "Published", "Evicted"})
+"""Reasons of a pending model that are no failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that keeps a cache from working, other than a node's own failure: its condition and its event."""
+
+    reason: str
+    message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", shorten(self.message))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One model on one node."""
+
+    node: str
+    status: str
+    detail: NodeModel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Everything that a cache's status is made of."""
+
+    nodes: Sequence[NodeView]
+    model_size: str = ""
+    node_groups: Sequence[str] = ()
+    problems: Sequence[Problem] = ()
+    inference_services: Sequence[NamespacedName] = ()
+    llm_inference_services: Sequence[NamespacedName] = ()
+    generation: int | None = None
+    waiting_for: Sequence[str] | None = None
+    """The cache is being deleted, and these nodes have yet to remove the model."""
+
+
+def observe(
+    key: str, members: Iterable[tuple[str, bool]], local_model_nodes: Iterable[LocalModelNode]
+) -> list[NodeView]:
+    """One view for each node that has the model's entry or shall get it, sorted by name.
+
+    `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62), as
+    NodeNotReady where that keeps them from getting one. A node that has its entry keeps what its agent last said.
+    """
+    views = {
+        name: NodeView(node=name, status=NodeStatus.NODE_DOWNLOAD_PENDING if ready else NodeStatus.NODE_NOT_READY)
+        for name, ready in members
+    }
+    for node in local_model_nodes:
+        if any(key_of(entry) == key for entry in node.spec.local_models):
+            reported = node.status.model_status.get(key, "")
+            status = _NODE_STATUS.get(reported, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
+            views[node.name] = NodeView(node=node.name, status=status, detail=node.status.models.get(key))
+    return [views[name] for name in sorted(views)]
+
+
+def cache_status(seen: Observation, old: LocalModelCacheStatus, *, clock: Clock) -> LocalModelCacheStatus:
+    """The new status. Fields that a newer version may have added to the old one are kept."""
+    status = old.model_copy(deep=True)
+    counts = ModelCopies(
+        available=_count(seen, NodeStatus.NODE_DOWNLOADED),
+        total=len(seen.nodes),
+        failed=_count(seen, NodeStatus.NODE_DOWNLOAD_ERROR),
+    )
+    status.node_status = {view.node: str(view.status) for view in seen.nodes}
+    status.copies = counts
+    status.inference_services = list(seen.inference_services)
+    status.llm_inference_services = list(seen.llm_inference_services)
+    status.observed_generation = seen.generation
+    status.progress = progress(seen)
+    failures = [failure for view in seen.nodes if (failure := _failure(view)) is not None]
+    status.failures = failures[:MAX_FAILURES]
+    for type_, (state, reason, message) in {
+        READY: _ready(seen, counts, failures),
+        PROGRESSING: _progressing(seen, counts),
+        DEGRADED: _degraded(seen, failures),
+    }.items():
+        set_condition(
+            status.conditions,
+            type_,
+            state,
+            reason,
+            shorten(message, MAX_SUMMARY),
+            observed_generation=seen.generation,
+            clock=clock,
+        )
+    return status
+
+
+def progress(seen: Observation) -> CacheProgress | None:
+    """Bytes on all nodes. A node that has not said how large the model is counts with the cache's modelSize."""
+    if not seen.nodes:
+        return None
+    expected = _bytes(seen.model_size)
+    done = total = 0
+    for view in seen.nodes:
+        detail = view.detail or NodeModel()
+        size = detail.size_bytes if detail.size_bytes is not None else expected
+        total += size
+        done += size if view.status == NodeStatus.NODE_DOWNLOADED else min(detail.bytes_downloaded or 0, size)
+    return CacheProgress(bytes_done=done, bytes_total=total)
+
+
+def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
+    """The text on one line, cut to at most `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def transitions(
+    old: LocalModelCacheStatus, new: LocalModelCacheStatus, problems: Iterable[Problem]
+) -> list[tuple[EventType, str, str]]:
+    """The events (type, reason, message) that tell what happened between two statuses. `problems` are the new one's."""
+    events: list[tuple[EventType, str, str]] = [
+        ("Normal", "Downloaded", f"The model is on node {node}")
+        for node, status in new.node_status.items()
+        if status == NodeStatus.NODE_DOWNLOADED and old.node_status.get(node) != status
+    ]
+    before = find_condition(old.conditions, DEGRADED)
+    told = before.message if before is not None else ""
+    events += [("Warning", p.reason, p.message) for p in problems if p.message not in told]
+    known = {(f.node, f.reason, f.message, f.attempts) for f in old.failures}
+    events += [
+        ("Warning", failure.reason, f"Node {failure.node}: {failure.message or 'the download failed'}")
+        for failure in new.failures
+        if (failure.node, failure.reason, failure.message, failure.attempts) not in known
+    ]
+    return events
+
+
+def missing_groups(names: Sequence[str]) -> Problem:
+    """The problem of a cache that names groups which do not exist."""
+    return Problem(reason="NodeGroupNotFound", message=f"{listed('LocalModelNodeGroup', names)} not found")
+
+
+def _count(seen: Observation, status: NodeStatus) -> int:
+    return sum(view.status == status for view in seen.nodes)
+
+
+def _bytes(quantity: str) -> int:
+    try:
+        return parse_quantity(quantity)
+    except ValueError:  # empty, or let in by a CRD without a pattern: then the size is not known
+        return 0
+
+
+def _failure(view: NodeView) -> NodeFailure | None:
+    detail = view.detail or NodeModel()
+    failed = view.status == NodeStatus.NODE_DOWNLOAD_ERROR
+    stuck = view.status == NodeStatus.NODE_DOWNLOAD_PENDING and detail.reason not in _UNREMARKABLE
+    if not failed and not stuck:
+        return None
+    return NodeFailure(
+        node=view.node,
+        reason=detail.reason or "DownloadFailed",
+        message=shorten(detail.message),
+        attempts=detail.attempts,
+        next_retry_time=detail.next_retry_time,
+    )
+
+
+_State = tuple[ConditionStatus, str, str]
+
+
+def _ready(seen: Observation, counts: ModelCopies, failures: Sequence[NodeFailure]) -> _State:
+    """Why the model cannot be counted on everywhere: what needs a person comes first."""
+    have = f"{counts.available} of {counts.total} nodes have the model"
+    if seen.waiting_for is not None:
+        return "False", "Deleting", _deleting(seen.waiting_for)
+    if seen.problems:
+        return "False", seen.problems[0].reason, "; ".join(p.message for p in seen.problems)
+    if not counts.total:
+        return "False", "NoNodes", f"no node belongs to {listed('node group', seen.node_groups)}"
+    if counts.available == counts.total:
+        return "True", "AllCopiesAvailable", have
+    if failures:
+        return "False", failures[0].reason, f"{have}; {_told(failures)}"
+    for status, reason in (
+        (NodeStatus.NODE_DOWNLOADING, "Downloading"),
+        (NodeStatus.NODE_DOWNLOAD_PENDING, "DownloadPending"),
+    ):
+        if _count(seen, status):
+            return "False", reason, have
+    return "False", "NodeNotReady", f"{have}; the others are not ready"
+
+
+def _progressing(seen: Observation, counts: ModelCopies) -> _State:
+    if seen.waiting_for is not None:
+        return "True", "Deleting", _deleting(seen.waiting_for)
+    if not counts.total:
+        return "False", "NoNodes", "there is no node to download to"
+    if counts.available == counts.total:
+        return "False", "AllCopiesAvailable", ""
+    if _count(seen, NodeStatus.NODE_DOWNLOADING):
+        return "True", "Downloading", f"downloading to {_count(seen, NodeStatus.NODE_DOWNLOADING)} nodes"
+    if counts.failed:
+        return "True", "Retrying", f"{counts.failed} nodes try again after a failure"
+    if _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
+        return "True", "DownloadPending", f"{_count(seen, NodeStatus.NODE_DOWNLOAD_PENDING)} nodes have not started"
+    return "False", "NodeNotReady", "the remaining nodes are not ready"
+
+
+def _degraded(seen: Observation, failures: Sequence[NodeFailure]) -> _State:
+    messages = [problem.message for problem in seen.problems] + ([_told(failures)] if failures else [])
+    if not messages:
+        return "False", "AsExpected", ""
+    reasons = [problem.reason for problem in seen.problems] + [failure.reason for failure in failures]
+    return "True", reasons[0], "; ".join(messages)
+
+
+def _deleting(nodes: Sequence[str]) -> str:
+    return f"waiting for {listed('node', nodes)} to remove the model" if nodes else "the model is removed"
+
+
+def _told(failures: Sequence[NodeFailure]) -> str:
+    shown = "; ".join(f"{failure.node}: {failure.message or failure.reason}" for failure in failures[:3])
+    more = len(failures) - 3
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def listed(noun: str, names: Sequence[str]) -> str:
+    """ "node a", "nodes a, b", "nodes a, b, c and 4 more"."""
+    shown = ", ".join(names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{noun}{'' if len(names) == 1 else 's'} {shown}{more}"

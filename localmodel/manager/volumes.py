@@ -1,0 +1,254 @@
+"""The volumes of a cache: one pair of PersistentVolume and claim for downloads into each node group, and one for each
+namespace that serves from it. Names, owners and specifications are KServe's (kserve-behaviour.md 3).
+
+A volume is ours if it carries our label with the cache's uid or is controlled by the cache. What merely has the name is
+never taken over in silence: a volume that KServe left for this very claim and path is adopted with an event, anything
+else is a `Problem` of the cache. A PersistentVolume names its claim from the start, so nobody else's claim can bind it,
+and binds again after its claim is gone (D-57).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from localmodel.api import Cache, LocalModelNodeGroup
+from localmodel.api.names import (
+    download_pv_name,
+    download_pvc_name,
+    serving_pv_name,
+    serving_pvc_name,
+    status_key,
+)
+from localmodel.runtime.client import Client, Preconditions, Reader
+from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
+from localmodel.runtime.errors import AlreadyExistsError, InvalidError, NotFoundError
+from localmodel.runtime.events import EventRecorder
+from localmodel.runtime.objects import (
+    Object,
+    ObjectKey,
+    ObjectMeta,
+    ObjectReference,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
+    PersistentVolumeSpec,
+)
+
+from .indexes import BY_CACHE_UID, CACHE_ANNOTATION, CACHE_UID_LABEL
+from .status import Problem
+
+log = structlog.get_logger(__name__)
+
+Volume = PersistentVolume | PersistentVolumeClaim
+
+_RELEASED: Final = "Released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumePair:
+    """One claim and the volume that it binds."""
+
+    group: str
+    volume: str
+    claim: ObjectKey
+
+
+def download_pair(cache: Cache, group: str, job_namespace: str) -> VolumePair:
+    """What download jobs mount."""
+    return VolumePair(
+        group=group,
+        volume=download_pv_name(cache.name, group, cache.namespace),
+        claim=ObjectKey(job_namespace, download_pvc_name(cache.name, group, cache.namespace)),
+    )
+
+
+def serving_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
+    """What services in a namespace mount."""
+    return VolumePair(
+        group=group,
+        volume=serving_pv_name(cache.name, group, namespace),
+        claim=ObjectKey(namespace, serving_pvc_name(cache.name, group)),
+    )
+
+
+def wanted_pairs(cache: Cache, job_namespace: str, serving: Iterable[tuple[str, str]]) -> list[VolumePair]:
+    """Every pair that the cache shall have. `serving` are namespaces and groups of consumers.
+
+    Where the services of the job namespace need the claim that downloads use already, it serves both (D-58).
+    """
+    pairs = {
+        pair.claim: pair for group in cache.spec.node_groups for pair in [download_pair(cache, group, job_namespace)]
+    }
+    for namespace, group in sorted(serving):
+        pair = serving_pair(cache, group, namespace)
+        pairs.setdefault(pair.claim, pair)
+    return list(pairs.values())
+
+
+class Volumes:
+    """Makes, mends and removes the volumes of one cache. Made anew for each run of its reconciler."""
+
+    def __init__(self, cache: Cache, *, client: Client, live: Reader, recorder: EventRecorder) -> None:
+        self._cache = cache
+        self._client = client
+        self._live = live
+        self._recorder = recorder
+
+    def ensure(self, pair: VolumePair, group: LocalModelNodeGroup) -> list[Problem]:
+        """Makes the pair as it shall be; what stands in the way is returned. Raises what the client raises."""
+        try:
+            volume = self._wanted_volume(pair, group)
+            claim = self._wanted_claim(pair, group)
+        except ValidationError as error:
+            return [_invalid(f"LocalModelNodeGroup {group.name}", error)]
+        problems = self._ensure(volume, pair)
+        return problems or self._ensure(claim, pair)
+
+    def prune(self, keep: Iterable[VolumePair]) -> None:
+        """Removes our volumes that are not among those to keep; claims in use go when their pods have gone."""
+        kept = list(keep)
+        claims, names = {pair.claim for pair in kept}, {pair.volume for pair in kept}
+        uid = {BY_CACHE_UID: self._cache.metadata.uid}
+        for claim in self._client.list(PersistentVolumeClaim, fields=uid):
+            if claim.key not in claims:
+                self._delete(claim)
+        for volume in self._client.list(PersistentVolume, fields=uid):
+            if volume.name not in names:
+                self._delete(volume)
+
+    def remove(self, pairs: Iterable[VolumePair]) -> None:
+        """Removes all of the cache's volumes that no garbage collector would: those that it cannot own.
+
+        `pairs` are looked up live, since the cache may not have seen what was made a moment ago.
+        """
+        for pair in pairs:
+            claim = self._live.find(PersistentVolumeClaim, pair.claim.name, namespace=pair.claim.namespace)
+            volume = self._live.find(PersistentVolume, pair.volume)
+            for obj in (claim, volume):
+                if obj is not None and self._is_ours(obj) and get_controller_of(obj) is None:
+                    self._delete(obj)
+        self.prune(())
+
+    # what is wanted ---------------------------------------------------------------------------------------------------
+
+    def _wanted_volume(self, pair: VolumePair, group: LocalModelNodeGroup) -> PersistentVolume:
+        volume = PersistentVolume(
+            metadata=self._metadata(pair.volume), spec=PersistentVolumeSpec.from_dict(group.spec.persistent_volume_spec)
+        )
+        volume.spec.claim_ref = ObjectReference(
+            api_version="v1", kind="PersistentVolumeClaim", namespace=pair.claim.namespace, name=pair.claim.name
+        )
+        if not self._cache.namespace:
+            set_controller_reference(self._cache, volume)
+        return volume
+
+    def _wanted_claim(self, pair: VolumePair, group: LocalModelNodeGroup) -> PersistentVolumeClaim:
+        claim = PersistentVolumeClaim(
+            metadata=self._metadata(pair.claim.name, pair.claim.namespace),
+            spec=PersistentVolumeClaimSpec.from_dict(group.spec.persistent_volume_claim_spec),
+        )
+        claim.spec.volume_name = pair.volume
+        if self._cache.namespace in ("", pair.claim.namespace):
+            set_controller_reference(self._cache, claim)
+        return claim
+
+    def _metadata(self, name: str, namespace: str = "") -> ObjectMeta:
+        return ObjectMeta(
+            name=name,
+            namespace=namespace,
+            labels={CACHE_UID_LABEL: self._cache.metadata.uid},
+            annotations={CACHE_ANNOTATION: status_key(self._cache.name, self._cache.namespace)},
+        )
+
+    # how it comes about -----------------------------------------------------------------------------------------------
+
+    def _ensure(self, wanted: Volume, pair: VolumePair) -> list[Problem]:
+        existing: Volume | None = self._client.find(type(wanted), wanted.name, namespace=wanted.namespace)
+        if existing is None:
+            try:
+                self._client.create(wanted)
+            except InvalidError as error:
+                return [_invalid(str(wanted), error)]
+            except AlreadyExistsError:
+                # Not in our cache: just made by us, left by KServe without our label, or somebody else's.
+                existing = self._live.get(type(wanted), wanted.name, namespace=wanted.namespace)
+            else:
+                log.info("Created volume", volume=str(wanted))
+                return []
+        return self._mend(existing, wanted, pair)
+
+    def _mend(self, existing: Volume, wanted: Volume, pair: VolumePair) -> list[Problem]:
+        """Brings an existing object to what is wanted, as far as it may be changed."""
+        if existing.is_deleting and self._is_ours(existing):
+            return []  # its end queues the cache again
+        ours = self._is_ours(existing)
+        if not _fits(existing, pair) or not (ours or self._was_kserves(existing, wanted)):
+            return [self._conflict(existing)]
+
+        changed = existing.deepcopy()
+        changed.metadata.labels.update(wanted.metadata.labels)
+        changed.metadata.annotations.update(wanted.metadata.annotations)
+        if isinstance(changed, PersistentVolume) and changed.status.phase == _RELEASED and changed.spec.claim_ref:
+            changed.spec.claim_ref.uid = changed.spec.claim_ref.resource_version = ""
+        if changed.to_dict() != existing.to_dict():
+            self._client.update(changed)
+            if not ours:
+                self._recorder.event(self._cache, "Normal", "VolumeAdopted", f"{existing} was found and is used")
+        return []
+
+    def _is_ours(self, obj: Volume) -> bool:
+        uid: str = self._cache.metadata.uid
+        controller = get_controller_of(obj)
+        if controller is not None:
+            return controller.uid == uid
+        return obj.metadata.labels.get(CACHE_UID_LABEL) == uid
+
+    def _was_kserves(self, existing: Volume, wanted: Volume) -> bool:
+        """Whether the object is what KServe made for this cache: unowned only where the cache cannot own it."""
+        if get_controller_of(existing) is not None or get_controller_of(wanted) is not None:
+            return False
+        if CACHE_UID_LABEL in existing.metadata.labels:
+            return False
+        if isinstance(existing, PersistentVolume) and isinstance(wanted, PersistentVolume):
+            return _path(existing.spec) == _path(wanted.spec)
+        return True
+
+    def _conflict(self, existing: Object) -> Problem:
+        owner = get_controller_of(existing)
+        annotated = existing.metadata.annotations.get(CACHE_ANNOTATION)
+        whose = f"{owner.kind} {owner.name}" if owner else f"cache {annotated}" if annotated else "somebody else"
+        message = f"{existing} exists already and belongs to {whose}: remove it, or give the cache another name"
+        return Problem(reason="VolumeConflict", message=message)
+
+    def _delete(self, obj: Volume) -> None:
+        if obj.is_deleting:
+            return
+        try:
+            self._client.delete(obj, preconditions=Preconditions(uid=obj.metadata.uid))
+        except NotFoundError:
+            return
+        log.info("Deleted volume", volume=str(obj))
+
+
+def _invalid(what: str, error: Exception) -> Problem:
+    return Problem(reason="VolumeInvalid", message=f"{what}: {error}")
+
+
+def _fits(existing: Volume, pair: VolumePair) -> bool:
+    """Whether claim and volume point at each other, or at nothing yet."""
+    if isinstance(existing, PersistentVolumeClaim):
+        return existing.spec.volume_name in ("", pair.volume)
+    claim = existing.spec.claim_ref
+    return claim is None or ObjectKey(claim.namespace, claim.name) == pair.claim
+
+
+def _path(spec: PersistentVolumeSpec) -> Any:
+    for source in (spec.local, spec.host_path):
+        if isinstance(source, Mapping):
+            return source.get("path")
+    return None

@@ -1,0 +1,209 @@
+"""The status of a cache, out of what nodes report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localmodel.api import LocalModelCacheStatus, LocalModelNode, NamespacedName, NodeModel
+from localmodel.manager.status import (
+    MAX_FAILURES,
+    NodeView,
+    Observation,
+    Problem,
+    cache_status,
+    missing_groups,
+    observe,
+    shorten,
+    transitions,
+)
+from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.testing.fake_clock import FakeClock
+
+CLOCK = FakeClock()
+STATES = ["NodeNotReady", "NodeDownloadPending", "NodeDownloading", "NodeDownloaded", "NodeDownloadError"]
+
+
+def views(**states: str) -> list[NodeView]:
+    return [NodeView(node=name.replace("_", "-"), status=f"Node{state}") for name, state in states.items()]
+
+
+def status(nodes: list[NodeView], old: LocalModelCacheStatus | None = None, **seen: Any) -> LocalModelCacheStatus:
+    return cache_status(Observation(nodes=nodes, **seen), old or LocalModelCacheStatus(), clock=CLOCK)
+
+
+def condition(of: LocalModelCacheStatus, type_: str) -> tuple[str, str, str]:
+    found = find_condition(of.conditions, type_)
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+def local_model_node(name: str, *entries: str, **model_status: str) -> LocalModelNode:
+    return LocalModelNode.from_dict(
+        {
+            "metadata": {"name": name},
+            "spec": {"localModels": [{"modelName": entry, "sourceModelUri": "x"} for entry in entries]},
+            "status": {"modelStatus": model_status},
+        }
+    )
+
+
+def test_what_a_node_reports_is_mapped_as_kserve_does() -> None:
+    nodes = [
+        local_model_node("a", "iris", iris="ModelDownloaded"),
+        local_model_node("b", "iris", iris="ModelDownloadError"),
+        local_model_node("c", "iris", iris="ModelDownloading"),
+        local_model_node("d", "iris", iris="ModelDownloadPending"),
+        local_model_node("e", "iris"),
+        local_model_node("f", "iris", iris=""),
+        local_model_node("g", iris="ModelDownloaded"),
+    ]
+    assert {view.node: str(view.status) for view in observe("iris", [], nodes)} == {
+        "a": "NodeDownloaded",
+        "b": "NodeDownloadError",
+        "c": "NodeDownloading",
+        "d": "NodeDownloadPending",
+        "e": "NodeDownloadPending",
+        "f": "NodeDownloadPending",
+    }
+
+
+def test_members_count_before_they_have_an_entry_d62() -> None:
+    seen = observe("iris", [("b", True), ("c", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
+    assert [(view.node, str(view.status)) for view in seen] == [
+        ("a", "NodeDownloaded"),
+        ("b", "NodeDownloadPending"),
+        ("c", "NodeNotReady"),
+    ]
+    made = status(seen)
+    assert made.copies is not None
+    assert made.copies.to_dict() == {"available": 1, "total": 3, "failed": 0}
+    assert condition(made, "Ready")[0] == "False"
+
+
+def test_a_node_with_an_entry_keeps_its_state_while_it_is_not_ready() -> None:
+    seen = observe("iris", [("a", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
+    assert [str(view.status) for view in seen] == ["NodeDownloaded"]
+
+
+def test_nodes_that_are_gone_leave_the_status_d29() -> None:
+    before = status(views(a="Downloaded", b="Downloaded"))
+    after = status(views(a="Downloaded"), before)
+    assert after.node_status == {"a": "NodeDownloaded"}
+    assert after.copies is not None
+    assert after.copies.total == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (views(), ("False", "NoNodes")),
+        (views(a="Downloaded", b="Downloaded"), ("True", "AllCopiesAvailable")),
+        (views(a="Downloaded", b="Downloading"), ("False", "Downloading")),
+        (views(a="Downloaded", b="DownloadPending"), ("False", "DownloadPending")),
+        (views(a="Downloaded", b="NotReady"), ("False", "NodeNotReady")),
+        (views(a="Downloading", b="DownloadError"), ("False", "DownloadFailed")),
+    ],
+)
+def test_ready_says_why_not(nodes: list[NodeView], expected: tuple[str, str]) -> None:
+    assert condition(status(nodes, node_groups=["gpu"]), "Ready")[:2] == expected
+
+
+def test_a_missing_group_is_named_and_the_others_go_on() -> None:
+    made = status(views(a="Downloaded"), problems=[missing_groups(["gpu2"])])
+    assert condition(made, "Ready") == ("False", "NodeGroupNotFound", "LocalModelNodeGroup gpu2 not found")
+    assert condition(made, "Degraded")[:2] == ("True", "NodeGroupNotFound")
+    assert made.copies is not None
+    assert made.copies.available == 1
+
+
+def test_a_failure_names_the_node_and_the_cause() -> None:
+    detail = NodeModel(reason="DownloadFailed", message="401 Client Error:\nwrong token", attempts=2)
+    made = status([NodeView(node="node-1", status="NodeDownloadError", detail=detail), *views(node_2="Downloaded")])
+    assert condition(made, "Degraded") == ("True", "DownloadFailed", "node-1: 401 Client Error: wrong token")
+    assert [f.to_dict() for f in made.failures] == [
+        {
+            "node": "node-1",
+            "reason": "DownloadFailed",
+            "message": "401 Client Error: wrong token",
+            "attempts": 2,
+        }
+    ]
+
+
+def test_a_model_that_waits_for_room_is_a_failure_too() -> None:
+    detail = NodeModel(reason="InsufficientStorage", message="needs 10Gi, 2Gi are free")
+    made = status([NodeView(node="node-1", status="NodeDownloadPending", detail=detail)])
+    assert condition(made, "Ready")[1] == "InsufficientStorage"
+    assert "2Gi are free" in condition(made, "Degraded")[2]
+
+
+def test_an_evicted_or_waiting_model_is_not() -> None:
+    for reason in ("Waiting", "Evicted"):
+        made = status([NodeView(node="a", status="NodeDownloadPending", detail=NodeModel(reason=reason, message="x"))])
+        assert condition(made, "Degraded")[0] == "False"
+
+
+def test_messages_and_failures_are_bounded() -> None:
+    detail = NodeModel(message="x" * 5000)
+    made = status([NodeView(node=f"node-{i:03}", status="NodeDownloadError", detail=detail) for i in range(200)])
+    assert len(made.failures) == MAX_FAILURES
+    assert len(made.node_status) == 200
+    assert all(len(c.message) <= 1000 for c in made.conditions)
+    assert "and 197 more" in condition(made, "Degraded")[2]
+
+
+def test_progress_sums_what_is_known() -> None:
+    nodes = [
+        NodeView(node="a", status="NodeDownloaded", detail=NodeModel(size_bytes=100, bytes_downloaded=100)),
+        NodeView(node="b", status="NodeDownloading", detail=NodeModel(size_bytes=100, bytes_downloaded=30)),
+        NodeView(node="c", status="NodeDownloadPending"),
+        NodeView(node="d", status="NodeDownloaded"),
+    ]
+    made = status(nodes, model_size="1Ki")
+    assert made.progress is not None
+    assert made.progress.to_dict() == {"bytesDone": 100 + 30 + 1024, "bytesTotal": 200 + 2 * 1024}
+
+
+def test_deleting_says_whom_it_waits_for() -> None:
+    made = status(views(a="Downloaded"), waiting_for=["a"])
+    assert condition(made, "Ready") == ("False", "Deleting", "waiting for node a to remove the model")
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(STATES)), st.randoms())
+def test_equal_facts_give_an_equal_status_d63_d64(states: dict[str, str], random: Any) -> None:
+    services = [NamespacedName(namespace="x", name=name) for name in "ab"]
+    names = sorted(states)
+    seen = Observation(
+        nodes=[NodeView(node=name, status=states[name]) for name in names], inference_services=services, generation=1
+    )
+    first = cache_status(seen, LocalModelCacheStatus(), clock=CLOCK)
+    assert cache_status(seen, first, clock=CLOCK) == first
+    assert list(first.node_status) == names
+
+
+def test_unknown_fields_of_a_newer_version_stay() -> None:
+    old = LocalModelCacheStatus.from_dict({"added": {"by": "v2"}})
+    assert status(views(a="Downloaded"), old).to_dict()["added"] == {"by": "v2"}
+
+
+def test_events_tell_the_difference_once() -> None:
+    problem = Problem(reason="VolumeConflict", message="taken")
+    detail = NodeModel(reason="DownloadFailed", message="404", attempts=1)
+    failing = NodeView(node="b", status="NodeDownloadError", detail=detail)
+    old = status(views(a="Downloading"))
+    new = status([*views(a="Downloaded"), failing], old, problems=[problem])
+    assert transitions(old, new, [problem]) == [
+        ("Normal", "Downloaded", "The model is on node a"),
+        ("Warning", "VolumeConflict", "taken"),
+        ("Warning", "DownloadFailed", "Node b: 404"),
+    ]
+    assert transitions(new, new, [problem]) == []
+
+
+def test_shorten_gives_one_bounded_line() -> None:
+    assert shorten("a\n  b\tc") == "a b c"
+    assert len(shorten("x" * 1000)) == 300
