@@ -1,0 +1,198 @@
+"""What the sandbox puts on an API server before the programs start: namespaces, configuration, roles, CRDs.
+
+It is what `config/` installs on a real cluster, with the values of a laptop. The roles are the shipped ones where the
+source tree is at hand (they are not part of the installed package). Everything is written with server-side apply, so
+a second run on the same server changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import structlog
+import yaml
+from pydantic import Field
+
+from localmodel.api.crd import crds
+from localmodel.runtime.client import Client
+from localmodel.runtime.objects import (
+    CustomResourceDefinition,
+    Namespace,
+    Object,
+    ObjectMeta,
+    RESTMapping,
+    StorageClass,
+    Unstructured,
+)
+
+from .controllers.kinds import BUILT_IN, custom_kinds
+
+log = structlog.get_logger(__name__)
+
+FIELD_OWNER = "localmodel-sandbox"
+NAMESPACE = "kserve"
+JOB_NAMESPACE = "kserve-localmodel-jobs"
+MANAGER_ACCOUNT = "kserve-localmodel-controller-manager"
+AGENT_ACCOUNT = "kserve-localmodelnode-agent"
+ROLES = Path(__file__).resolve().parents[2] / "config" / "rbac"
+
+Json = dict[str, Any]
+
+
+class TokenRequest(Object):
+    """authentication.k8s.io/v1 TokenRequest; `type_for(account)` is created at serviceaccounts/NAME/token."""
+
+    mapping: ClassVar[RESTMapping] = RESTMapping.of("", "v1", "TokenRequest")
+    spec: Json = Field(default_factory=dict)
+    status: Json = Field(default_factory=dict)
+
+    @classmethod
+    def type_for(cls, account: str) -> type[TokenRequest]:
+        mapping = RESTMapping.of("", "v1", "TokenRequest", f"serviceaccounts/{account}/token")
+        return type("TokenRequest", (cls,), {"mapping": mapping, "__module__": __name__})
+
+
+def local_model_config(**changes: Any) -> Json:
+    """The `localModel` document of inferenceservice-config, in the shape of KServe's documentation."""
+    return {
+        "enabled": True,
+        "jobNamespace": JOB_NAMESPACE,
+        "defaultJobImage": "kserve/storage-initializer:latest",
+        "fsGroup": 1000,
+        "jobTTLSecondsAfterFinished": 3600,
+        "reconcilationFrequencyInSecs": 60,
+        "localModelAgentImage": "kserve/kserve-localmodelnode-agent:latest",
+        "localModelAgentCpuRequest": "100m",
+        "localModelAgentMemoryRequest": "200Mi",
+        "localModelAgentCpuLimit": "100m",
+        "localModelAgentMemoryLimit": "300Mi",
+        **changes,
+    }
+
+
+def install(client: Client, *, config: Mapping[str, Any] | None = None) -> None:
+    """Applies everything; raises ApiError, TransportError. `config` changes keys of `localModel`."""
+    definitions = [*crds(minimal=False), inference_service_crd()]
+    apply_all(client, definitions)
+    apply_all(client, [_namespace(name) for name in (NAMESPACE, JOB_NAMESPACE, "default")])
+    apply_all(client, [_storage_class(), _configuration(config or {})])
+    apply_all(client, roles())
+
+
+def apply_all(client: Client, documents: Iterable[Json]) -> None:
+    """Applies objects one after another; raises ApiError, and ValueError for a kind that is not served."""
+    mappings = {_gvk(mapping): mapping for mapping in (*BUILT_IN, *_OTHERS)}
+    for document in documents:
+        key = (document["apiVersion"], document["kind"])
+        if key not in mappings:
+            mappings |= {_gvk(mapping): mapping for mapping in custom_kinds(client)}
+        if key not in mappings:
+            raise ValueError(f"{document['kind']} ({document['apiVersion']}) is not served: install its CRD first")
+        obj = Unstructured.of(mappings[key]).from_dict(document)
+        client.apply(obj, field_owner=FIELD_OWNER, force=True)
+
+
+_OTHERS = (Namespace.mapping, StorageClass.mapping, CustomResourceDefinition.mapping)
+
+
+def _gvk(mapping: RESTMapping) -> tuple[str, str]:
+    return mapping.gvk.api_version, mapping.gvk.kind
+
+
+def service_account_token(client: Client, namespace: str, name: str) -> str:
+    """A bearer token of a service account, valid for a day (the sandbox's programs do not renew theirs)."""
+    request = TokenRequest.type_for(name)(
+        api_version="authentication.k8s.io/v1",
+        metadata=ObjectMeta(name=name, namespace=namespace),
+        spec={"audiences": [], "expirationSeconds": 86400},
+    )
+    return str(client.create(request).status["token"])
+
+
+def roles() -> list[Json]:
+    """The shipped service accounts and roles; without the source tree, accounts that may do everything."""
+    if ROLES.is_dir():
+        files = sorted(path for path in ROLES.glob("*.yaml") if path.name != "kustomization.yaml")
+        return [document for path in files for document in yaml.safe_load_all(path.read_text()) if document]
+    log.warning("the shipped roles are not at hand, the programs may do everything", missing=str(ROLES))
+    accounts = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}}
+        for name in (MANAGER_ACCOUNT, AGENT_ACCOUNT)
+    ]
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "localmodel-sandbox"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [
+            {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+            for name in (MANAGER_ACCOUNT, AGENT_ACCOUNT)
+        ],
+    }
+    return [*accounts, binding]
+
+
+def inference_service_crd() -> Json:
+    """KServe's InferenceService with an open schema: enough to be watched and shown."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "inferenceservices.serving.kserve.io"},
+        "spec": {
+            "group": "serving.kserve.io",
+            "scope": "Namespaced",
+            "names": {
+                "kind": "InferenceService",
+                "listKind": "InferenceServiceList",
+                "plural": "inferenceservices",
+                "singular": "inferenceservice",
+                "shortNames": ["isvc"],
+            },
+            "versions": [
+                {
+                    "name": "v1beta1",
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
+
+
+def _namespace(name: str) -> Json:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _storage_class() -> Json:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "local-storage"},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "Immediate",
+    }
+
+
+def _configuration(changes: Mapping[str, Any]) -> Json:
+    documents = {
+        "localModel": local_model_config(**changes),
+        "storageInitializer": {
+            "image": "kserve/storage-initializer:latest",
+            "memoryRequest": "100Mi",
+            "memoryLimit": "1Gi",
+            "cpuRequest": "100m",
+            "cpuLimit": "1",
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "inferenceservice-config", "namespace": NAMESPACE},
+        "data": {key: json.dumps(value, indent=2) for key, value in documents.items()},
+    }

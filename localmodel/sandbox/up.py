@@ -1,0 +1,80 @@
+"""`localmodel sandbox up`: a whole simulated cluster in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging
+from localmodel.runtime.signals import setup_signal_handler
+
+from .cluster import Cluster, ClusterOptions
+from .controllers.main import image, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", type=positive, default=3, metavar="N", help="simulated nodes (default: %(default)s)")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        default=Path("localmodel-sandbox"),
+        metavar="DIR",
+        help="nodes' disks, logs, the API server's data (default: ./%(default)s)",
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="where to write the kubeconfig (default: DIR/kubeconfig)"
+    )
+    parser.add_argument(
+        "--external-kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="use the API server of this kubeconfig instead of starting one",
+    )
+    parser.add_argument(
+        "--image",
+        type=image,
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="the local command that stands for the image whose repository ends in NAME; may be repeated",
+    )
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="of this program's own log lines")
+    parser.add_argument("--log-format", choices=LOG_FORMATS, default="console")
+
+
+def run(args: argparse.Namespace) -> int:
+    setup_logging(args.log_level, args.log_format)
+    options = ClusterOptions(
+        workdir=args.workdir,
+        nodes=args.nodes,
+        kubeconfig=args.kubeconfig,
+        external_kubeconfig=args.external_kubeconfig,
+        images=dict(args.image),
+    )
+    say(f"starting {args.nodes} nodes in {args.workdir.resolve()}")
+    stop = setup_signal_handler()
+    with Cluster(options, report=say) as cluster:
+        say("")
+        for line in description(cluster):
+            say(line)
+        say("Ctrl-C stops everything.")
+        stop.wait()
+        say("stopping")
+    return 0
+
+
+def description(cluster: Cluster) -> list[str]:
+    """What is where, for a person who wants to play with it."""
+    return [
+        f"kubeconfig   export KUBECONFIG={cluster.kubeconfig}",
+        f"nodes        {', '.join(cluster.nodes)}: their disks are in {cluster.workdir / 'nodes'}",
+        f"logs         {cluster.logs}",
+        *(f"process      {child.program.name} (pid {child.pid})" for child in cluster.supervisor.children),
+    ]
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
