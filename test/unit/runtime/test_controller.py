@@ -1,0 +1,448 @@
+"""The controller loop: runtimes.md 2.9."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import structlog
+from support.eventually import eventually
+
+from localmodel.runtime import deadline
+from localmodel.runtime.cache import Cache
+from localmodel.runtime.controller import AlreadyStartedError, Controller, ControllerOptions
+from localmodel.runtime.errors import CacheSyncTimeoutError, ConflictError, TerminalError
+from localmodel.runtime.metrics import RECONCILE_RESULTS, Metrics
+from localmodel.runtime.objects import ConfigMap
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+from localmodel.runtime.source import Source, SourceContext
+from localmodel.runtime.testing import FakeClient, FakeClock
+from localmodel.runtime.workqueue import ItemExponentialFailureRateLimiter
+
+A, B = Request("ns", "a"), Request("ns", "b")
+TIMEOUT = 10
+
+
+class PushSource(Source):
+    """A source that the test feeds, and that syncs when the test says so."""
+
+    def __init__(self, *, synced: bool = True) -> None:
+        self.synced = threading.Event()
+        if synced:
+            self.synced.set()
+        self.context: SourceContext | None = None
+        self.stopped = False
+
+    def start(self, context: SourceContext) -> None:
+        assert self.context is None, "started twice"
+        self.context = context
+
+    def add(self, *requests: Request) -> None:
+        assert self.context is not None
+        for request in requests:
+            self.context.queue.add(request)
+
+    def wait_for_sync(self, stop: threading.Event, timeout: float) -> None:
+        assert self.context is not None
+        until = self.context.clock.monotonic() + timeout
+        while not self.synced.is_set() and not stop.wait(0.002):
+            if self.context.clock.monotonic() >= until:
+                raise CacheSyncTimeoutError("push source: forbidden")
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def __str__(self) -> str:
+        return "push source"
+
+
+class Recording(Reconciler):
+    """Notes each request and does what the test sets."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.act: Callable[[Request], Result | None] = lambda request: None
+
+    def setup(self, builder: Any) -> None:
+        """Not used here."""
+
+    def reconcile(self, request: Request) -> Result | None:
+        self.requests.append(request)
+        return self.act(request)
+
+
+class Harness:
+    """One controller in a thread of its own."""
+
+    def __init__(self, options: ControllerOptions | None = None, source: PushSource | None = None) -> None:
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.source = source or PushSource()
+        self.reconciler = Recording()
+        self.controller = Controller(
+            "test",
+            self.reconciler,
+            options or ControllerOptions(rate_limiter=ItemExponentialFailureRateLimiter(1, 100)),
+            cache=cast("Cache", None),
+            kind=ConfigMap,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.controller.watch(self.source)
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.controller.start(self.stop)
+        except BaseException as error:  # noqa: BLE001 - what the test looks at
+            self.error = error
+
+    def start(self, *requests: Request) -> Harness:
+        self.thread.start()
+        eventually(lambda: self.source.context)
+        self.source.add(*requests)
+        return self
+
+    def end(self) -> BaseException | None:
+        self.stop.set()
+        self.thread.join(TIMEOUT)
+        assert not self.thread.is_alive()
+        return self.error
+
+    def count(self, name: str, **labels: str) -> float:
+        labels = {"controller": "test", **labels}
+        value = self.metrics.registry.get_sample_value(f"controller_runtime_{name}", labels)
+        assert value is not None, f"{name} does not exist"
+        return value
+
+    def results(self) -> dict[str, float]:
+        found = {result: self.count("reconcile_total", result=result) for result in RECONCILE_RESULTS}
+        return {result: value for result, value in found.items() if value}
+
+    def queue_is_idle(self) -> bool:
+        assert self.source.context is not None
+        return self.count("active_workers") == 0 and len(self.source.context.queue) == 0
+
+
+@pytest.fixture
+def made() -> Iterator[list[Harness]]:
+    made: list[Harness] = []
+    yield made
+    for harness in made:
+        harness.source.synced.set()
+        if harness.thread.ident is not None:
+            harness.end()
+
+
+@pytest.fixture
+def make(made: list[Harness]) -> Callable[..., Harness]:
+    def build(*args: Any, **kwargs: Any) -> Harness:
+        made.append(Harness(*args, **kwargs))
+        return made[-1]
+
+    return build
+
+
+@pytest.fixture
+def harness(make: Callable[..., Harness]) -> Harness:
+    return make()
+
+
+def raises(*errors: BaseException) -> Callable[[Request], Result | None]:
+    """Raises each error once, then succeeds."""
+    left = list(errors)
+
+    def act(request: Request) -> Result | None:
+        if left:
+            raise left.pop(0)
+        return None
+
+    return act
+
+
+def test_112_nothing_is_reconciled_before_every_source_has_synced(make: Callable[..., Harness]) -> None:
+    harness = make(source=PushSource(synced=False))
+    late = PushSource(synced=False)
+    harness.controller.watch(late)
+    harness.start(A)
+    harness.source.synced.set()
+    eventually(lambda: late.context)
+    assert harness.reconciler.requests == []
+
+    late.synced.set()
+    eventually(lambda: harness.reconciler.requests == [A])
+
+
+def test_113_a_source_that_does_not_sync_in_time_is_named(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(cache_sync_timeout=5), source=PushSource(synced=False)).start()
+    harness.clock.advance(5)
+    harness.thread.join(TIMEOUT)
+
+    assert isinstance(harness.error, CacheSyncTimeoutError)
+    assert "controller test" in str(harness.error)
+    assert "5 s" in str(harness.error)
+    assert "push source: forbidden" in str(harness.error)
+    assert harness.source.stopped
+
+
+def test_114_being_stopped_while_waiting_for_sources_is_no_error(make: Callable[..., Harness]) -> None:
+    harness = make(source=PushSource(synced=False)).start()
+
+    assert harness.end() is None
+
+
+def test_115_a_second_start_is_an_error(harness: Harness) -> None:
+    harness.start()
+
+    with pytest.raises(AlreadyStartedError, match="controller test"):
+        harness.controller.start(threading.Event())
+
+
+def test_117_an_error_queues_the_request_again_and_other_requests_go_on(harness: Harness) -> None:
+    harness.reconciler.act = raises(RuntimeError("first"))
+    harness.start(A, B)
+    eventually(lambda: harness.reconciler.requests == [A, B])
+    harness.clock.wait_for_waiters()
+    harness.clock.advance(1)
+
+    eventually(lambda: harness.reconciler.requests == [A, B, A])
+    eventually(lambda: harness.results() == {"error": 1, "success": 2})
+    assert harness.count("reconcile_errors_total") == 1
+
+
+def test_118_the_delay_grows_until_a_run_without_error(harness: Harness) -> None:
+    harness.reconciler.act = raises(RuntimeError("1"), RuntimeError("2"), RuntimeError("3"))
+    harness.start(A)
+    waits = []
+    for run in range(3):
+        eventually(lambda run=run: len(harness.reconciler.requests) == run + 1)
+        harness.clock.wait_for_waiters()
+        waits.append(harness.clock.next_deadline)
+        harness.clock.advance(harness.clock.next_deadline or 0)
+    eventually(lambda: harness.results() == {"error": 3, "success": 1})
+    assert waits == [1, 2, 4]
+
+    harness.reconciler.act = raises(RuntimeError("4"))
+    harness.source.add(A)
+    harness.clock.wait_for_waiters()
+    assert harness.clock.next_deadline == 1
+
+
+def test_119_requeue_after_forgets_the_failures_and_comes_back_after_that_time(harness: Harness) -> None:
+    answers = iter([RuntimeError("1"), RuntimeError("2"), Result(requeue_after=60), RuntimeError("3")])
+
+    def act(request: Request) -> Result | None:
+        answer = next(answers, None)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    harness.reconciler.act = act
+    harness.start(A)
+    waits = []
+    for run in range(4):
+        eventually(lambda run=run: len(harness.reconciler.requests) == run + 1)
+        harness.clock.wait_for_waiters()
+        waits.append(harness.clock.next_deadline)
+        harness.clock.advance(harness.clock.next_deadline or 0)
+
+    assert waits == [1, 2, 60, 1]
+    eventually(lambda: harness.results() == {"error": 3, "requeue_after": 1, "success": 1})
+
+
+def test_121_a_terminal_error_is_counted_and_not_queued_again(harness: Harness) -> None:
+    harness.reconciler.act = raises(TerminalError("the spec is wrong"))
+    harness.start(A)
+    eventually(lambda: harness.results() == {"error": 1})
+    eventually(harness.queue_is_idle)
+
+    assert harness.count("reconcile_errors_total") == 1
+    assert harness.count("terminal_reconcile_errors_total") == 1
+    assert harness.clock.waiters == 0
+
+
+def test_122_a_success_is_counted_and_timed(harness: Harness) -> None:
+    harness.reconciler.act = lambda request: harness.clock.advance(0.3)
+    harness.start(A)
+    eventually(lambda: harness.results() == {"success": 1})
+    eventually(harness.queue_is_idle)
+
+    assert harness.count("reconcile_time_seconds_count") == 1
+    assert harness.count("reconcile_time_seconds_sum") == pytest.approx(0.3)
+
+
+def test_123_every_series_exists_at_zero_before_the_first_run(harness: Harness) -> None:
+    assert [harness.count("reconcile_total", result=result) for result in RECONCILE_RESULTS] == [0, 0, 0, 0]
+    for name in ("errors", "panics", "timeouts"):
+        assert harness.count(f"reconcile_{name}_total") == 0
+    assert harness.count("terminal_reconcile_errors_total") == 0
+    assert harness.count("max_concurrent_reconciles") == 1
+
+
+def test_124_an_error_of_programming_is_counted_as_a_panic_and_tried_again(harness: Harness) -> None:
+    harness.reconciler.act = raises(KeyError("spec"))
+    harness.start(A)
+    eventually(lambda: harness.results() == {"error": 1})
+    assert harness.count("reconcile_panics_total") == 1
+
+    harness.clock.wait_for_waiters()
+    harness.clock.advance(1)
+    eventually(lambda: harness.results() == {"error": 1, "success": 1})
+
+
+def test_124_without_recovery_an_error_of_programming_ends_the_controller(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(recover_panic=False))
+    harness.reconciler.act = raises(KeyError("spec"))
+    harness.start(A)
+    harness.thread.join(TIMEOUT)
+
+    assert isinstance(harness.error, KeyError)
+    assert harness.stop.is_set()
+
+
+def test_system_exit_in_a_reconciler_ends_the_controller(harness: Harness) -> None:
+    harness.reconciler.act = raises(SystemExit(3))
+    harness.start(A)
+    harness.thread.join(TIMEOUT)
+
+    assert isinstance(harness.error, SystemExit)
+    assert harness.count("active_workers") == 0
+
+
+def test_125_what_a_reconciler_calls_knows_the_time_left(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(reconcile_timeout=30))
+    seen: list[float | None] = []
+
+    def act(request: Request) -> None:
+        seen.append(deadline.remaining())
+        harness.clock.advance(31)
+        deadline.check("a request")
+
+    harness.reconciler.act = act
+    harness.start(A)
+    eventually(lambda: harness.count("reconcile_timeouts_total") == 1)
+
+    assert seen == [30]
+    eventually(lambda: harness.results() == {"error": 1})
+
+
+def test_125_only_the_librarys_own_deadline_is_counted(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(reconcile_timeout=30))
+
+    def act(request: Request) -> None:
+        with deadline.limit(harness.clock, 5):
+            harness.clock.advance(6)
+            deadline.check("something else")
+
+    harness.reconciler.act = act
+    harness.start(A)
+    eventually(lambda: harness.results() == {"error": 1})
+
+    assert harness.count("reconcile_timeouts_total") == 0
+
+
+def test_125_a_timeout_of_zero_sets_no_deadline(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(reconcile_timeout=0))
+    seen: list[float | None] = []
+    harness.reconciler.act = lambda request: seen.append(deadline.remaining())
+    harness.start(A)
+
+    eventually(lambda: seen == [None])
+
+
+def test_127_every_run_logs_with_the_request_and_an_id_of_its_own(harness: Harness) -> None:
+    bound: list[dict[str, Any]] = []
+    harness.reconciler.act = lambda request: bound.append(dict(structlog.contextvars.get_contextvars()))
+    harness.start(A, B)
+    eventually(lambda: len(bound) == 2)
+
+    ids = {fields.pop("reconcile_id") for fields in bound}
+    assert len(ids) == 2
+    assert bound[0] == {"controller": "test", "kind": "ConfigMap", "namespace": "ns", "name": "a"}
+
+
+def test_129_a_source_added_while_running_is_started_and_synced(harness: Harness) -> None:
+    harness.start(A)
+    eventually(lambda: harness.reconciler.requests == [A])
+    late = PushSource(synced=False)
+    adding = threading.Thread(target=harness.controller.watch, args=(late,))
+    adding.start()
+    eventually(lambda: late.context)
+    assert adding.is_alive()
+    late.synced.set()
+    adding.join(TIMEOUT)
+    late.add(B)
+
+    eventually(lambda: harness.reconciler.requests == [A, B])
+    harness.end()
+    assert late.stopped
+
+
+def test_79_one_request_is_never_reconciled_by_two_workers(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(workers=4))
+    running: list[Request] = []
+    most: list[int] = []
+    twice: list[Request] = []
+    lock = threading.Lock()
+    all_busy = threading.Barrier(2)
+
+    def act(request: Request) -> None:
+        with lock:
+            if request in running:
+                twice.append(request)
+            running.append(request)
+            most.append(len(running))
+        if request in (A, B) and harness.reconciler.requests.count(request) == 1:
+            all_busy.wait(TIMEOUT)
+        with lock:
+            running.remove(request)
+
+    harness.reconciler.act = act
+    harness.start(A, B)
+    for _ in range(200):
+        harness.source.add(A, B)
+    eventually(harness.queue_is_idle)
+
+    assert twice == []
+    assert max(most) == 2
+
+
+def test_a_conflict_is_tried_again_without_a_traceback_in_the_log(harness: Harness) -> None:
+    harness.reconciler.act = raises(ConflictError.of("the object has been modified"))
+    with structlog.testing.capture_logs() as logs:
+        harness.start(A)
+        eventually(lambda: harness.results() == {"error": 1})
+        harness.clock.wait_for_waiters()
+    assert [line["log_level"] for line in logs if "conflict" in line["event"]] == ["info"]
+    assert not [line for line in logs if line["event"] == "Reconcile failed"]
+
+
+def test_other_errors_are_logged_with_their_traceback(harness: Harness) -> None:
+    harness.reconciler.act = raises(RuntimeError("broken"))
+    with structlog.testing.capture_logs() as logs:
+        harness.start(A)
+        eventually(lambda: harness.results() == {"error": 1})
+        harness.clock.wait_for_waiters()
+    failed = [line for line in logs if line["event"] == "Reconcile failed"]
+
+    assert [(line["error"], line["log_level"]) for line in failed] == [("broken", "error")]
+    assert isinstance(failed[0]["exc_info"], RuntimeError)
+
+
+def test_what_is_queued_when_the_controller_stops_is_left(harness: Harness) -> None:
+    harness.reconciler.act = lambda request: harness.stop.set()
+    harness.start(A, B)
+    harness.thread.join(TIMEOUT)
+
+    assert harness.error is None
+    assert harness.reconciler.requests == [A]
+    assert harness.source.stopped
+
+
+def test_workers_below_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one worker"):
+        Controller("test", Recording(), ControllerOptions(workers=0), cache=Cache(FakeClient()))
