@@ -104,7 +104,7 @@ class ScriptedStream:
 
 
 class ScriptedListerWatcher:
-    """Answers from scripts, per namespace if they name one. The last list answer is repeated, further watches stay open."""
+    """Answers from scripts. The last list answer is repeated; watches beyond the script stay open."""
 
     def __init__(
         self,
@@ -123,6 +123,10 @@ class ScriptedListerWatcher:
     def then_list(self, *answers: ListPage | Exception) -> None:
         with self._lock:
             self._lists.extend(answers)
+
+    def then_watch(self, *scripts: Script | Exception) -> None:
+        with self._lock:
+            self._watches.extend(scripts)
 
     def list_page(self, kind: type[Object], options: ListOptions) -> ListPage:
         with self._lock:
