@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging
-from localmodel.runtime.signals import setup_signal_handler
 
 from .cluster import Cluster, ClusterOptions
 from .controllers.main import image, positive
+from .interrupts import interrupt_on_termination
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,15 +54,20 @@ def run(args: argparse.Namespace) -> int:
         external_kubeconfig=args.external_kubeconfig,
         images=dict(args.image),
     )
+    interrupt_on_termination()
     say(f"starting {args.nodes} nodes in {args.workdir.resolve()}")
-    stop = setup_signal_handler()
-    with Cluster(options, report=say) as cluster:
-        say("")
-        for line in description(cluster):
-            say(line)
-        say("Ctrl-C stops everything.")
-        stop.wait()
-        say("stopping")
+    try:
+        with Cluster(options, report=say) as cluster:
+            say("")
+            for line in description(cluster):
+                say(line)
+            say("Ctrl-C stops everything.")
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        say("stopped")
+    except RuntimeLibraryError as error:
+        say(f"cannot start: {error}\nlogs: {args.workdir.resolve() / 'logs'}")
+        return 1
     return 0
 
 
