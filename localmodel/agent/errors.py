@@ -91,6 +91,12 @@ class DownloadSetupError(AgentError):
     reason = "DownloadSetupFailed"
 
 
+class JobRejectedError(AgentError):
+    """The API server refuses the download Job."""
+
+    reason = "JobRejected"
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns an OSError of the block into the StoreError that says what is wrong with `path` and what to do."""

@@ -105,7 +105,8 @@ class ModelStore:
 
         `downloaded` (storage key -> URI) are the models that this node's status calls downloaded. They matter only
         where the marker is missing: a root that holds one of them was filled by KServe's agent, and those folders are
-        adopted; a root that holds none is taken for a disk that is not mounted. Returns the keys adopted now.
+        adopted (where the URI is not empty); a root that holds none is taken for a disk that is not mounted. Returns
+        the keys adopted now.
 
         Raises StoreLockedError, RootNotMountedError, RootMissingError and other StoreErrors; the store is closed then.
         """
@@ -123,7 +124,7 @@ class ModelStore:
         if marked and self._lock.is_at_its_path():
             return []
         self.close()
-        found = [key for key in downloaded if not marked and self._may_adopt(key)]
+        found = [key for key, uri in downloaded.items() if uri and not marked and self._may_adopt(key)]
         if not marked and downloaded and not found:
             raise RootNotMountedError(
                 f"{self.models} has none of the {len(downloaded)} models that were downloaded to this node and lacks "

@@ -1,0 +1,34 @@
+"""What one pass of the reconciler works with: read once at its start, so that all its parts see the same world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from localmodel.api.config import InferenceServiceConfig
+from localmodel.api.node import LocalModelNode
+from localmodel.runtime.objects import Job, Pod
+
+from .inuse import InUse
+from .store import DiskUsage
+
+
+@dataclass(slots=True, kw_only=True)
+class Pass:
+    """`jobs` are this agent's own, `pods` those of its node. `reserved` grows as the pass starts downloads."""
+
+    node: LocalModelNode
+    config: InferenceServiceConfig
+    jobs: Sequence[Job]
+    pods: Sequence[Pod]
+    usage: DiskUsage
+    now: datetime
+    in_use: InUse = field(default_factory=InUse)
+    """Known once all wanted models were observed: that tells which claims expose them."""
+    reserved: dict[str, int] = field(default_factory=dict)
+    """Storage key -> bytes promised to a download that is under way."""
+
+    @property
+    def jobs_namespace(self) -> str:
+        return self.config.local_model.jobs_namespace

@@ -1,0 +1,196 @@
+"""What to do about one storage key: a pure function of what is on disk, what its Job says, and the clock.
+
+It replaces KServe's decision table (kserve-behaviour.md 7.2). The differences that matter: a folder counts only if it
+is whole, a success only once it is published, and an attempt is used up only when its outcome was written down. So a
+stale cache, a restart or a lost Job can make the agent look again, but never download one thing twice at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, Literal
+
+import structlog
+
+from localmodel.api.names import status_key, storage_key
+from localmodel.api.node import LocalModelInfo, ModelStatus
+
+from .credentials import fingerprint
+from .manifest import KeyRecord
+
+RETRY_SECONDS: Final = 30.0
+MAX_RETRY_SECONDS: Final = 1800.0
+
+log = structlog.get_logger(__name__)
+
+
+class JobState(StrEnum):
+    """The Job of the current attempt. RETRYING: a pod has failed and the Job goes on with another."""
+
+    NONE = "none"
+    TERMINATING = "terminating"
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Action(StrEnum):
+    """NONE: wait. START: make the Job of `Decision.attempt`. PUBLISH and RECORD_FAILURE: end the current attempt."""
+
+    NONE = "none"
+    START = "start"
+    PUBLISH = "publish"
+    RECORD_FAILURE = "record failure"
+
+
+class Reason(StrEnum):
+    """`status.models[].reason`."""
+
+    PUBLISHED = "Published"
+    WAITING = "Waiting"
+    DOWNLOADING = "Downloading"
+    RETRYING = "Retrying"
+    VERIFYING = "Verifying"
+    REPAIRING = "Repairing"
+    DOWNLOAD_FAILED = "DownloadFailed"
+    CREDENTIALS_DIFFER = "CredentialsDiffer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What is known of one storage key. `folder_detail` says why the folder is not whole, `job_message` what the Job or
+    its pod last said; `pod_runs`: a pod of some download of this key has not ended."""
+
+    folder: Literal["complete", "incomplete", "absent"]
+    folder_detail: str = ""
+    job: JobState = JobState.NONE
+    job_message: str = ""
+    pod_runs: bool = False
+    record: KeyRecord = field(default_factory=KeyRecord)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do, and what the status says if doing it changes nothing. `attempt` belongs to START."""
+
+    action: Action = Action.NONE
+    status: ModelStatus = ModelStatus.MODEL_DOWNLOAD_PENDING
+    reason: str = Reason.WAITING
+    message: str = ""
+    attempt: int = 0
+
+
+_PENDING, _DOWNLOADING = ModelStatus.MODEL_DOWNLOAD_PENDING, ModelStatus.MODEL_DOWNLOADING
+_DOWNLOADED, _ERROR = ModelStatus.MODEL_DOWNLOADED, ModelStatus.MODEL_DOWNLOAD_ERROR
+
+
+def decide(situation: Situation, now: datetime) -> Decision:
+    """The decision; see the module."""
+    if situation.folder == "complete":
+        return Decision(status=_DOWNLOADED, reason=Reason.PUBLISHED)
+    if situation.job in _UNDER_WAY:
+        return _UNDER_WAY[situation.job](situation)
+    if not situation.record.outcome and situation.job is JobState.SUCCEEDED:
+        if situation.pod_runs:
+            return Decision(
+                status=_DOWNLOADING, reason=Reason.VERIFYING, message="waiting for the download's pod to end"
+            )
+        return Decision(action=Action.PUBLISH, status=_DOWNLOADING, reason=Reason.VERIFYING)
+    if not situation.record.outcome and situation.job is JobState.FAILED:
+        return Decision(
+            action=Action.RECORD_FAILURE,
+            status=_ERROR,
+            reason=Reason.DOWNLOAD_FAILED,
+            message=situation.job_message or "the download Job failed",
+        )
+    return _next_attempt(situation, now)
+
+
+_UNDER_WAY: Mapping[JobState, Callable[[Situation], Decision]] = {
+    JobState.TERMINATING: lambda _: Decision(message="an earlier download Job is still being deleted"),
+    JobState.PENDING: lambda s: Decision(message=s.job_message or "the download's pod has not started yet"),
+    JobState.RUNNING: lambda s: Decision(status=_DOWNLOADING, reason=Reason.DOWNLOADING, message=s.job_message),
+    JobState.RETRYING: lambda s: Decision(status=_DOWNLOADING, reason=Reason.RETRYING, message=s.job_message),
+}
+
+
+def _next_attempt(situation: Situation, now: datetime) -> Decision:
+    """No Job is under way and no result is waiting: start a download, or say why not yet."""
+    record = situation.record
+    if record.outcome == "failed" and record.next_retry_time is not None and now < record.next_retry_time:
+        return Decision(status=_ERROR, reason=record.reason or Reason.DOWNLOAD_FAILED, message=record.message)
+    if situation.pod_runs:
+        return Decision(message="a pod of an earlier download is still running")
+    if record.outcome == "published":
+        found = situation.folder_detail or "the folder is gone"
+        return Decision(
+            action=Action.START,
+            reason=Reason.REPAIRING,
+            message=f"downloading again: {found}",
+            attempt=record.attempt + 1,
+        )
+    # Without an outcome the attempt still stands: its Job is made again, or was made and is not seen yet.
+    attempt = record.attempt + 1 if record.outcome == "failed" else max(record.attempt, 1)
+    return Decision(action=Action.START, attempt=attempt, message="the download is about to start")
+
+
+def retry_delay(failures: int) -> timedelta:
+    """How long to wait after so many failures in a row: 30 s, doubling to 30 min."""
+    return timedelta(seconds=min(RETRY_SECONDS * 2 ** min(failures - 1, 16), MAX_RETRY_SECONDS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The entries of one storage key. The first of `sharing` downloads for all of them; `refused` may not share."""
+
+    key: str
+    uri: str
+    sharing: tuple[LocalModelInfo, ...]
+    refused: tuple[LocalModelInfo, ...] = ()
+
+    @property
+    def leader(self) -> LocalModelInfo:
+        return self.sharing[0]
+
+
+def group_entries(entries: Iterable[LocalModelInfo], recorded_credentials: Callable[[str], str | None]) -> list[Wanted]:
+    """The entries by storage key, highest priority first.
+
+    Entries share a download if their credentials and selection of files are the same. Where they differ, those go first
+    that match what was downloaded (`recorded_credentials(key)`: a fingerprint, None if nothing was), else the first by
+    name: nobody loses a model because another cache comes along (D-16, D-17). Entries without a name or URI, and
+    repetitions, are left out.
+    """
+    by_key: dict[str, list[LocalModelInfo]] = {}
+    seen: set[str] = set()
+    for entry in entries:
+        name = entry_key(entry)
+        if not entry.model_name or not entry.source_model_uri or name in seen:
+            log.warning("an entry is incomplete or a repetition and is left out", entry=name)
+            continue
+        seen.add(name)
+        by_key.setdefault(storage_key(entry.source_model_uri), []).append(entry)
+    wanted = [_share(key, members, recorded_credentials(key)) for key, members in by_key.items()]
+    return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
+
+
+def _share(key: str, members: list[LocalModelInfo], recorded: str | None) -> Wanted:
+    ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
+    prints = [fingerprint(entry) for entry in ordered]
+    chosen = recorded if recorded in prints else prints[0]
+    return Wanted(
+        key=key,
+        uri=ordered[0].source_model_uri,
+        sharing=tuple(e for e, p in zip(ordered, prints, strict=True) if p == chosen),
+        refused=tuple(e for e, p in zip(ordered, prints, strict=True) if p != chosen),
+    )
+
+
+def entry_key(entry: LocalModelInfo) -> str:
+    """The entry's key in the status maps."""
+    return status_key(entry.model_name, entry.namespace)

@@ -1,0 +1,369 @@
+"""Bringing one wanted model to the disk: observe, decide, act, report.
+
+`decisions.decide` says what to do; this module does it: makes the Job once everything it needs is there, publishes a
+finished download, counts a failure. Order matters where a crash may come between: the attempt is written down before
+its Job is made, and a publication before its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import structlog
+
+from localmodel.api.container import ClusterStorageContainer, ContainerFormatError, find_download_container
+from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.nodegroup import LocalModelNodeGroup
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+)
+from localmodel.runtime.events import EventRecorder
+from localmodel.runtime.objects import Job, parse_quantity
+
+from .caches import find_cache
+from .context import Pass
+from .credentials import CredentialsBuilder, fingerprint
+from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, decide, entry_key, retry_delay
+from .errors import (
+    AgentError,
+    DownloadSetupError,
+    InsufficientStorageError,
+    JobRejectedError,
+    StoreError,
+    VerificationError,
+)
+from .jobs import DownloadRequest, build_job
+from .manifest import KeyRecord, Reference
+from .observation import download_pods, find_job, is_ours, job_message, job_state
+from .space import check_room
+from .status import ModelReport
+from .store import FolderState, ModelStore
+from .verification import Publication
+
+log = structlog.get_logger(__name__)
+
+_ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.RETRYING)
+
+
+def references_of(wanted: Wanted) -> tuple[Reference, ...]:
+    """The caches that want the model, and so the claims that expose it."""
+    return tuple(
+        sorted(
+            Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
+            for entry in (*wanted.sharing, *wanted.refused)
+        )
+    )
+
+
+class Downloads:
+    """The downloads of one node. `limits` remembers the storage limit last read of each node group, for the status."""
+
+    def __init__(
+        self, *, client: Client, live: Reader, store: ModelStore, recorder: EventRecorder, clock: Clock
+    ) -> None:
+        self._client = client
+        self._live = live
+        self._store = store
+        self._recorder = recorder
+        self._clock = clock
+        self.limits: dict[str, int] = {}
+        self._announced: dict[str, str] = {}
+        """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
+
+    def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
+        """What is known of the key; writes down what the entries say of it."""
+        record = self._store.record(wanted.key)
+        folder = self._store.check(wanted.key)
+        record = msgspec.structs.replace(
+            record, uri=wanted.uri, references=references_of(wanted), unreferenced_since=None
+        )
+        if folder.is_complete and record.outcome != "published":
+            record = _published(record)
+        self._store.write_record(wanted.key, record)
+        job = find_job(current.jobs, wanted.key, record.attempt)
+        pods = download_pods(current.pods, wanted.key, current.jobs_namespace)
+        situation = Situation(
+            folder=folder.kind,
+            folder_detail=folder.detail,
+            job=job_state(job),
+            job_message=job_message(job, pods),
+            pod_runs=any(not pod.is_finished for pod in pods),
+            record=record,
+        )
+        if situation.job in _ACTIVE:
+            current.reserved[wanted.key] = _declared_size(wanted.leader) or 0
+        return situation, folder
+
+    def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
+        """Takes the next step towards the model on disk. An obstacle becomes a report, not an error.
+
+        Raises StoreError where the disk fails, ApiError and TransportError where the API server does.
+        """
+        decision = decide(situation, current.now)
+        handler = self._handlers.get(decision.action)
+        if handler is None:
+            return self._report(wanted, situation, folder, decision, current)
+        return handler(self, wanted, situation, decision, current)
+
+    # actions -----------------------------------------------------------------------------------------------------
+
+    def _start(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
+        try:
+            message = self._make_job(wanted, situation.record, decision.attempt, current)
+        except InsufficientStorageError as error:
+            return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_PENDING)
+        except StoreError:
+            raise
+        except AgentError as error:
+            return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_ERROR)
+        self._announced.pop(wanted.key, None)
+        told = f"{decision.message}; {message}" if decision.reason == Reason.REPAIRING else message
+        return ModelReport(
+            status=decision.status,
+            reason=decision.reason,
+            message=told,
+            storage_key=wanted.key,
+            size=_declared_size(wanted.leader),
+            attempts=decision.attempt,
+        )
+
+    def _make_job(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
+        """Makes the Job of an attempt; what came of it, in words. Raises AgentError where something is in the way."""
+        limit = current.config.local_model.max_concurrent_downloads_per_node
+        if limit and len(current.reserved.keys() - {wanted.key}) >= limit:
+            return f"waiting: {limit} downloads may run at a time on this node"
+        entry = self._complete(wanted.leader)
+        group = self._live.find(LocalModelNodeGroup, entry.node_group) if entry.node_group else None
+        if group is None:
+            raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
+        size = _declared_size(entry)
+        if size is None and entry.model_size:
+            raise DownloadSetupError(f"modelSize {entry.model_size!r} of {entry_key(entry)} is not a quantity")
+        size = size or 0
+        storage_limit = self._limit_of(group)
+        check_room(wanted.key, size, usage=current.usage, reserved=current.reserved, limit=storage_limit)
+        request = DownloadRequest(
+            node=current.node,
+            entry=entry,
+            attempt=attempt,
+            config=current.config,
+            container=self._container_for(entry.source_model_uri),
+            credentials=CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials).build(entry),
+            tolerations=group.spec.tolerations,
+        )
+        job = build_job(request)
+        self._store.prepare_staging(wanted.key, wanted.uri)
+        self._store.write_record(
+            wanted.key,
+            msgspec.structs.replace(
+                record,
+                attempt=attempt,
+                outcome="",
+                reason="",
+                message="",
+                next_retry_time=None,
+                credentials=fingerprint(entry),
+            ),
+        )
+        current.reserved[wanted.key] = size
+        return self._create(job, wanted, current)
+
+    def _create(self, job: Job, wanted: Wanted, current: Pass) -> str:
+        try:
+            self._client.create(job)
+        except AlreadyExistsError:
+            return self._adopt(job, current)
+        except (InvalidError, ForbiddenError, BadRequestError, NotFoundError) as error:
+            raise JobRejectedError(f"the download Job {job.key} was refused: {error}") from error
+        log.info("download started", model=entry_key(wanted.leader), uri=wanted.uri, job=job.name)
+        self._recorder.event(
+            current.node,
+            "Normal",
+            "Downloading",
+            f"{entry_key(wanted.leader)}: downloading {wanted.uri}, Job {job.name}",
+        )
+        return f"Job {job.name} was created"
+
+    def _adopt(self, job: Job, current: Pass) -> str:
+        """The Job of that name is there already: mostly our own, which the cache does not show yet."""
+        found = self._live.find(Job, job.name, namespace=job.namespace)
+        if found is None:
+            return f"Job {job.name} is just being deleted"
+        if not is_ours(found, current.node.metadata.uid):
+            raise DownloadSetupError(f"Job {job.key} exists and does not belong to this node; delete it")
+        if found.is_deleting:
+            return f"an earlier Job {job.name} is still being deleted"
+        return f"Job {job.name} exists"
+
+    def _publish(self, wanted: Wanted, situation: Situation, _decision: Decision, current: Pass) -> ModelReport:
+        record = situation.record
+        publication = Publication(
+            uri=wanted.uri,
+            attempts=record.attempt,
+            references=record.references,
+            expected_digest=wanted.leader.digest,
+        )
+        try:
+            manifest = self._store.publish(wanted.key, publication)
+        except VerificationError as error:
+            return self._failed(wanted, record, error.reason, str(error), current)
+        record = _published(record)
+        self._store.write_record(wanted.key, record)
+        log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
+        self._recorder.event(
+            current.node, "Normal", "Downloaded", f"{entry_key(wanted.leader)}: {wanted.uri} is on this node"
+        )
+        folder = FolderState("complete", manifest=manifest)
+        done = Situation(folder="complete", record=record)
+        return self._report(wanted, done, folder, decide(done, current.now), current)
+
+    def _record_failure(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
+        return self._failed(wanted, situation.record, decision.reason, decision.message, current)
+
+    def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:
+        failures = record.failures + 1
+        record = msgspec.structs.replace(
+            record,
+            outcome="failed",
+            failures=failures,
+            reason=reason,
+            message=message,
+            next_retry_time=current.now + retry_delay(failures),
+        )
+        self._store.write_record(wanted.key, record)
+        log.warning("download failed", model=entry_key(wanted.leader), uri=wanted.uri, reason=reason, error=message)
+        self._recorder.event(current.node, "Warning", "DownloadFailed", f"{entry_key(wanted.leader)}: {message}")
+        current.reserved.pop(wanted.key, None)
+        return ModelReport(
+            status=ModelStatus.MODEL_DOWNLOAD_ERROR,
+            reason=reason,
+            message=message,
+            storage_key=wanted.key,
+            size=_declared_size(wanted.leader),
+            attempts=record.attempt,
+            next_retry_time=record.next_retry_time,
+        )
+
+    _handlers: dict[Action, Callable[[Downloads, Wanted, Situation, Decision, Pass], ModelReport]] = {
+        Action.START: _start,
+        Action.PUBLISH: _publish,
+        Action.RECORD_FAILURE: _record_failure,
+    }
+
+    # what a start needs ------------------------------------------------------------------------------------------
+
+    def _complete(self, entry: LocalModelInfo) -> LocalModelInfo:
+        """The entry with what KServe's CRD prunes from it, read from its cache."""
+        if entry.model_size:
+            return entry
+        cache = find_cache(self._live, name=entry.model_name, namespace=entry.namespace)
+        if cache is None or cache.spec.source_model_uri != entry.source_model_uri:
+            return entry
+        found = cache.spec
+        return entry.model_copy(
+            update={
+                "model_size": found.model_size,
+                "revision": found.revision,
+                "include": found.include,
+                "exclude": found.exclude,
+                "digest": found.digest,
+            }
+        )
+
+    def _limit_of(self, group: LocalModelNodeGroup) -> int | None:
+        if not group.spec.storage_limit:
+            return None
+        try:
+            limit = parse_quantity(group.spec.storage_limit)
+        except ValueError as error:
+            raise DownloadSetupError(f"storageLimit of LocalModelNodeGroup {group.name}: {error}") from error
+        self.limits[group.name] = limit
+        return limit
+
+    def _container_for(self, uri: str) -> ClusterStorageContainer | None:
+        try:
+            return find_download_container(self._live.list(ClusterStorageContainer), uri)
+        except NotFoundError:
+            return None  # KServe's CRD for it is not installed here.
+        except ContainerFormatError as error:
+            raise DownloadSetupError(str(error)) from error
+
+    # reports -----------------------------------------------------------------------------------------------------
+
+    def _obstacle(
+        self, wanted: Wanted, situation: Situation, current: Pass, error: AgentError, status: ModelStatus
+    ) -> ModelReport:
+        if self._announced.get(wanted.key) != error.reason:
+            self._announced[wanted.key] = error.reason
+            log.warning("download cannot start", model=entry_key(wanted.leader), reason=error.reason, error=str(error))
+            self._recorder.event(current.node, "Warning", error.reason, f"{entry_key(wanted.leader)}: {error}")
+        return ModelReport(
+            status=status,
+            reason=error.reason,
+            message=str(error),
+            storage_key=wanted.key,
+            size=_declared_size(wanted.leader),
+            attempts=situation.record.attempt,
+        )
+
+    def _report(
+        self, wanted: Wanted, situation: Situation, folder: FolderState, decision: Decision, current: Pass
+    ) -> ModelReport:
+        record = situation.record
+        report = ModelReport(
+            status=decision.status,
+            reason=decision.reason,
+            message=decision.message,
+            storage_key=wanted.key,
+            size=_declared_size(wanted.leader),
+            attempts=record.attempt,
+            next_retry_time=record.next_retry_time if decision.status == ModelStatus.MODEL_DOWNLOAD_ERROR else None,
+            in_use=wanted.key in current.in_use,
+        )
+        if folder.is_complete and folder.manifest is not None:
+            manifest = folder.manifest
+            return replace(
+                report,
+                size=manifest.total_size,
+                downloaded=manifest.total_size,
+                digest=manifest.digest,
+                revision=manifest.revision,
+                downloaded_time=manifest.published_time,
+            )
+        return self._with_progress(report, current) if situation.job in _ACTIVE else report
+
+    def _with_progress(self, report: ModelReport, current: Pass) -> ModelReport:
+        """What our download says of itself; for a foreign image, the bytes it has written."""
+        # Imported here: an idle agent never needs it.
+        from localmodel.download.progress import read_progress
+
+        progress = read_progress(self._store.staging / report.storage_key)
+        if progress is None:
+            return replace(report, downloaded=current.usage.staged.get(report.storage_key) or None)
+        verifying = progress.state == "verifying" and report.reason == Reason.DOWNLOADING
+        return replace(
+            report,
+            downloaded=progress.bytes_done,
+            size=progress.bytes_total if progress.bytes_total is not None else report.size,
+            reason=Reason.VERIFYING if verifying else report.reason,
+        )
+
+
+def _declared_size(entry: LocalModelInfo) -> int | None:
+    """The declared size in bytes; None where it is missing or cannot be read."""
+    try:
+        return parse_quantity(entry.model_size) if entry.model_size else None
+    except ValueError:
+        return None
+
+
+def _published(record: KeyRecord) -> KeyRecord:
+    return msgspec.structs.replace(record, outcome="published", failures=0, reason="", message="", next_retry_time=None)

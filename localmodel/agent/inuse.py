@@ -1,0 +1,83 @@
+"""Which models the pods of this node have mounted: those are untouchable (design.md section 4). Pure functions.
+
+A model is found through the sub-path of a mount (`models/<storageKey>`, as KServe's pod webhook writes it) and through
+the name of the claim, which follows from the caches that want the model. Where both fail, the benefit of the doubt goes
+to the pod: what shows the whole root, or may show anything, protects every model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from localmodel.api.names import LOCAL_MODEL_LABEL
+from localmodel.runtime.objects import Pod
+
+from .jobs import STORAGE_KEY_LABEL
+from .manifest import Reference
+
+_MODEL_PATH = re.compile(r"models/([0-9a-f]{16})(/|$)")
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Storage key -> when each pod that mounts it was made."""
+
+    since: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self.since.get(key))
+
+    def is_mounted(self, key: str, at: datetime) -> bool:
+        """A pod that was there at that time mounts the key: what was then at its place may still be open."""
+        return any(made <= at for made in self.since.get(key, ()))
+
+
+def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference]], *, jobs_namespace: str) -> InUse:
+    """`references` are the caches of every storage key on this node. Downloads and finished pods do not count."""
+    since: dict[str, list[datetime]] = {}
+    for pod in pods:
+        is_download = pod.namespace == jobs_namespace and STORAGE_KEY_LABEL in pod.metadata.labels
+        if pod.is_finished or is_download:
+            continue
+        for key in _mounted_by(pod, references):
+            since.setdefault(key, []).append(pod.metadata.creation_timestamp or _BEGINNING)
+    return InUse(since)
+
+
+def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> set[str]:
+    claims = {
+        volume.name: volume.persistent_volume_claim.claim_name
+        for volume in pod.spec.volumes
+        if volume.persistent_volume_claim is not None
+    }
+    if not claims:
+        return set()
+    keys: set[str] = set()
+    for name, claim in claims.items():
+        exposed = {
+            key
+            for key, caches in references.items()
+            if any(cache.claim == claim and cache.namespace in ("", pod.namespace) for cache in caches)
+        }
+        paths = [str(mount.get("subPath") or "") for mount in _mounts(pod, name)]
+        found = {match[1] for path in paths if (match := _MODEL_PATH.match(path))}
+        if exposed and any(not _MODEL_PATH.match(path) for path in paths):
+            return set(references)
+        keys |= exposed | (found & references.keys())
+    if not keys and LOCAL_MODEL_LABEL in pod.metadata.labels:
+        return set(references)
+    return keys
+
+
+def _mounts(pod: Pod, volume: str) -> list[dict[str, Any]]:
+    return [
+        mount
+        for container in (*pod.spec.init_containers, *pod.spec.containers)
+        for mount in container.get("volumeMounts") or ()
+        if mount.get("name") == volume
+    ]

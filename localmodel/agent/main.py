@@ -1,0 +1,158 @@
+"""`localmodel-agent`: one process per node that keeps the node's models as its LocalModelNode wants them.
+
+It watches its own LocalModelNode, its Jobs, the Pods of its node and one ConfigMap, each by a selector that the API
+server applies; so what happens on another node never wakes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from localmodel.api.config import ConfigError, LocalModelConfig
+from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, KSERVE_NAMESPACE
+from localmodel.api.node import LocalModelNode
+from localmodel.runtime.cache import CacheOptions, KindOptions
+from localmodel.runtime.client import Reader
+from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
+from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.logging import setup_logging
+from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.objects import ConfigMap, Job, Pod
+from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.signals import setup_signal_handler
+
+from .jobs import label_value
+from .reconciler import LocalModelNodeReconciler
+from .status import ProgressPolicy
+from .store import ModelStore
+
+log = structlog.get_logger(__name__)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The program's flags."""
+    parser = argparse.ArgumentParser(
+        prog="localmodel-agent",
+        description="Keeps this node's models on its disk. Needs NODE_NAME in the environment.",
+    )
+    parser.add_argument(
+        "--models-root",
+        type=Path,
+        default=Path("/mnt/models"),
+        metavar="DIR",
+        help="where this node's models disk is mounted; models lie in DIR/models (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--progress-interval",
+        type=_interval,
+        default=ProgressPolicy().interval,
+        metavar="SECONDS",
+        help="least time between two writes of mere progress to the LocalModelNode (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--leader-elect",
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        help="accepted for KServe's manifests; has no effect, since each agent has a node of its own",
+    )
+    add_serving_flags(parser)
+    add_common_flags(parser)
+    return parser
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("it must be more than 0 seconds")
+    return seconds
+
+
+def cache_options(node_name: str, *, namespace: str, jobs_namespace: str) -> CacheOptions:
+    """What the agent holds in memory: of each kind only what concerns this node."""
+    return CacheOptions(
+        by_kind={
+            LocalModelNode: KindOptions(fields=f"metadata.name={node_name}"),
+            Job: KindOptions(namespaces=(jobs_namespace,), labels=f"{JOB_NODE_LABEL}={label_value(node_name)}"),
+            Pod: KindOptions(fields=f"spec.nodeName={node_name}"),
+            ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
+        }
+    )
+
+
+def read_jobs_namespace(reader: Reader, namespace: str) -> str:
+    """The job namespace as configured now. What is watched is fixed from then on: a change needs a restart.
+
+    A configuration that cannot be read counts as none, as it does later; raises ApiError and TransportError.
+    """
+    config_map = reader.find(ConfigMap, CONFIG_MAP_NAME, namespace=namespace)
+    try:
+        return LocalModelConfig.from_config_map(config_map).jobs_namespace
+    except ConfigError as error:
+        log.error("configuration cannot be used, taking the default job namespace", error=str(error))
+        return LocalModelConfig().jobs_namespace
+
+
+def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
+    """Runs until a signal ends it; the exit status: 0, 1 after a failure, 2 for wrong use."""
+    args = make_parser().parse_args(argv)
+    setup_logging(args.log_level, args.log_format)
+    node_name = env.get("NODE_NAME", "").strip()
+    if not node_name:
+        sys.stderr.write(
+            "localmodel-agent: the environment variable NODE_NAME must be this node's name; "
+            "in a DaemonSet take it from the field spec.nodeName\n"
+        )
+        return 2
+    try:
+        _run(args, node_name=node_name, namespace=env.get("POD_NAMESPACE", "").strip() or KSERVE_NAMESPACE)
+    except (RuntimeLibraryError, OSError) as error:
+        log.error("agent failed", error=str(error), kind=type(error).__name__)
+        return 1
+    return 0
+
+
+def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
+    stop = setup_signal_handler()
+    client = LiveClient(load_config(args.kubeconfig, user_agent="localmodel-agent"))
+    store = ModelStore(args.models_root, owner=node_name)
+    try:
+        jobs_namespace = read_jobs_namespace(client, namespace)
+        manager = Manager(
+            client,
+            ManagerOptions(
+                component="localmodel-agent",
+                metrics_addr=args.metrics_addr,
+                health_probe_addr=args.health_probe_addr,
+                cache=cache_options(node_name, namespace=namespace, jobs_namespace=jobs_namespace),
+            ),
+        )
+        reconciler = LocalModelNodeReconciler(
+            node_name=node_name,
+            namespace=namespace,
+            jobs_namespace=jobs_namespace,
+            store=store,
+            progress=ProgressPolicy.every(args.progress_interval),
+        )
+        manager.add_reconciler(reconciler)
+        manager.add_readyz_check("storage", reconciler.check_ready)
+        log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
+        manager.start(stop)
+    finally:
+        store.close()
+        client.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+"""`LocalModelNodeReconciler`: one node's models, from what the manager wants to what lies on the disk.
+
+One request, this node's name; every event leads to the same full pass, which is cheap: open the store, look at each
+wanted model, remove what is not wanted, write the status. The parts are `downloads`, `removal`, `status`; this module
+puts them in order and keeps the failure of one from stopping the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import structlog
+
+from localmodel.api.config import ConfigError, InferenceServiceConfig
+from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
+from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
+from localmodel.runtime.builder import Builder
+from localmodel.runtime.conditions import ConditionStatus, find_condition, set_condition
+from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.event import GenericEvent
+from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
+from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, Pod
+from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, Or, new_predicate_funcs
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+from localmodel.runtime.source import Channel
+
+from .context import Pass
+from .decisions import Reason, Situation, Wanted, entry_key, group_entries
+from .downloads import Downloads
+from .errors import AgentError, StoreError, StoreLockedError
+from .inuse import find_in_use
+from .jobs import label_value
+from .observation import is_ours
+from .removal import Removal, Removed
+from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from .store import FolderState, ModelStore
+
+log = structlog.get_logger(__name__)
+
+STORAGE_READY = "StorageReady"
+_COALESCE_SECONDS = 0.05
+_RETRY = timedelta(seconds=5)
+_SHORTEST = timedelta(seconds=0.5)
+
+
+class LocalModelNodeReconciler(Reconciler):
+    """Reconciles the one LocalModelNode that carries this node's name, and only it."""
+
+    def __init__(
+        self,
+        *,
+        node_name: str,
+        namespace: str,
+        jobs_namespace: str,
+        store: ModelStore,
+        progress: ProgressPolicy | None = None,
+    ) -> None:
+        """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched."""
+        self._node_name = node_name
+        self._namespace = namespace
+        self._jobs_namespace = jobs_namespace
+        self._store = store
+        self._progress = progress or ProgressPolicy()
+        self._config = InferenceServiceConfig()
+        self._config_problem = ""
+        self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
+        self._unknown: list[str] = []
+
+    def setup(self, builder: Builder) -> None:
+        """Which objects of a kind are watched is said by `main.cache_options`."""
+        request = Request("", self._node_name)
+        to_node: EnqueueRequestsFromMapFunc[Object] = EnqueueRequestsFromMapFunc(
+            lambda _: [request], delay=_COALESCE_SECONDS
+        )
+        # The first pass opens the store also where the manager has not made a LocalModelNode yet.
+        first = Channel(EnqueueRequestForObject(), name="start")
+        first.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+        builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
+        builder.watches(Job, to_node)
+        builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
+        builder.watches(ConfigMap, to_node)
+        builder.watches_source(first)
+
+    def check_ready(self) -> None:
+        """A readiness check: raises StoreError while the models root is not usable."""
+        if not self._store.is_open:
+            raise StoreError(f"the models root {self._store.root} is not open yet")
+
+    def reconcile(self, request: Request) -> Result | None:
+        if request.name != self._node_name:
+            return None
+        node = self.client.find(LocalModelNode, self._node_name)
+        self._read_config(node)
+        frequency = timedelta(seconds=max(self._config.local_model.reconcilation_frequency_in_secs, 1))
+        if node is None or node.is_deleting:
+            # Nothing is known of what is wanted, so nothing is deleted.
+            return self._prepare_store(frequency)
+        try:
+            self._store.open(_downloaded(node))
+            wait = self._pass(node, frequency)
+        except StoreError as error:
+            self._report_storage_failure(node, error)
+            wait = frequency
+        return Result(requeue_after=wait.total_seconds())
+
+    def _prepare_store(self, frequency: timedelta) -> Result | None:
+        try:
+            self._store.open()
+        except StoreError as error:
+            log.warning("models root cannot be used", reason=error.reason, error=str(error))
+            return Result(requeue_after=frequency.total_seconds())
+        return None
+
+    def _read_config(self, node: LocalModelNode | None) -> None:
+        """A broken configuration is reported once, and the last good one stays."""
+        config_map = self.client.find(ConfigMap, CONFIG_MAP_NAME, namespace=self._namespace)
+        problem = ""
+        try:
+            config = InferenceServiceConfig.from_config_map(config_map)
+        except ConfigError as error:
+            problem = f"it cannot be used, the last good one stays: {error}"
+        else:
+            if config.local_model.jobs_namespace != self._jobs_namespace:
+                problem = f"jobNamespace is {config.local_model.jobs_namespace} now: restart the agents to use it"
+            pinned = config.local_model.model_copy(update={"job_namespace": self._jobs_namespace})
+            self._config = replace(config, local_model=pinned)
+        if problem and problem != self._config_problem:
+            log.error("configuration problem", config_map=CONFIG_MAP_NAME, problem=problem)
+            if node is not None:
+                self.recorder.event(node, "Warning", "InvalidConfig", f"ConfigMap {CONFIG_MAP_NAME}: {problem}")
+        self._config_problem = problem
+
+    # one pass ----------------------------------------------------------------------------------------------------
+
+    def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
+        """Everything that is due for the node; how long until the next look."""
+        downloads, removal, writer = self._components()
+        groups = group_entries(node.spec.local_models, self._recorded_credentials)
+        keys = {wanted.key for wanted in groups}
+        current = self._observe(node)
+        outcome = _Outcome()
+        situations = self._observe_all(downloads, groups, current, outcome)
+        self._find_in_use(current)
+        for wanted in groups:
+            if wanted.key in situations:
+                self._ensure(downloads, wanted, situations[wanted.key], current, outcome)
+        removed = removal.run(current, keys)
+        for key in removed.lingering - outcome.reports.keys():
+            outcome.reports[key] = _lingering(key, node)
+        self._store.empty_trash(current.in_use.is_mounted)
+        self._tell_unknown(keys)
+
+        status = build_status(
+            node.status, outcome.reports, usage=current.usage, limit=_limit(node, downloads.limits), now=current.now
+        )
+        self._set_storage_condition(node, status, outcome.storage)
+        writer.write(node, status)
+        return self._next_look(frequency, outcome, removed, current)
+
+    def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter]:
+        """Made at the first pass, when the controller has set the clients."""
+        if self._parts is None:
+            self._parts = (
+                Downloads(
+                    client=self.client, live=self.live, store=self._store, recorder=self.recorder, clock=self.clock
+                ),
+                Removal(client=self.client, live=self.live, store=self._store),
+                NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
+            )
+        return self._parts
+
+    def _recorded_credentials(self, key: str) -> str | None:
+        record = self._store.record(key)
+        return record.credentials if record.attempt else None
+
+    def _observe(self, node: LocalModelNode) -> Pass:
+        namespace = self._config.local_model.jobs_namespace
+        jobs = self.client.list(Job, namespace=namespace, labels={JOB_NODE_LABEL: label_value(self._node_name)})
+        return Pass(
+            node=node,
+            config=self._config,
+            jobs=[job for job in jobs if is_ours(job, node.metadata.uid)],
+            pods=self.client.list(Pod),
+            usage=self._store.usage(),
+            now=self.clock.now(),
+        )
+
+    def _observe_all(
+        self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: _Outcome
+    ) -> dict[str, tuple[Situation, FolderState]]:
+        """All of them before any acts: what is under way has its room reserved before another starts."""
+        situations = {}
+        for wanted in groups:
+            try:
+                situations[wanted.key] = downloads.observe(wanted, current)
+            except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
+                outcome.failed(wanted, current.node, error)
+        return situations
+
+    def _ensure(
+        self,
+        downloads: Downloads,
+        wanted: Wanted,
+        observed: tuple[Situation, FolderState],
+        current: Pass,
+        outcome: _Outcome,
+    ) -> None:
+        try:
+            outcome.add(wanted, downloads.ensure(wanted, *observed, current))
+        except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
+            outcome.failed(wanted, current.node, error)
+
+    def _find_in_use(self, current: Pass) -> None:
+        references = {}
+        for key in self._store.known_keys():
+            manifest = self._store.manifest(key)
+            references[key] = (*self._store.record(key).references, *(manifest.references if manifest else ()))
+        current.in_use = find_in_use(current.pods, references, jobs_namespace=current.jobs_namespace)
+
+    def _tell_unknown(self, keys: set[str]) -> None:
+        unknown = self._store.unknown_directories(keys)
+        if unknown != self._unknown:
+            self._unknown = unknown
+            log.info("what the models directory holds beside our models is left alone", names=unknown)
+
+    def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
+        waits = [frequency]
+        if outcome.try_again or removed.failed:
+            waits.append(_RETRY)
+        if removed.look_again is not None:
+            waits.append(removed.look_again)
+        if any(report.status == ModelStatus.MODEL_DOWNLOADING for report in outcome.reports.values()):
+            waits.append(timedelta(seconds=self._progress.interval))
+        waits += [r.next_retry_time - current.now for r in outcome.reports.values() if r.next_retry_time is not None]
+        return max(min(waits), _SHORTEST)
+
+    # the storage condition ---------------------------------------------------------------------------------------
+
+    def _report_storage_failure(self, node: LocalModelNode, error: StoreError) -> None:
+        """Says that nothing can be done, and leaves what is said about the models as it is."""
+        log.error("models root cannot be used", reason=error.reason, error=str(error))
+        if isinstance(error, StoreLockedError) and error.holder == self._node_name:
+            return  # This node's other agent, which is about to end, writes the status.
+        writer = self._components()[2]
+        status = node.status.model_copy(deep=True)
+        self._set_storage_condition(node, status, error)
+        writer.write(node, status)
+
+    def _set_storage_condition(
+        self, node: LocalModelNode, status: LocalModelNodeStatus, error: StoreError | None
+    ) -> None:
+        value: ConditionStatus = "True" if error is None else "False"
+        reason = "Ready" if error is None else error.reason
+        message = f"{self._store.models} can be used" if error is None else str(error)
+        known = find_condition(node.status.conditions, STORAGE_READY)
+        generation = node.metadata.generation if known is None or known.status != value else known.observed_generation
+        set_condition(
+            status.conditions, STORAGE_READY, value, reason, message, observed_generation=generation, clock=self.clock
+        )
+        if error is not None and (known is None or known.reason != reason):
+            self.recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a pass found out, by status key."""
+
+    reports: dict[str, ModelReport] = field(default_factory=dict)
+    storage: StoreError | None = None
+    """The first failure of the disk."""
+    try_again: bool = False
+    """Something failed that may go better soon."""
+
+    def add(self, wanted: Wanted, report: ModelReport) -> None:
+        """The report stands for every entry that shares the download."""
+        for entry in wanted.sharing:
+            self.reports[entry_key(entry)] = report
+        for entry in wanted.refused:
+            self.reports[entry_key(entry)] = ModelReport(
+                status=ModelStatus.MODEL_DOWNLOAD_PENDING,
+                reason=Reason.CREDENTIALS_DIFFER,
+                message=f"{wanted.uri} is on this node for {entry_key(wanted.leader)} with other credentials, revision "
+                "or patterns; use the same to share it",
+                storage_key=wanted.key,
+            )
+
+    def failed(self, wanted: Wanted, node: LocalModelNode, error: Exception) -> None:
+        """Nothing is known of the model but that looking at it failed: its last status stays."""
+        self.try_again = True
+        if isinstance(error, StoreError):
+            self.storage = self.storage or error
+        expected = isinstance(error, AgentError | RuntimeLibraryError)
+        log.error("model not handled", uri=wanted.uri, error=str(error), exc_info=None if expected else error)
+        reason = error.reason if isinstance(error, AgentError) else Reason.WAITING
+        last = node.status.model_status.get(entry_key(wanted.leader), "")
+        status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
+        self.add(wanted, ModelReport(status=status, reason=reason, message=str(error), storage_key=wanted.key))
+
+
+def _lingering(key: str, node: LocalModelNode) -> ModelReport:
+    """An entry that is gone but whose Job is not: its key stays until then."""
+    last = node.status.model_status.get(key, "")
+    status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
+    known = node.status.models.get(key)
+    return ModelReport(
+        status=status,
+        reason=Reason.WAITING,
+        message="no longer wanted; its download Job is still there",
+        storage_key=known.storage_key if known is not None else "",
+    )
+
+
+def _downloaded(node: LocalModelNode) -> dict[str, str]:
+    """Storage key -> URI of what the status calls downloaded. The URI is empty for an entry that has vanished."""
+    uris = {entry_key(entry): entry.source_model_uri for entry in node.spec.local_models}
+    found = {}
+    for key, status in node.status.model_status.items():
+        if status != ModelStatus.MODEL_DOWNLOADED:
+            continue
+        if key in uris:
+            found[storage_key(uris[key])] = uris[key]
+        elif key in node.status.models and node.status.models[key].storage_key:
+            found.setdefault(node.status.models[key].storage_key, "")
+    return found
+
+
+def _limit(node: LocalModelNode, limits: Mapping[str, int]) -> int | None:
+    """The largest limit of the groups that this node's models come from, as far as they were read."""
+    return max((limits[e.node_group] for e in node.spec.local_models if e.node_group in limits), default=None)
+
+
+def _mounts_a_claim(obj: Object) -> bool:
+    """Other pods have no part in models."""
+    return isinstance(obj, Pod) and any(volume.persistent_volume_claim for volume in obj.spec.volumes)

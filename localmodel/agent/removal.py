@@ -1,0 +1,125 @@
+"""Models that no entry asks for any more: their Jobs, their folders, their keys in the status.
+
+An entry that vanishes is no proof that the model is unwanted: a label may have slipped for a minute. So the cache is
+asked. Gone or being deleted: the model goes at once. Still there: it is kept for a grace period. In neither case is a
+folder touched that a pod has mounted or a download still writes, and never one that is not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+
+from localmodel.api.names import status_key
+from localmodel.runtime.client import Client, Preconditions, Reader
+from localmodel.runtime.errors import ConflictError, NotFoundError, RuntimeLibraryError
+from localmodel.runtime.objects import Job
+
+from .caches import find_cache
+from .context import Pass
+from .errors import StoreError
+from .jobs import SOURCE_URI_ANNOTATION
+from .manifest import KeyRecord, Reference
+from .observation import cache_of, download_pods, storage_key_of
+from .store import ModelStore
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Removed:
+    """What a round of removals leaves to report: status keys whose Job is not gone yet, and when to look again."""
+
+    lingering: set[str] = field(default_factory=set)
+    look_again: timedelta | None = None
+    failed: bool = False
+
+    def sooner(self, wait: timedelta) -> None:
+        self.look_again = wait if self.look_again is None else min(self.look_again, wait)
+
+
+class Removal:
+    """Removes what is not wanted. See the module."""
+
+    def __init__(self, *, client: Client, live: Reader, store: ModelStore) -> None:
+        self._client = client
+        self._live = live
+        self._store = store
+
+    def run(self, current: Pass, wanted: Collection[str]) -> Removed:
+        """One round over all known storage keys but the wanted ones. A failure at one key does not stop the others."""
+        outcome = Removed()
+        candidates = (self._store.known_keys() | {storage_key_of(job) for job in current.jobs}) - set(wanted)
+        for key in sorted(candidates):
+            try:
+                self._one(key, current, outcome)
+            except (StoreError, RuntimeLibraryError) as error:
+                outcome.failed = True
+                log.warning("cannot remove a model, trying again later", storage_key=key, error=str(error))
+        return outcome
+
+    def _one(self, key: str, current: Pass, outcome: Removed) -> None:
+        jobs = [job for job in current.jobs if storage_key_of(job) == key]
+        record = self._record(key, jobs)
+        # What no cache can be asked about gets the grace too.
+        keep = not record.references or any(self._is_wanted_by(cache, record.uri) for cache in record.references)
+        if keep and not self._grace_is_over(key, record, current, outcome):
+            outcome.lingering |= {_key_of(job) for job in jobs if not (job.is_complete or job.is_failed)}
+            return
+        outcome.lingering |= {_key_of(job) for job in jobs}
+        for job in jobs:
+            self._delete_job(job)
+        if any(not pod.is_finished for pod in download_pods(current.pods, key, current.jobs_namespace)):
+            log.info("waiting for a download's pod before its model is removed", storage_key=key)
+        elif key in current.in_use:
+            log.info("keeping a model that is no longer wanted but in use", storage_key=key, uri=record.uri)
+        elif key in self._store.known_keys():
+            log.info("removing a model", storage_key=key, uri=record.uri)
+            self._store.remove(key)
+
+    def _record(self, key: str, jobs: Sequence[Job]) -> KeyRecord:
+        """What is written down about the key; where that is lost, what its manifest or Jobs tell."""
+        record = self._store.record(key)
+        if record.references:
+            return record
+        manifest = self._store.manifest(key)
+        if manifest is not None and manifest.references:
+            return msgspec.structs.replace(record, uri=manifest.uri, references=manifest.references)
+        references = tuple(Reference(namespace=cache_of(job).namespace, model=cache_of(job).name) for job in jobs)
+        uri = next((job.metadata.annotations.get(SOURCE_URI_ANNOTATION, "") for job in jobs), "")
+        return msgspec.structs.replace(record, uri=record.uri or uri, references=references)
+
+    def _is_wanted_by(self, reference: Reference, uri: str) -> bool:
+        """The cache exists, is not being deleted and names this URI."""
+        cache = find_cache(self._live, name=reference.model, namespace=reference.namespace)
+        return cache is not None and not cache.is_deleting and cache.spec.source_model_uri == uri
+
+    def _grace_is_over(self, key: str, record: KeyRecord, current: Pass, outcome: Removed) -> bool:
+        grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
+        since: datetime | None = record.unreferenced_since
+        if since is None:
+            since = current.now
+            self._store.write_record(key, msgspec.structs.replace(record, unreferenced_since=since))
+            log.info("keeping a model that no entry asks for", storage_key=key, uri=record.uri, seconds=grace.seconds)
+        left = since + grace - current.now
+        if left <= timedelta(0):
+            return True
+        outcome.sooner(left)
+        return False
+
+    def _delete_job(self, job: Job) -> None:
+        if job.is_deleting:
+            return
+        try:
+            self._client.delete(job, propagation="Background", preconditions=Preconditions(uid=job.metadata.uid))
+        except (NotFoundError, ConflictError):
+            log.debug("a Job is gone already", job=job.name)
+
+
+def _key_of(job: Job) -> str:
+    cache = cache_of(job)
+    return status_key(cache.name, cache.namespace)

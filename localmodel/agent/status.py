@@ -1,0 +1,178 @@
+"""The LocalModelNode's status: made from reports, written only where it says something new.
+
+State changes are written at once. Mere progress (bytes downloaded, room on the disk) is written at most once in an
+interval and only if it moved, since every write goes to every watcher. KServe's own CRD drops the fields that it does
+not know: then what was written last, not what comes back, is what a new status is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus, NodeDisk, NodeModel
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import ConflictError, NotFoundError
+
+from .store import DiskUsage
+
+_DISK_STEP = 0.01
+_MAX_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """What the status says about one model. Sizes in bytes; None is unknown."""
+
+    status: ModelStatus
+    reason: str = ""
+    message: str = ""
+    storage_key: str = ""
+    size: int | None = None
+    downloaded: int | None = None
+    digest: str = ""
+    revision: str = ""
+    attempts: int = 0
+    next_retry_time: datetime | None = None
+    downloaded_time: datetime | None = None
+    in_use: bool = False
+
+
+def build_status(
+    previous: LocalModelNodeStatus,
+    reports: Mapping[str, ModelReport],
+    *,
+    usage: DiskUsage | None,
+    limit: int | None,
+    now: datetime,
+) -> LocalModelNodeStatus:
+    """The status of these models, by status key. Conditions stay as they are; so does the disk without `usage`."""
+    status = previous.model_copy(deep=True)
+    status.model_status = {key: report.status.value for key, report in sorted(reports.items())}
+    status.models = {key: _model(report, previous.models.get(key), now) for key, report in sorted(reports.items())}
+    if usage is not None:
+        room = usage.capacity if limit is None else min(limit, usage.capacity)
+        status.disk = NodeDisk(
+            capacity=str(usage.capacity), available=str(usage.available), used=str(usage.used), limit=str(room)
+        )
+    return status
+
+
+def _model(report: ModelReport, previous: NodeModel | None, now: datetime) -> NodeModel:
+    """`last_used_time` moves when a use begins and when it is seen to have ended."""
+    was_in_use = previous is not None and previous.in_use
+    last_used = previous.last_used_time if previous is not None else None
+    if report.in_use != was_in_use:
+        last_used = now
+    return NodeModel(
+        storage_key=report.storage_key,
+        size_bytes=report.size,
+        bytes_downloaded=report.downloaded,
+        digest=report.digest,
+        revision=report.revision,
+        attempts=report.attempts,
+        next_retry_time=report.next_retry_time,
+        reason=report.reason,
+        message=report.message,
+        downloaded_time=report.downloaded_time,
+        last_used_time=last_used,
+        in_use=report.in_use,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressPolicy:
+    """How often mere progress is written: seconds apart, and by which share of a model it must have moved."""
+
+    interval: float = 15.0
+    step: float = 0.05
+
+    @classmethod
+    def every(cls, seconds: float) -> ProgressPolicy:
+        """Where someone watches it live, as in the sandbox, each movement counts."""
+        return cls(interval=seconds) if seconds >= cls().interval else cls(interval=seconds, step=0.0)
+
+
+class NodeStatusWriter:
+    """Writes one LocalModelNode's status. Not for use by several threads at once."""
+
+    def __init__(self, client: Client, live: Reader, *, policy: ProgressPolicy, clock: Clock) -> None:
+        self._client = client
+        self._live = live
+        self._policy = policy
+        self._clock = clock
+        self._last: tuple[str, dict[str, Any]] | None = None
+        """The object's uid and the status written last; None until one was written or found as it should be."""
+        self._progress_written = float("-inf")
+
+    def write(self, node: LocalModelNode, status: LocalModelNodeStatus) -> bool:
+        """Writes the status if that is due; whether it was. Raises ApiError or TransportError."""
+        wanted = status.to_dict()
+        if not self._is_due(node, wanted):
+            return False
+        self._put(node, status)
+        self._last = node.metadata.uid, wanted
+        self._progress_written = self._clock.monotonic()
+        return True
+
+    def _is_due(self, node: LocalModelNode, wanted: dict[str, Any]) -> bool:
+        found = node.status.to_dict()
+        last = self._last[1] if self._last is not None and self._last[0] == node.metadata.uid else None
+        if last is None and wanted == found:
+            return False
+        if last is not None and wanted.get("modelStatus") != found.get("modelStatus"):
+            return True
+        base = found if last is None else last
+        if wanted == base:
+            return False
+        if _without_progress(wanted) != _without_progress(base):
+            return True
+        elapsed = self._clock.monotonic() - self._progress_written
+        return elapsed >= self._policy.interval and self._has_moved(base, wanted)
+
+    def _has_moved(self, before: dict[str, Any], after: dict[str, Any]) -> bool:
+        models = before.get("models", {})
+        for key, model in after.get("models", {}).items():
+            size = model.get("sizeBytes") or 1
+            moved = abs(model.get("bytesDownloaded", 0) - models.get(key, {}).get("bytesDownloaded", 0))
+            if moved and moved >= self._policy.step * size:
+                return True
+        disk, then = after.get("disk", {}), before.get("disk", {})
+        capacity = int(disk.get("capacity") or 1)
+        return any(
+            abs(int(disk.get(field) or 0) - int(then.get(field) or 0)) >= _DISK_STEP * capacity
+            for field in ("available", "used")
+        )
+
+    def _put(self, node: LocalModelNode, status: LocalModelNodeStatus) -> None:
+        """With the cached version first; a conflict means that the cache is behind, mostly behind ourselves."""
+        target = node.deepcopy()
+        for tries_left in reversed(range(_MAX_TRIES)):
+            target.status = status
+            try:
+                self._client.status.update(target)
+            except NotFoundError:
+                return
+            except ConflictError:
+                if not tries_left:
+                    raise
+                live = self._live.find(LocalModelNode, node.name)
+                if live is None or live.metadata.uid != node.metadata.uid:
+                    return
+                if live.status.to_dict() == status.to_dict():
+                    return
+                target = live
+            else:
+                return
+
+
+def _without_progress(status: dict[str, Any]) -> dict[str, Any]:
+    models = {
+        key: {name: value for name, value in model.items() if name not in ("bytesDownloaded", "sizeBytes")}
+        for key, model in status.get("models", {}).items()
+    }
+    disk = {name: value for name, value in status.get("disk", {}).items() if name not in ("available", "used")}
+    return {**status, "models": models, "disk": disk}
