@@ -1,7 +1,7 @@
-"""Patches that need nothing but the object and the patch: JSON merge patch and JSON patch.
+"""The patch types that turn an object and a patch into an object: JSON merge patch, JSON patch, strategic merge patch.
 
-The patched object is a private copy of the caller's; what it was made from stays as it was. Strategic merge patches are
-in `strategic`, server-side apply in `apply`.
+They do not change the object they are given, but may share parts with it. Server-side apply, which also needs to know
+who owns what, is in `apply`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,34 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from localmodel.runtime.errors import InvalidError, make_status
+from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType
+from localmodel.runtime.errors import InvalidError, UnsupportedMediaTypeError, make_status
 
 from .answers import bad_request
-from .definitions import Json
+from .definitions import Json, ResourceDefinition
+from .strategic import strategic_merge_patch
+
+
+def check_patch(definition: ResourceDefinition, patch: Any, patch_type: PatchType) -> None:
+    """Raises UnsupportedMediaTypeError or BadRequestError for a patch that this resource cannot take at all."""
+    served = [JSON_PATCH, MERGE_PATCH, *([STRATEGIC_MERGE_PATCH] if definition.strategic else []), APPLY_PATCH]
+    if patch_type not in served:
+        accepted = ", ".join(served)
+        raise UnsupportedMediaTypeError.of(
+            f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+        )
+    if patch_type != JSON_PATCH and not isinstance(patch, dict):
+        raise bad_request("error decoding patch: json: cannot unmarshal the patch into Go value of type map[string]any")
+
+
+def patched(definition: ResourceDefinition, obj: Json, patch: Any, patch_type: PatchType) -> Json:
+    """The object with the patch applied. Raises BadRequestError, InvalidError."""
+    if patch_type == JSON_PATCH:
+        return json_patch(obj, patch)
+    if patch_type == STRATEGIC_MERGE_PATCH:
+        return strategic_merge_patch(obj, patch, definition.schema)
+    merged: Json = merge_patch(obj, patch)
+    return merged
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -18,9 +18,8 @@ from typing import Any
 import msgspec
 
 from localmodel.runtime.client import (
+    APPLY_PATCH,
     DEFAULT_WRITE,
-    JSON_PATCH,
-    MERGE_PATCH,
     ListOptions,
     PatchType,
     Preconditions,
@@ -30,13 +29,25 @@ from localmodel.runtime.client import (
     WriteOptions,
 )
 from localmodel.runtime.clock import Clock, RealClock
-from localmodel.runtime.errors import NotFoundError, UnsupportedMediaTypeError
+from localmodel.runtime.errors import NotFoundError
 
-from .answers import already_exists, bad_request, cause, conflict, invalid, not_found, too_large_resource_version
+from .answers import (
+    already_exists,
+    bad_request,
+    cause,
+    conflict,
+    forbidden_value,
+    invalid,
+    invalid_options,
+    not_found,
+    required,
+    too_large_resource_version,
+)
+from .apply import server_side_apply
 from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
 from .listing import Page, list_objects, parse_resource_version
 from .metadata import generated_name
-from .patch import json_patch, merge_patch
+from .patch import check_patch, patched
 from .selection import Selection
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .watching import Watch
@@ -208,14 +219,20 @@ class Registry:
     ) -> Written:
         """Applies a patch to the newest version, again if that has changed meanwhile, unless the patch names one.
 
+        Server-side apply (APPLY_PATCH) creates what is missing; `force` takes fields over from other managers.
         Raises NotFoundError, ConflictError, InvalidError, BadRequestError, UnsupportedMediaTypeError.
         """
         namespace = _scope(definition, namespace)
+        check_patch(definition, patch, patch_type)
         write = WriteRequest(definition, namespace, name, options, user, subresource)
-        patched = _patcher(definition, patch, patch_type)
+        if patch_type == APPLY_PATCH:
+            return self._apply(write, patch, force=force)
+        if force:
+            why = forbidden_value("force", "may not be specified for non-apply patch")
+            raise invalid_options("PatchOptions", [why])
 
         def change(obj: Json) -> Json:
-            new = patched(obj)
+            new = patched(definition, obj, patch, patch_type)
             _check_identity(definition, namespace, name, new)
             return new
 
@@ -280,6 +297,26 @@ class Registry:
         if entry is None:
             raise not_found(definition, name)
         return entry
+
+    def _apply(self, write: WriteRequest, patch: Json, *, force: bool) -> Written:
+        if not write.options.field_manager:
+            raise invalid_options("PatchOptions", [required("fieldManager", "is required for apply patch")])
+        manager = write.manager("Apply")
+
+        def applied(live: Json | None) -> Json:
+            result = server_side_apply(write.definition, live, patch, manager, self.clock.now(), force=force)
+            write.managed_fields = result.managed_fields
+            _check_identity(write.definition, write.namespace, write.name, result.object)
+            return result.object
+
+        def create() -> Json:
+            uid = (patch.get("metadata") or {}).get("uid")
+            if uid:
+                why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                raise conflict(write.definition, write.name, why)
+            return applied(None)
+
+        return self._modify(write, applied, create if not write.subresource else None)
 
     def _modify(
         self, write: WriteRequest, change: Callable[[Json], Json], create: Callable[[], Json] | None
@@ -348,17 +385,3 @@ def _check_preconditions(definition: ResourceDefinition, entry: Entry, precondit
             f"the ResourceVersion in the precondition ({preconditions.resource_version}) does not match the "
             f"ResourceVersion in record ({entry.revision}). The object might have been modified",
         )
-
-
-def _patcher(definition: ResourceDefinition, patch: Any, patch_type: PatchType) -> Callable[[Json], Json]:
-    """What makes the patched object of a private copy of the stored one."""
-    if patch_type == JSON_PATCH:
-        return lambda obj: json_patch(obj, patch)
-    if not isinstance(patch, dict):
-        raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]any")
-    if patch_type == MERGE_PATCH:
-        return lambda obj: merge_patch(obj, patch)
-    served = [JSON_PATCH, MERGE_PATCH]
-    raise UnsupportedMediaTypeError.of(
-        f"the body of the request was in an unknown format - accepted media types include: {', '.join(served)}"
-    )

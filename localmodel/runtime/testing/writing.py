@@ -19,6 +19,7 @@ from localmodel.runtime.errors import NotFoundError
 
 from . import metadata as meta
 from .answers import bad_request, conflict, forbidden_value, invalid
+from .apply import Manager, track_update
 from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
 from .store import Entry, VersionedStore
 
@@ -51,6 +52,12 @@ class WriteRequest:
     user: UserInfo
     subresource: str = ""
     warnings: list[str] = field(default_factory=list)
+    managed_fields: list[Json] | None = None
+    """Set for an apply, which has settled who owns what; else the writer comes to own what it changes."""
+
+    def manager(self, operation: Literal["Apply", "Update"]) -> Manager:
+        api_version = self.definition.mapping.gvk.api_version
+        return Manager(self.options.field_manager or "unknown", operation, api_version, self.subresource)
 
     def done(self, raw: bytes, *, created: bool = False, deleted: bool = False) -> Written:
         return Written(raw, created=created, deleted=deleted, warnings=tuple(dict.fromkeys(self.warnings)))
@@ -103,6 +110,8 @@ class Writer:
         faults = meta.name_faults(metadata, (definition.validate_name or meta.dns1123_subdomain)(request.name))
         _refuse(request, faults + meta.metadata_faults(metadata) + _faults(request, obj, None))
         self._admitted(request, obj, None, self._validating)
+        metadata.pop("managedFields", None)
+        self._record_owners(request, None, obj)
         return request.done(self._commit(request, obj, expected=0), created=True)
 
     def replace(self, request: WriteRequest, entry: Entry, new: Json) -> Written:
@@ -122,6 +131,7 @@ class Writer:
         faults += meta.change_faults(metadata, before)
         _refuse(request, faults + _faults(request, new, old))
         self._admitted(request, new, old, self._validating)
+        self._record_owners(request, old, new)
         if _is_released(definition, new):
             return request.done(self._remove(request, entry, new), deleted=True)
         if new == old:
@@ -150,6 +160,15 @@ class Writer:
         if new == old:
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
+
+    def _record_owners(self, request: WriteRequest, old: Json | None, new: Json) -> None:
+        managed = request.managed_fields
+        if managed is None:
+            managed = track_update(request.definition, old, new, request.manager("Update"), self._clock.now())
+        if managed:
+            new["metadata"]["managedFields"] = managed
+        else:
+            new["metadata"].pop("managedFields", None)
 
     def _commit(self, request: WriteRequest, obj: Json, *, expected: int) -> bytes:
         """Stores the object unless this is a dry run; its JSON in the version of the request."""
@@ -240,6 +259,7 @@ def _merge(request: WriteRequest, entry: Entry, old: Json, new: Json) -> Json:
     if uid and uid != stored_uid:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
         raise conflict(definition, request.name, why)
+    managed = metadata.get("managedFields")
     if request.subresource:
         merge = definition.subresource(request.subresource)
         if merge is None:
@@ -250,6 +270,8 @@ def _merge(request: WriteRequest, entry: Entry, old: Json, new: Json) -> Json:
         if "status" in old:
             new["status"] = definition.decode(entry.value)["status"]
     new["metadata"]["resourceVersion"] = str(entry.revision)
+    # Left out means unchanged; an empty list, or one empty entry, is how a client clears them.
+    new["metadata"]["managedFields"] = old["metadata"].get("managedFields") if managed is None else managed
     return new
 
 

@@ -1,0 +1,259 @@
+"""Server-side apply, and the record of who owns which field (metadata.managedFields).
+
+An applier owns the fields it applied last; any other writer owns the fields it changed last. An apply merges its fields
+into the object, conflicts where it would change a field that somebody else owns, and removes the fields that it applied
+before, does not apply now, and nobody else owns.
+
+Sources: k8s.io/apimachinery/pkg/util/managedfields (conflict texts in conflict.go) and
+sigs.k8s.io/structured-merge-diff/merge/update.go. Not covered: conversion of sets between versions, and the merging of
+the oldest of more than ten updaters into one entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from localmodel.runtime.errors import ConflictError, make_status
+from localmodel.runtime.objects import format_time
+
+from .answers import bad_request
+from .definitions import Json, ResourceDefinition
+from .fieldset import FieldSet, difference_of, fields_of, intersect, items_by_key, paths, subtract, union
+from .schema import MergeSchema, Path
+
+_UNOWNED_METADATA = (
+    "name",
+    "namespace",
+    "generateName",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who writes: two writers are one if all four agree."""
+
+    name: str
+    operation: str
+    api_version: str
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What one manager owns, and since when."""
+
+    fields: FieldSet = field(repr=False)
+    time: str = ""
+
+
+Managers = dict[Manager, Ownership]
+
+
+def read_managers(metadata: Json) -> Managers:
+    """The managers that an object's metadata names; malformed entries are left out."""
+    found: Managers = {}
+    for entry in metadata.get("managedFields") or []:
+        if isinstance(entry, dict) and entry.get("operation") in ("Apply", "Update"):
+            manager = Manager(
+                entry.get("manager", ""), entry["operation"], entry.get("apiVersion", ""), entry.get("subresource", "")
+            )
+            found[manager] = Ownership(entry.get("fieldsV1") or {}, entry.get("time") or "")
+    return found
+
+
+def write_managers(managers: Managers) -> list[Json]:
+    """metadata.managedFields: appliers first, then by time and name; owners of nothing are left out."""
+    entries = []
+    for manager, owned in sorted(
+        managers.items(), key=lambda item: (item[0].operation, item[1].time, item[0].name, item[0].subresource)
+    ):
+        if owned.fields:
+            entry = {
+                "manager": manager.name,
+                "operation": manager.operation,
+                "apiVersion": manager.api_version,
+                "time": owned.time,
+                "fieldsType": "FieldsV1",
+                "fieldsV1": owned.fields,
+                "subresource": manager.subresource,
+            }
+            entries.append({key: value for key, value in entry.items() if value != ""})
+    return entries
+
+
+def track_update(
+    definition: ResourceDefinition, old: Json | None, new: Json, manager: Manager, now: datetime
+) -> list[Json]:
+    """The managedFields after a write that is not an apply: the writer owns what it changed, the others no more.
+
+    `new` carries the managedFields that were in force before. Looks only into what differs.
+    """
+    managers = read_managers(new["metadata"])
+    changed, removed = difference_of(_owned_part(old or {}), _owned_part(new), definition.schema)
+    if changed is None and removed is None:
+        return new["metadata"].get("managedFields") or []
+    changed, removed = changed or {}, removed or {}
+    taken = union(changed, removed)
+    for other, owned in managers.items():
+        managers[other] = replace(owned, fields=subtract(owned.fields, taken))
+    own = managers.get(manager, Ownership({}))
+    managers[manager] = Ownership(union(own.fields, changed), format_time(now))
+    return write_managers(managers)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The object after an apply, and its managedFields."""
+
+    object: Json
+    managed_fields: list[Json]
+
+
+def server_side_apply(
+    definition: ResourceDefinition, live: Json | None, patch: Json, manager: Manager, now: datetime, *, force: bool
+) -> Applied:
+    """Applies `patch` (an object with just the fields wanted) to `live`, or makes a new object of it.
+
+    Raises ConflictError naming the other owners unless `force`, BadRequestError for a patch that cannot be applied.
+    """
+    schema = definition.schema
+    if (patch.get("metadata") or {}).get("managedFields"):
+        raise bad_request("metadata.managedFields must be nil")
+    wanted = _reset(definition, patch, manager.subresource)
+    fields = fields_of(_owned_part(wanted), schema)
+    base = live or {}
+    managers = read_managers(base.get("metadata") or {})
+    merged = _merge(base, wanted, schema, ())
+    changed, removed = difference_of(_owned_part(base), _owned_part(merged), schema)
+    _take_over(managers, manager, union(changed or {}, removed or {}), force=force)
+    before = managers.pop(manager, Ownership({}))
+    kept = fields
+    for owned in managers.values():
+        kept = union(kept, owned.fields)
+    _remove(merged, subtract(before.fields, kept), kept, schema, ())
+    same = fields == before.fields and live is not None and _owned_part(merged) == _owned_part(live)
+    managers[manager] = Ownership(fields, before.time if same else format_time(now))
+    return Applied(merged, write_managers(managers))
+
+
+def _owned_part(obj: Json) -> Json:
+    """The object without what nobody owns: its type and identity, and what the server sets."""
+    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _UNOWNED_METADATA}
+    part = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+    return {"metadata": metadata, **part} if metadata else part
+
+
+def _reset(definition: ResourceDefinition, patch: Json, subresource: str) -> Json:
+    """The patch without the fields that this endpoint does not write (the strategies' reset fields)."""
+    if subresource == "status":
+        identity = {k: v for k, v in (patch.get("metadata") or {}).items() if k in _UNOWNED_METADATA}
+        kept: Json = {key: patch[key] for key in ("apiVersion", "kind", "status") if key in patch}
+        return {**kept, "metadata": identity}
+    if definition.status_subresource and not subresource:
+        return {key: value for key, value in patch.items() if key != "status"}
+    return patch
+
+
+def _take_over(managers: Managers, applier: Manager, changed: FieldSet, *, force: bool) -> None:
+    """Takes the changed fields from the other managers; ConflictError unless forced."""
+    conflicts = {
+        other: common
+        for other, owned in managers.items()
+        if other != applier and (common := intersect(owned.fields, changed))
+    }
+    if conflicts and not force:
+        raise _conflict(managers, conflicts)
+    for other, common in conflicts.items():
+        managers[other] = replace(managers[other], fields=subtract(managers[other].fields, common))
+
+
+def _conflict(managers: Managers, conflicts: dict[Manager, FieldSet]) -> ConflictError:
+    found = [(_describe(other, managers[other]), path) for other, common in conflicts.items() for path in paths(common)]
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for who, path in found
+    ]
+    if len(found) == 1:
+        message = f"Apply failed with 1 conflict: conflict with {found[0][0]}: {found[0][1]}"
+    else:
+        parts = []
+        for who in sorted({who for who, _ in found}):
+            listed = "\n".join(f"- {path}" for other, path in found if other == who)
+            parts.append(f"conflicts with {who}:\n{listed}")
+        message = f"Apply failed with {len(found)} conflicts: " + "\n".join(parts)
+    return ConflictError(make_status("Conflict", 409, message, {"causes": causes}))
+
+
+def _describe(manager: Manager, owned: Ownership) -> str:
+    """How conflict messages name a manager."""
+    text = f'"{manager.name}"'
+    if manager.subresource:
+        text += f' with subresource "{manager.subresource}"'
+    if manager.operation == "Update":
+        text += f" using {manager.api_version}"
+        if owned.time:
+            text += f" at {owned.time}"
+    return text
+
+
+def _merge(live: Any, wanted: Any, schema: MergeSchema, path: Path) -> Any:
+    """`wanted` laid over `live`, with lists merged as the schema says. Makes new containers along changed paths."""
+    if isinstance(wanted, dict) and isinstance(live, dict) and not schema.is_atomic(path):
+        laid = {key: _merge(live.get(key), value, schema, (*path, key)) for key, value in wanted.items()}
+        return {**live, **laid}
+    if isinstance(wanted, list) and isinstance(live, list):
+        kind = schema.list_type(path)
+        new = items_by_key(wanted, kind, path)
+        current = items_by_key(live, kind, path)
+        if new is not None and current is not None:
+            laid = {key: _merge(current.get(key), item, schema, path) for key, item in new.items()}
+            return list({**current, **laid}.values())
+    return wanted
+
+
+def _remove(value: Json, fields: FieldSet, kept: FieldSet, schema: MergeSchema, path: Path) -> None:
+    """Removes the fields from a map, in place, and with them what is left empty. `kept` are fields of others."""
+    for element, node in fields.items():
+        name = element[2:]
+        if element[:2] != "f:" or name not in value:
+            continue
+        inner_path, others = (*path, name), kept.get(element)
+        if others is None and (not node or "." in node):
+            del value[name]
+            continue
+        child = value[name]
+        if isinstance(child, dict):
+            child = value[name] = dict(child)
+            _remove(child, node, others or {}, schema, inner_path)
+        elif isinstance(child, list):
+            child = value[name] = _remove_items(child, node, others or {}, schema, inner_path)
+        else:
+            continue
+        if not child:
+            del value[name]
+
+
+def _remove_items(items: list[Any], fields: FieldSet, kept: FieldSet, schema: MergeSchema, path: Path) -> list[Any]:
+    """The list without the items that nobody else has a part in, and without the fields of the others."""
+    known = items_by_key(items, schema.list_type(path), path)
+    if known is None:
+        return items
+    left = []
+    for element, item in known.items():
+        node = fields.get(element)
+        if node is not None and element not in kept and (not node or "." in node):
+            continue
+        if node and isinstance(item, dict):
+            item = dict(item)  # noqa: PLW2901
+            _remove(item, node, kept.get(element) or {}, schema, path)
+        left.append(item)
+    return left

@@ -1,0 +1,169 @@
+"""Sets of fields in the form in which metadata.managedFields holds them (FieldsV1).
+
+A set is a tree of plain dicts. The keys of a node are path elements: `f:NAME` a field, `k:{...}` the item of a map list
+with these key values, `v:VALUE` an item of a set; `.` says that the node itself is in the set, and so does an empty
+node. The root is no field: an empty root is the empty set. Sets are not changed in place, and share parts.
+
+Source: sigs.k8s.io/structured-merge-diff/fieldpath (serialize.go, set.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from .answers import bad_request
+from .definitions import Json
+from .schema import ListType, MergeSchema, Path
+
+FieldSet = dict[str, Any]
+_SELF = "."
+
+
+def fields_of(value: Any, schema: MergeSchema, path: Path = ()) -> FieldSet:
+    """All fields of a value: its leaves (scalars, atomic or empty maps and lists) and its list items."""
+    if isinstance(value, dict) and not schema.is_atomic(path):
+        return {f"f:{key}": fields_of(item, schema, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        items = items_by_key(value, schema.list_type(path), path)
+        if items is not None:
+            return {key: _item_fields(item, schema, path) for key, item in items.items()}
+    return {}
+
+
+def _item_fields(item: Any, schema: MergeSchema, path: Path) -> FieldSet:
+    inner = fields_of(item, schema, path) if isinstance(item, dict) else {}
+    return {_SELF: {}, **inner} if inner else {}
+
+
+def items_by_key(items: list[Any], kind: ListType, path: Path) -> dict[str, Any] | None:
+    """The items of a set or map list by their path element; None for an atomic list.
+
+    Raises BadRequestError for an item without its key.
+    """
+    if kind.type == "atomic":
+        return None
+    if kind.type == "set":
+        return {f"v:{_json(item)}": item for item in items}
+    return {f"k:{_json(_key_values(item, kind, path))}": item for item in items}
+
+
+def _key_values(item: Any, kind: ListType, path: Path) -> Json:
+    values: Json = {}
+    for key in sorted(kind.keys):
+        value = item.get(key, kind.defaults.get(key)) if isinstance(item, dict) else None
+        if value is None:
+            raise bad_request(
+                f".{'.'.join(path)}: associative list with keys has an element that omits key field {_json(key)} "
+                "(and doesn't have default value)"
+            )
+        values[key] = value
+    return values
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def difference_of(old: Any, new: Any, schema: MergeSchema, path: Path = ()) -> tuple[FieldSet | None, FieldSet | None]:
+    """(fields added or modified, fields removed) between two values, None where there are none.
+
+    Only the parts that differ are looked into.
+    """
+    if old == new:
+        return None, None
+    before, after = _children(old, schema, path), _children(new, schema, path)
+    if before is None or after is None:
+        now = fields_of(new, schema, path)
+        return now, _subtract(fields_of(old, schema, path), now)
+    changed: FieldSet = {}
+    removed: FieldSet = {}
+    for element, item in after.items():
+        inner = (*path, element[2:]) if element.startswith("f:") else path
+        if element in before:
+            modified, gone = difference_of(before[element], item, schema, inner)
+            if modified is not None:
+                changed[element] = modified
+            if gone is not None:
+                removed[element] = gone
+        else:
+            changed[element] = fields_of(item, schema, inner) if element[0] == "f" else _item_fields(item, schema, path)
+    for element, item in before.items():
+        if element not in after:
+            inner = (*path, element[2:]) if element.startswith("f:") else path
+            removed[element] = fields_of(item, schema, inner) if element[0] == "f" else _item_fields(item, schema, path)
+    return changed or None, removed or None
+
+
+def _children(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
+    """The parts of a granular map or list by path element; None for a leaf."""
+    if isinstance(value, dict):
+        return None if schema.is_atomic(path) else {f"f:{key}": item for key, item in value.items()}
+    if isinstance(value, list):
+        return items_by_key(value, schema.list_type(path), path)
+    return None
+
+
+def union(one: FieldSet, other: FieldSet) -> FieldSet:
+    """The fields in either set."""
+    if not one or not other:
+        return one or other
+    return {**one, **{key: _unite(one[key], node) if key in one else node for key, node in other.items()}}
+
+
+def _unite(one: FieldSet, other: FieldSet) -> FieldSet:
+    merged = union(one, other)
+    return {_SELF: {}, **merged} if merged and (_is_member(one) or _is_member(other)) else merged
+
+
+def subtract(one: FieldSet, other: FieldSet) -> FieldSet:
+    """The fields of the first set that are not in the second."""
+    left = {key: _subtract(node, other[key]) if key in other else node for key, node in one.items()}
+    return {key: node for key, node in left.items() if node is not None}
+
+
+def _subtract(one: FieldSet, other: FieldSet) -> FieldSet | None:
+    inner = subtract({k: v for k, v in one.items() if k != _SELF}, {k: v for k, v in other.items() if k != _SELF})
+    if _is_member(one) and not _is_member(other):
+        return {_SELF: {}, **inner} if inner else {}
+    return inner or None
+
+
+def intersect(one: FieldSet, other: FieldSet) -> FieldSet:
+    """The fields in both sets."""
+    common = {key: _intersect(node, other[key]) for key, node in one.items() if key in other and key != _SELF}
+    return {key: node for key, node in common.items() if node is not None}
+
+
+def _intersect(one: FieldSet, other: FieldSet) -> FieldSet | None:
+    inner = intersect(one, other)
+    if _is_member(one) and _is_member(other):
+        return {_SELF: {}, **inner} if inner else {}
+    return inner or None
+
+
+def _is_member(node: FieldSet) -> bool:
+    return not node or _SELF in node
+
+
+def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
+    """The members as path texts: `.spec.containers[name="main"].image`."""
+    for element, node in fields.items():
+        if element == _SELF:
+            continue
+        path = prefix + _element_text(element)
+        if _is_member(node):
+            yield path
+        yield from paths(node, path)
+
+
+def _element_text(element: str) -> str:
+    kind, text = element[0], element[2:]
+    if kind == "f":
+        return f".{text}"
+    if kind == "v":
+        return f"[={text}]"
+    values = msgspec.json.decode(text)
+    return f"[{','.join(f'{key}={_json(value)}' for key, value in values.items())}]"
