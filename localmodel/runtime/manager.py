@@ -179,8 +179,9 @@ class Manager:
             self._start_servers()
             self._events.start()
             self._start_cache(stop)
-            self._others.start()
-            election = self._start_leaders(stop)
+            if not stop.is_set():
+                self._others.start()
+                election = self._start_leaders()
             stop.wait()
         except BaseException as error:  # noqa: BLE001 - raised below, after everything was stopped
             self._fail(error)
@@ -266,12 +267,10 @@ class Manager:
         self._healthz.add("leader-election", elector.check)
         return elector
 
-    def _start_leaders(self, stop: threading.Event) -> threading.Thread | None:
+    def _start_leaders(self) -> threading.Thread | None:
         """Starts the leader's runnables, or the election that will; the thread of the election."""
         if self._elector is None:
             self._leaders.start()
-            return None
-        if stop.is_set():
             return None
         election = threading.Thread(target=self._elect, args=(self._elector,), name="leader-election", daemon=True)
         election.start()

@@ -1,0 +1,413 @@
+"""The manager: runtimes.md 2.11."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from support.eventually import eventually
+
+from localmodel.runtime.builder import Builder
+from localmodel.runtime.cache import CacheOptions
+from localmodel.runtime.controller import AlreadyStartedError
+from localmodel.runtime.errors import CacheSyncTimeoutError, TransportError
+from localmodel.runtime.leaderelection import LeaderElectionConfig, LeaderElectionLostError
+from localmodel.runtime.manager import GracePeriodExpiredError, Manager, ManagerOptions
+from localmodel.runtime.objects import ConfigMap, Lease
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+from localmodel.runtime.runnable_group import GroupStoppedError
+from localmodel.runtime.testing import FakeClient
+
+TIMEOUT = 20
+LEASE = LeaderElectionConfig(
+    name="lease", namespace="ns", identity="me", lease_duration=4, renew_deadline=1.5, retry_period=1
+)
+OFF: dict[str, Any] = {"metrics_addr": "0", "health_probe_addr": "0"}
+ELECTED: dict[str, Any] = {"leader_election": True, "lease": LEASE}
+
+
+@dataclass
+class Task:
+    """A runnable that notes when it starts and ends."""
+
+    name: str
+    log: list[str]
+    need_leader_election: bool = True
+    error: BaseException | None = None
+    linger: threading.Event | None = None
+    """If given, the task goes on after it was told to stop, until this is set."""
+    on_start: Callable[[], object] = lambda: None
+
+    def start(self, stop: threading.Event) -> None:
+        self.log.append(f"+{self.name}")
+        self.on_start()
+        if self.error is not None:
+            raise self.error
+        stop.wait()
+        if self.linger is not None:
+            self.linger.wait(TIMEOUT)
+        self.log.append(f"-{self.name}")
+
+
+@dataclass
+class Running:
+    """A manager in a thread of its own."""
+
+    manager: Manager
+    stop: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run, name="manager")
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.manager.start(self.stop)
+        except BaseException as error:  # noqa: BLE001 - what the test looks at
+            self.error = error
+
+    def join(self) -> BaseException | None:
+        self.thread.join(TIMEOUT)
+        assert not self.thread.is_alive()
+        return self.error
+
+    def end(self) -> BaseException | None:
+        self.stop.set()
+        return self.join()
+
+
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+@pytest.fixture
+def run(client: FakeClient) -> Iterator[Callable[..., Running]]:
+    """Runs a manager with the tasks given; afterwards no thread may be left (promise 149)."""
+    before = set(threading.enumerate())
+    running: list[Running] = []
+
+    def start(*tasks: Task, **options: Any) -> Running:
+        manager = Manager(client, ManagerOptions(**{**OFF, **options}))
+        for task in tasks:
+            manager.add(task)
+        running.append(Running(manager))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.end()
+    eventually(lambda: set(threading.enumerate()) <= before, message="149: a thread is left")
+
+
+class Greeter(Reconciler):
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def setup(self, builder: Builder) -> None:
+        builder.for_(ConfigMap)
+
+    def reconcile(self, request: Request) -> Result | None:
+        self.log.append(str(request))
+        return None
+
+
+def test_141_the_cache_has_synced_before_runnables_start_and_leaders_start_last(
+    log: list[str], client: FakeClient
+) -> None:
+    manager = Manager(client, ManagerOptions(**OFF, **ELECTED))
+    manager.add_reconciler(Greeter(log))
+
+    def note() -> None:
+        log.append(f"synced {manager.cache.has_synced(ConfigMap)}")
+        log.append(f"lease {client.find(Lease, 'lease', namespace='ns') is not None}")
+
+    manager.add(Task("leader", log, on_start=note))
+    manager.add(Task("other", log, need_leader_election=False, on_start=note))
+    running = Running(manager)
+    eventually(lambda: len(log) == 6)
+    running.end()
+
+    assert log[:6] == ["+other", "synced True", "lease False", "+leader", "synced True", "lease True"]
+
+
+def test_142_a_runnable_that_does_not_say_otherwise_needs_leadership(log: list[str]) -> None:
+    leadable = threading.Event()
+
+    def refuse(action: Any, proceed: Callable[[], Any]) -> Any:
+        if action.kind is Lease and not leadable.is_set():
+            raise TransportError("refused")
+        return proceed()
+
+    class Silent:
+        def start(self, stop: threading.Event) -> None:
+            log.append("+silent")
+
+    client = FakeClient(interceptors=[refuse])
+    manager = Manager(client, ManagerOptions(**OFF, **ELECTED))
+    manager.add(Silent())
+    manager.add(Task("other", log, need_leader_election=False))
+    running = Running(manager)
+    eventually(lambda: log and any(action.kind is Lease for action in client.actions))
+    assert log == ["+other"]
+    leadable.set()
+    eventually(lambda: log == ["+other", "+silent"])
+    running.end()
+
+
+def test_143_the_lease_is_given_up_after_every_runnable_has_ended(
+    run: Callable[..., Running], log: list[str], client: FakeClient
+) -> None:
+    linger = threading.Event()
+    running = run(Task("leader", log, linger=linger), **ELECTED)
+    eventually(lambda: log)
+    running.stop.set()
+    running.thread.join(0.05)
+    assert client.get(Lease, "lease", namespace="ns").spec.holder_identity == "me"
+
+    linger.set()
+    assert running.join() is None
+    assert client.get(Lease, "lease", namespace="ns").spec.holder_identity == ""
+
+
+def test_144_a_manager_that_stops_without_leading_never_starts_leaders(
+    run: Callable[..., Running], log: list[str], client: FakeClient
+) -> None:
+    other = LeaderElectionConfig(
+        name="lease", namespace="ns", identity="other", lease_duration=4, renew_deadline=1.5, retry_period=1
+    )
+    first = run(Task("first", log), leader_election=True, lease=other)
+    eventually(lambda: log == ["+first"])
+    second = run(Task("second", log), **ELECTED)
+    eventually(lambda: any(action.verb == "get" and action.kind is Lease for action in client.actions))
+    assert second.end() is None
+    first.end()
+
+    assert "+second" not in log
+
+
+def test_145_a_lost_lease_ends_the_manager_without_grace(client: FakeClient, log: list[str]) -> None:
+    broken = threading.Event()
+
+    def refuse(action: Any, proceed: Callable[[], Any]) -> Any:
+        if broken.is_set() and action.kind is Lease:
+            raise TransportError("refused")
+        return proceed()
+
+    linger = threading.Event()
+    manager = Manager(FakeClient(interceptors=[refuse]), ManagerOptions(**OFF, **ELECTED))
+    manager.add(Task("leader", log, linger=linger))
+    running = Running(manager)
+    eventually(lambda: log == ["+leader"])
+    broken.set()
+    error = running.join()
+    linger.set()
+
+    assert isinstance(error, LeaderElectionLostError)
+    assert "-leader" not in log
+
+
+def test_146_a_runnable_that_outlives_the_grace_period_is_an_error(run: Callable[..., Running], log: list[str]) -> None:
+    linger = threading.Event()
+    running = run(Task("slow", log, linger=linger), graceful_shutdown_timeout=0.05)
+    eventually(lambda: log)
+    error = running.end()
+    linger.set()
+
+    assert isinstance(error, GracePeriodExpiredError)
+    assert "slow" in str(error)
+
+
+def test_146_the_error_of_a_runnable_comes_first_and_names_the_expired_grace_period(
+    run: Callable[..., Running], log: list[str]
+) -> None:
+    linger = threading.Event()
+    slow = Task("slow", log, need_leader_election=False, linger=linger)
+    running = run(slow, Task("bad", log, error=RuntimeError("broken")), graceful_shutdown_timeout=0.05)
+    error = running.join()
+    linger.set()
+
+    assert isinstance(error, RuntimeError)
+    assert any("GracePeriodExpiredError" in note for note in error.__notes__)
+
+
+def test_146_a_grace_period_of_zero_does_not_wait(run: Callable[..., Running], log: list[str]) -> None:
+    linger = threading.Event()
+    running = run(Task("slow", log, linger=linger), graceful_shutdown_timeout=0)
+    eventually(lambda: log)
+    assert running.end() is None
+    assert "-slow" not in log
+    linger.set()
+
+
+def test_146_a_negative_grace_period_waits(run: Callable[..., Running], log: list[str]) -> None:
+    linger = threading.Event()
+    running = run(Task("slow", log, linger=linger), graceful_shutdown_timeout=-1)
+    eventually(lambda: log)
+    running.stop.set()
+    running.thread.join(0.05)
+    assert running.thread.is_alive()
+    linger.set()
+
+    assert running.join() is None
+
+
+def test_146_an_expired_grace_period_leaves_the_lease_to_run_out(
+    run: Callable[..., Running], log: list[str], client: FakeClient
+) -> None:
+    linger = threading.Event()
+    running = run(Task("slow", log, linger=linger), graceful_shutdown_timeout=0.05, **ELECTED)
+    eventually(lambda: log)
+    running.end()
+    linger.set()
+
+    assert client.get(Lease, "lease", namespace="ns").spec.holder_identity == "me"
+
+
+def test_147_one_failing_runnable_stops_all_and_its_error_is_raised(
+    run: Callable[..., Running], log: list[str]
+) -> None:
+    running = run(Task("good", log, need_leader_election=False), Task("bad", log, error=RuntimeError("broken")))
+    error = running.join()
+
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "broken"
+    assert "-good" in log
+    assert running.stop.is_set()
+
+
+def test_147_a_runnable_that_returns_early_stops_nothing(run: Callable[..., Running], log: list[str]) -> None:
+    class Short:
+        def start(self, stop: threading.Event) -> None:
+            log.append("short")
+
+    running = run(Task("good", log))
+    eventually(lambda: log == ["+good"])
+    running.manager.add(Short())
+    eventually(lambda: log == ["+good", "short"])
+
+    assert not running.stop.is_set()
+    assert running.end() is None
+
+
+def test_147_system_exit_in_a_runnable_is_raised(run: Callable[..., Running], log: list[str]) -> None:
+    assert isinstance(run(Task("bad", log, error=SystemExit(2))).join(), SystemExit)
+
+
+def test_148_a_runnable_added_while_running_starts_at_once(run: Callable[..., Running], log: list[str]) -> None:
+    running = run(Task("first", log))
+    eventually(lambda: log == ["+first"])
+    running.manager.add(Task("second", log))
+    eventually(lambda: log == ["+first", "+second"])
+    running.end()
+
+    with pytest.raises(GroupStoppedError, match="third was added after"):
+        running.manager.add(Task("third", log))
+
+
+def test_148_a_second_start_is_an_error(run: Callable[..., Running], log: list[str]) -> None:
+    running = run(Task("first", log))
+    eventually(lambda: log)
+
+    with pytest.raises(AlreadyStartedError):
+        running.manager.start(threading.Event())
+
+
+def test_150_a_busy_port_fails_when_the_manager_is_made(client: FakeClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        taken = f"127.0.0.1:{busy.getsockname()[1]}"
+        with pytest.raises(OSError, match="in use"):
+            Manager(client, ManagerOptions(metrics_addr="127.0.0.1:0", health_probe_addr=taken))
+
+
+def test_ports_are_known_before_the_start_and_close_frees_them(client: FakeClient) -> None:
+    options = ManagerOptions(metrics_addr="127.0.0.1:0", health_probe_addr="127.0.0.1:0")
+    manager = Manager(client, options)
+    assert manager.metrics_url.endswith("/metrics")
+    port = int(manager.probe_url.rpartition(":")[2])
+    manager.close()
+
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_servers_that_are_switched_off_have_no_address(client: FakeClient) -> None:
+    manager = Manager(client, ManagerOptions(metrics_addr="0", health_probe_addr=""))
+
+    assert (manager.metrics_url, manager.probe_url) == ("", "")
+
+
+def test_151_ready_only_once_the_cache_has_synced_and_checks_pass(client: FakeClient, log: list[str]) -> None:
+    open_lists = threading.Event()
+
+    def hold(action: Any, proceed: Callable[[], Any]) -> Any:
+        if action.verb == "list":
+            open_lists.wait(TIMEOUT)
+        return proceed()
+
+    manager = Manager(
+        FakeClient(interceptors=[hold]), ManagerOptions(metrics_addr="0", health_probe_addr="127.0.0.1:0")
+    )
+    manager.add_reconciler(Greeter(log))
+    manager.add_readyz_check("certificate", lambda: None)
+    running = Running(manager)
+
+    def code(path: str) -> int:
+        try:
+            with urllib.request.urlopen(manager.probe_url + path, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    eventually(lambda: code("/healthz") == 200)
+    assert code("/readyz") == 500
+    assert code("/readyz/certificate") == 200
+    open_lists.set()
+    eventually(lambda: code("/readyz") == 200)
+    running.end()
+
+
+def test_a_kind_that_cannot_be_listed_fails_the_start_and_is_named(client: FakeClient, log: list[str]) -> None:
+    client.withdraw(ConfigMap)
+    manager = Manager(client, ManagerOptions(**OFF, cache=CacheOptions(sync_timeout=0.2)))
+    manager.add_reconciler(Greeter(log))
+
+    with pytest.raises(CacheSyncTimeoutError, match="ConfigMap"):
+        manager.start(threading.Event())
+
+
+def test_being_stopped_while_the_cache_fills_is_no_error(client: FakeClient, log: list[str]) -> None:
+    client.withdraw(ConfigMap)
+    manager = Manager(client, ManagerOptions(**OFF))
+    manager.add_reconciler(Greeter(log))
+    running = Running(manager)
+    eventually(lambda: manager.cache.get_informer(ConfigMap).last_error)
+
+    assert running.end() is None
+
+
+def test_a_client_that_cannot_watch_is_refused(client: FakeClient) -> None:
+    manager = Manager(client, ManagerOptions(**OFF))
+
+    with pytest.raises(TypeError, match="CachedClient cannot list and watch"):
+        Manager(manager.client, ManagerOptions(**OFF))
+
+
+def test_two_managers_in_one_process_do_not_share_metrics(client: FakeClient, log: list[str]) -> None:
+    first, second = (Manager(client, ManagerOptions(**OFF)) for _ in range(2))
+    first.add_reconciler(Greeter(log))
+    second.add_reconciler(Greeter(log))
+
+    assert first.metrics.registry is not second.metrics.registry
