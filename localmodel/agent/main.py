@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from localmodel import __version__
 from localmodel.api.config import ConfigError, LocalModelConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, KSERVE_NAMESPACE
 from localmodel.api.node import LocalModelNode
@@ -125,7 +126,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
 
 def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
     stop = setup_signal_handler()
-    client = LiveClient(load_config(args.kubeconfig, user_agent="localmodel-agent"))
+    client = LiveClient(load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}"))
     store = ModelStore(args.models_root, owner=node_name)
     try:
         jobs_namespace = read_jobs_namespace(client, namespace)

@@ -1,0 +1,612 @@
+"""The reconciler against an API server in memory and a real directory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localmodel.agent.reconciler import LocalModelNodeReconciler
+from localmodel.agent.status import ProgressPolicy
+from localmodel.agent.store import ModelStore
+from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import storage_key
+from localmodel.api.node import NodeModel
+from localmodel.runtime.client import ListPage
+from localmodel.runtime.errors import ServiceUnavailableError
+from localmodel.runtime.objects import ConfigMap, Job, Object, Pod, Secret, ServiceAccount
+from localmodel.runtime.reconcile import Request, Result
+from localmodel.runtime.testing.fake import FakeClient
+from localmodel.runtime.testing.fake_clock import FakeClock
+
+URI = "s3://mybucket/mymodel"
+KEY = storage_key(URI)
+JOBS = "kserve-localmodel-jobs"
+FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
+
+
+class Recorder:
+    """Keeps events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
+        self.events.append((type_, reason, message))
+
+
+class World:
+    """One node: its agent, its disk, the API server, and the parts of the cluster that a test plays."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = FakeClock()
+        self.client = FakeClient(clock=self.clock)
+        self.recorder = Recorder()
+        self.root = root
+        self.start()
+        config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60}
+        self.client.create(
+            ConfigMap.from_dict(
+                {
+                    "metadata": {"name": "inferenceservice-config", "namespace": "kserve"},
+                    "data": {"localModel": json.dumps(config)},
+                }
+            )
+        )
+        self.client.create(
+            LocalModelNodeGroup.from_dict({"metadata": {"name": "gpu1"}, "spec": {"storageLimit": "10Mi"}})
+        )
+
+    def start(self) -> None:
+        """A fresh agent process on the same disk."""
+        self.store = ModelStore(self.root, owner="node-1", clock=self.clock)
+        self.agent = LocalModelNodeReconciler(
+            node_name="node-1",
+            namespace="kserve",
+            jobs_namespace=JOBS,
+            store=self.store,
+            progress=ProgressPolicy.every(1),
+        )
+        self.agent.client = self.agent.live = self.client
+        self.agent.clock = self.clock
+        self.agent.recorder = self.recorder  # type: ignore[assignment]
+
+    def restart(self) -> None:
+        self.store.close()
+        self.start()
+
+    def want(self, *entries: dict[str, Any]) -> None:
+        """Sets the entries, each with its cache."""
+        for entry in entries:
+            entry.setdefault("nodeGroup", "gpu1")
+            entry.setdefault("modelSize", "1Mi")
+            if not entry.get("namespace") and self.client.find(LocalModelCache, entry["modelName"]) is None:
+                self.client.create(
+                    LocalModelCache.from_dict(
+                        {
+                            "metadata": {"name": entry["modelName"]},
+                            "spec": {
+                                "sourceModelUri": entry["sourceModelUri"],
+                                "modelSize": "1Mi",
+                                "nodeGroups": ["gpu1"],
+                            },
+                        }
+                    )
+                )
+        node = self.client.find(LocalModelNode, "node-1")
+        spec = {"localModels": list(entries)}
+        if node is None:
+            self.client.create(LocalModelNode.from_dict({"metadata": {"name": "node-1"}, "spec": spec}))
+        else:
+            self.client.patch(node, {"spec": spec})
+
+    def run(self) -> Result | None:
+        return self.agent.reconcile(Request("", "node-1"))
+
+    @property
+    def node(self) -> LocalModelNode:
+        return self.client.get(LocalModelNode, "node-1")
+
+    def status(self, key: str = "iris") -> str | None:
+        return self.node.status.model_status.get(key)
+
+    def model(self, key: str = "iris") -> NodeModel:
+        return self.node.status.models[key]
+
+    @property
+    def jobs(self) -> list[Job]:
+        return self.client.list(Job)
+
+    def finish(self, job: Job, condition: str, **counts: int) -> None:
+        conditions = [{"type": condition, "status": "True", "reason": "Test", "message": "said the Job"}]
+        self.client.status.patch(job, {"status": {"conditions": conditions, **counts}})
+
+    def download(self, job: Job, files: dict[str, bytes] = FILES) -> None:
+        """Plays the download's container."""
+        mount = job.spec.template["spec"]["containers"][0]["volumeMounts"][0]
+        for name, content in files.items():
+            path = self.root / mount["subPath"] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.finish(job, "Complete", succeeded=1)
+
+    def publish(self) -> None:
+        self.want({"modelName": "iris", "sourceModelUri": URI})
+        self.run()
+        self.download(self.jobs[0])
+        self.run()
+        assert self.status() == "ModelDownloaded"
+
+    def download_pod(self, job: Job, **status: Any) -> Pod:
+        pod = self.client.create(Pod.from_dict({
+            "metadata": {"name": f"{job.name}-x", "namespace": JOBS, "labels": job.metadata.labels,
+                         "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": job.name,
+                                              "uid": job.metadata.uid, "controller": True}]},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "download", "image": "i"}]},
+        }))  # fmt: skip
+        return self.client.status.patch(pod, {"status": {"phase": "Running", **status}})
+
+    def serving_pod(self, *, sub_path: str = f"models/{KEY}", claim: str = "iris-gpu1") -> Pod:
+        mount = {"name": "m", "mountPath": "/m", "subPath": sub_path}
+        return self.client.create(Pod.from_dict({
+            "metadata": {"name": "server", "namespace": "default"},
+            "spec": {
+                "nodeName": "node-1",
+                "volumes": [{"name": "m", "persistentVolumeClaim": {"claimName": claim}}],
+                "containers": [{"name": "c", "image": "i", "volumeMounts": [mount]}],
+            },
+        }))  # fmt: skip
+
+    def reasons(self) -> list[str]:
+        return [reason for _, reason, _ in self.recorder.events]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+
+
+# the main job ----------------------------------------------------------------------------------------------------
+
+
+def test_a_wanted_model_is_downloaded_published_and_reported(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    (job,) = world.jobs
+    assert world.status() == "ModelDownloadPending"
+    assert (world.root / "models" / ".staging" / KEY).is_dir()
+
+    world.client.status.patch(job, {"status": {"active": 1, "ready": 1}})
+    world.run()
+    assert world.status() == "ModelDownloading"
+
+    world.download(job)
+    assert world.store.check(KEY).kind == "absent"
+    world.run()
+    assert world.status() == "ModelDownloaded"
+    assert (world.root / "models" / KEY / "config.json").read_bytes() == b"{}"
+    model = world.model()
+    assert (model.storage_key, model.size_bytes, model.bytes_downloaded, model.attempts) == (KEY, 1002, 1002, 1)
+    assert model.reason == "Published"
+    assert world.reasons() == ["Downloading", "Downloaded"]
+    assert [(c.type, c.status) for c in world.node.status.conditions] == [("StorageReady", "True")]
+
+
+def test_a_pass_without_news_writes_nothing(world: World) -> None:
+    world.publish()
+    world.client.actions.clear()
+    for _ in range(3):
+        world.clock.advance(60)
+        world.run()
+    assert world.client.writes == []
+
+
+def test_a_restart_starts_nothing_again(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    world.restart()
+    world.run()
+    assert len(world.jobs) == 1
+    world.download(world.jobs[0])
+    world.restart()
+    world.run()
+    assert world.status() == "ModelDownloaded"
+    world.restart()
+    world.run()
+    assert len(world.jobs) == 1
+
+
+def test_another_nodes_request_is_ignored(world: World) -> None:
+    assert world.agent.reconcile(Request("", "node-2")) is None
+
+
+def test_progress_comes_from_the_downloads_own_notes(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    world.client.status.patch(world.jobs[0], {"status": {"active": 1, "ready": 1}})
+    notes = world.root / "models" / ".staging" / KEY / ".localmodel"
+    notes.mkdir()
+    for done in (10, 20):
+        (notes / "progress.json").write_text(
+            json.dumps({"uri": URI, "state": "downloading", "bytesDone": done, "bytesTotal": 100})
+        )
+        result = world.run()
+        world.clock.advance(1)
+        assert (world.model().bytes_downloaded, world.model().size_bytes) == (done, 100)
+    assert result is not None
+    assert result.requeue_after == 1
+
+
+# failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_download_is_retried_after_30_seconds_with_a_new_job(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    (job,) = world.jobs
+    pod = world.download_pod(job)
+    terminated = {"terminated": {"exitCode": 1, "reason": "Error", "message": "no such model: 404"}}
+    statuses = [{"name": "download", "state": terminated}]
+    world.client.status.patch(pod, {"status": {"phase": "Failed", "containerStatuses": statuses}})
+    world.finish(job, "Failed", failed=3)
+    result = world.run()
+    assert world.status() == "ModelDownloadError"
+    model = world.model()
+    assert (model.reason, model.message, model.attempts) == ("DownloadFailed", "no such model: 404", 1)
+    assert model.next_retry_time == world.clock.now() + timedelta(seconds=30)
+    assert ("Warning", "DownloadFailed", "iris: no such model: 404") in world.recorder.events
+    assert result is not None
+    assert result.requeue_after == 30
+
+    world.clock.advance(29)
+    world.restart()
+    world.run()
+    assert len(world.jobs) == 1
+    world.clock.advance(1)
+    world.run()
+    assert len(world.jobs) == 2
+    assert (world.status(), world.model().attempts) == ("ModelDownloadPending", 2)
+
+
+def test_a_failed_pod_of_a_job_that_goes_on_is_no_error(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    world.client.status.patch(world.jobs[0], {"status": {"active": 1, "failed": 1}})
+    world.run()
+    assert (world.status(), world.model().reason) == ("ModelDownloading", "Retrying")
+
+
+def test_a_success_without_files_is_an_error(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    world.finish(world.jobs[0], "Complete", succeeded=1)
+    world.run()
+    assert (world.status(), world.model().reason) == ("ModelDownloadError", "NothingDownloaded")
+
+
+def test_one_entry_that_cannot_start_does_not_stop_another(world: World) -> None:
+    world.want(
+        {"modelName": "bad", "sourceModelUri": "s3://bad", "nodeGroup": "gone"},
+        {"modelName": "worse", "sourceModelUri": "s3://worse", "serviceAccountName": "nobody"},
+        {"modelName": "good", "sourceModelUri": URI},
+    )
+    world.run()
+    assert [job.metadata.labels["model"] for job in world.jobs] == ["good"]
+    assert "LocalModelNodeGroup 'gone' does not exist" in world.model("bad").message
+    assert world.model("worse").message == f"ServiceAccount {JOBS}/nobody does not exist"
+    assert world.status("worse") == "ModelDownloadError"
+
+
+def test_an_error_of_the_api_server_at_one_entry_does_not_stop_another(world: World) -> None:
+    def refuse(action: Any, proceed: Callable[[], Any]) -> Any:
+        if action.verb == "create" and action.kind is Job and action.object.metadata.labels["model"] == "bad":
+            raise ServiceUnavailableError.of("try later")
+        return proceed()
+
+    client = FakeClient(registry=world.client.registry, interceptors=[refuse])
+    world.agent.client = world.agent.live = client
+    world.want({"modelName": "bad", "sourceModelUri": "s3://bad"}, {"modelName": "good", "sourceModelUri": URI})
+    result = world.run()
+    assert [job.metadata.labels["model"] for job in world.jobs] == ["good"]
+    assert world.model("bad").message == "try later"
+    assert result is not None
+    assert result.requeue_after == 5
+
+
+def test_a_job_that_exists_but_is_not_seen_is_not_made_twice(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+
+    def stale(action: Any, proceed: Callable[[], Any]) -> Any:
+        return ListPage([], "1") if action.verb == "list" and action.kind is Job else proceed()
+
+    world.restart()
+    world.agent.client = FakeClient(registry=world.client.registry, interceptors=[stale])
+    world.run()
+    assert len(world.jobs) == 1
+    assert world.status() == "ModelDownloadPending"
+
+
+# repair ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_folder_is_downloaded_again_under_a_new_name(world: World) -> None:
+    world.publish()
+    (world.root / "models" / KEY / "config.json").unlink()
+    world.run()
+    assert len(world.jobs) == 2
+    assert world.status() == "ModelDownloadPending"
+    assert world.model().message.startswith("downloading again: config.json is missing")
+    world.download(next(job for job in world.jobs if not job.is_complete))
+    world.run()
+    assert world.status() == "ModelDownloaded"
+
+
+def test_no_new_attempt_while_a_pod_of_the_last_still_runs(world: World) -> None:
+    world.publish()
+    pod = world.download_pod(world.jobs[0])
+    (world.root / "models" / KEY / "config.json").unlink()
+    world.run()
+    assert len(world.jobs) == 1
+    world.client.status.patch(pod, {"status": {"phase": "Succeeded"}})
+    world.run()
+    assert len(world.jobs) == 2
+
+
+# sharing ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_caches_with_one_uri_share_one_download(world: World) -> None:
+    world.want(
+        {"modelName": "one", "sourceModelUri": URI, "namespace": "team-a"},
+        {"modelName": "two", "sourceModelUri": URI, "namespace": "team-b"},
+    )
+    world.run()
+    (job,) = world.jobs
+    world.download(job)
+    world.run()
+    assert (world.status("team-a/one"), world.status("team-b/two")) == ("ModelDownloaded", "ModelDownloaded")
+
+
+def test_a_cache_with_other_credentials_does_not_get_the_others_files(world: World) -> None:
+    world.publish()
+    world.want(
+        {"modelName": "iris", "sourceModelUri": URI},
+        {"modelName": "a-thief", "sourceModelUri": URI, "serviceAccountName": "other"},
+    )
+    world.run()
+    assert (world.status("iris"), world.status("a-thief")) == ("ModelDownloaded", "ModelDownloadPending")
+    assert world.model("a-thief").reason == "CredentialsDiffer"
+
+
+# room ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_fit_waits_with_the_numbers(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI, "modelSize": "11Mi"})
+    world.run()
+    world.run()
+    assert world.jobs == []
+    assert (world.status(), world.model().reason) == ("ModelDownloadPending", "InsufficientStorage")
+    assert "needs 11.0 MiB" in world.model().message
+    assert "limit of 10.0 MiB" in world.model().message
+    assert world.reasons() == ["InsufficientStorage"]
+
+
+def test_two_downloads_cannot_promise_the_same_room(world: World) -> None:
+    world.want(
+        {"modelName": "a", "sourceModelUri": "s3://a", "modelSize": "6Mi"},
+        {"modelName": "b", "sourceModelUri": "s3://b", "modelSize": "6Mi"},
+    )
+    world.run()
+    assert len(world.jobs) == 1
+    assert world.model("b").reason == "InsufficientStorage"
+    world.run()
+    assert len(world.jobs) == 1
+
+
+# removal ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_whose_cache_is_gone_leaves_the_disk_at_once(world: World) -> None:
+    world.publish()
+    world.client.delete(world.client.get(LocalModelCache, "iris"))
+    world.want()
+    world.run()
+    assert not (world.root / "models" / KEY).exists()
+    assert world.jobs == []
+    world.run()
+    assert world.node.status.model_status == {}
+    assert list((world.root / "models" / ".trash").iterdir()) == []
+
+
+def test_a_model_whose_cache_still_stands_is_kept_for_the_grace_period(world: World) -> None:
+    world.publish()
+    world.want()
+    for _ in range(2):
+        world.run()
+        world.clock.advance(1800 - 1)
+    assert (world.root / "models" / KEY).exists()
+    world.clock.advance(2)
+    world.run()
+    assert not (world.root / "models" / KEY).exists()
+
+
+def test_an_entry_that_comes_back_within_the_grace_finds_its_model(world: World) -> None:
+    world.publish()
+    world.want()
+    world.run()
+    assert world.status() is None
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    assert world.status() == "ModelDownloaded"
+    assert len(world.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("sub_path", "claim"), [(f"models/{KEY}", "another-claim"), (f"models/{KEY}/sub", "iris-gpu1"), ("", "iris-gpu1")]
+)
+def test_a_model_in_use_is_never_deleted(world: World, sub_path: str, claim: str) -> None:
+    world.publish()
+    pod = world.serving_pod(sub_path=sub_path, claim=claim)
+    world.client.delete(world.client.get(LocalModelCache, "iris"))
+    world.want()
+    world.run()
+    world.run()
+    assert (world.root / "models" / KEY).exists()
+    assert world.node.status.model_status == {}, "the cache need not wait for the pod"
+    world.client.delete(pod, grace_period_seconds=0)
+    world.run()
+    assert not (world.root / "models" / KEY).exists()
+
+
+def test_use_is_reported(world: World) -> None:
+    world.publish()
+    world.serving_pod()
+    world.run()
+    assert world.model().in_use
+    assert world.model().last_used_time == world.clock.now()
+
+
+def test_a_folder_is_not_removed_under_a_running_download(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    pod = world.download_pod(world.jobs[0])
+    world.client.delete(world.client.get(LocalModelCache, "iris"))
+    world.want()
+    world.run()
+    assert world.jobs == []
+    assert (world.root / "models" / ".staging" / KEY).exists()
+    world.client.status.patch(pod, {"status": {"phase": "Failed"}})
+    world.run()
+    assert not (world.root / "models" / ".staging" / KEY).exists()
+
+
+def test_without_a_local_model_node_nothing_is_deleted(world: World) -> None:
+    world.publish()
+    world.client.delete(world.client.get(LocalModelCache, "iris"))
+    world.client.delete(world.node)
+    assert world.run() is None
+    assert (world.root / "models" / KEY).exists()
+
+
+def test_a_shared_model_stays_when_one_of_its_caches_goes(world: World) -> None:
+    world.want({"modelName": "one", "sourceModelUri": URI}, {"modelName": "two", "sourceModelUri": URI})
+    world.run()
+    (job,) = world.jobs
+    assert job.metadata.labels["model"] == "one"
+    world.client.delete(world.client.get(LocalModelCache, "one"))
+    world.want({"modelName": "two", "sourceModelUri": URI})
+    world.run()
+    assert [j.name for j in world.jobs] == [job.name]
+    assert world.node.status.model_status == {"two": "ModelDownloadPending"}
+
+
+def test_foreign_directories_are_never_deleted(world: World) -> None:
+    world.publish()
+    for name in ("lost+found", "f" * 16):
+        (world.root / "models" / name).mkdir()
+    world.want()
+    world.clock.advance(10_000)
+    world.run()
+    assert (world.root / "models" / "lost+found").exists()
+    assert (world.root / "models" / ("f" * 16)).exists()
+
+
+# the root --------------------------------------------------------------------------------------------------------
+
+
+def test_an_unmounted_disk_stops_everything_and_says_so(world: World) -> None:
+    world.publish()
+    (world.root / "models").rename(world.root / "away")
+    world.run()
+    condition = world.node.status.conditions[0]
+    assert (condition.status, condition.reason) == ("False", "RootNotMounted")
+    assert world.status() == "ModelDownloaded", "what is not known is not changed"
+    assert len(world.jobs) == 1
+    (world.root / "away").rename(world.root / "models")
+    world.run()
+    assert world.node.status.conditions[0].status == "True"
+    assert len(world.jobs) == 1
+
+
+def test_kserves_models_are_adopted_on_upgrade(world: World) -> None:
+    folder = world.root / "models" / KEY
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(b"{}")
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.client.status.patch(world.node, {"status": {"modelStatus": {"iris": "ModelDownloaded"}}})
+    world.run()
+    assert world.status() == "ModelDownloaded"
+    assert world.jobs == []
+
+
+def test_a_broken_configuration_keeps_the_last_good_one(world: World) -> None:
+    world.publish()
+    config = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
+    world.client.patch(config, {"data": {"localModel": "{"}})
+    result = world.run()
+    world.run()
+    assert result is not None
+    assert result.requeue_after == 60
+    assert world.reasons().count("InvalidConfig") == 1
+
+
+# credentials -----------------------------------------------------------------------------------------------------
+
+
+def env_of(job: Job) -> dict[str, Any]:
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in job.spec.template["spec"]["containers"][0]["env"]}
+
+
+def secret(name: str, **data: str) -> Secret:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return Secret.from_dict({"metadata": {"name": name, "namespace": JOBS}, "data": encoded})
+
+
+def test_a_service_accounts_token_is_referred_to(world: World) -> None:
+    world.client.create(secret("hf-secret", HF_TOKEN="hf_secret_value"))
+    world.client.create(
+        ServiceAccount.from_dict({"metadata": {"name": "hf", "namespace": JOBS}, "secrets": [{"name": "hf-secret"}]})
+    )
+    world.want({"modelName": "iris", "sourceModelUri": URI, "serviceAccountName": "hf"})
+    world.run()
+    assert env_of(world.jobs[0]) == {"HF_TOKEN": {"secretKeyRef": {"name": "hf-secret", "key": "HF_TOKEN"}}}
+    assert b"hf_secret_value" not in world.jobs[0].to_json()
+
+
+def test_a_key_of_the_storage_secret_is_referred_to(world: World) -> None:
+    world.client.create(secret("storage-config", mine='{"type": "s3", "access_key_id": "AKIA"}'))
+    storage = {"key": "mine", "parameters": {"region": "eu"}}
+    world.want({"modelName": "iris", "sourceModelUri": URI, "storage": storage})
+    world.run()
+    assert env_of(world.jobs[0]) == {
+        "STORAGE_CONFIG": {"secretKeyRef": {"name": "storage-config", "key": "mine"}},
+        "STORAGE_OVERRIDE_CONFIG": '{"region": "eu"}',
+    }
+    assert b"AKIA" not in world.jobs[0].to_json()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, f"Secret {JOBS}/storage-config has no key 'mine'"),
+        ("not json", "must be a JSON object"),
+        ('{"type": "ftp"}', "storage type 'ftp' is not supported"),
+        ('{"a": "b"}', "the storage type is not known"),
+    ],
+)
+def test_a_storage_key_that_cannot_be_used_is_named(world: World, content: str | None, words: str) -> None:
+    world.client.create(secret("storage-config", **({"mine": content} if content else {})))
+    world.want({"modelName": "iris", "sourceModelUri": URI, "storage": {"key": "mine"}})
+    world.run()
+    assert world.jobs == []
+    assert words in world.model().message
+    assert world.model().reason == "CredentialsInvalid"
