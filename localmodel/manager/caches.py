@@ -9,7 +9,7 @@ Status comes out of one pure function; it is written if it differs, at most once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import ClassVar, Final
 
@@ -22,6 +22,7 @@ from localmodel.api import (
     LocalModelNamespaceCache,
     LocalModelNode,
     LocalModelNodeGroup,
+    NodeStatus,
 )
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import (
@@ -103,7 +104,7 @@ class CacheReconciler(Reconciler):
         problems, failure = self._reconcile_volumes(cache, groups, consumers)
         if missing:
             problems.insert(0, missing_groups(missing))
-        wait = self._write_status(cache, self._observe(cache, groups.values(), consumers, problems))
+        wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
         if failure is not None:
             raise failure
         return Result(requeue_after=wait)
@@ -157,8 +158,11 @@ class CacheReconciler(Reconciler):
             for node in self.client.list(Node)
             if any(group_has_node(group, node) for group in groups)
         ]
+        views = observe(key, members, self.client.list(LocalModelNode, fields={BY_MODEL: key}))
+        pending = [view.node for view in views if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
         return Observation(
-            nodes=observe(key, members, self.client.list(LocalModelNode, fields={BY_MODEL: key})),
+            nodes=views,
+            without_agent=[node for node in pending if not self._has_agent(node)],
             model_size=cache.spec.model_size,
             node_groups=cache.spec.node_groups,
             problems=problems,
@@ -168,16 +172,20 @@ class CacheReconciler(Reconciler):
             waiting_for=waiting_for,
         )
 
-    def _write_status(self, cache: Cache, seen: Observation) -> float:
-        """Writes the status if it differs from the last one. Seconds to wait if it is too early for that, else 0."""
+    def _write_status(self, cache: Cache, observe_now: Callable[[], Observation]) -> float:
+        """Writes the status if it differs from the last one. Seconds to wait if it is too early for that, else 0.
+
+        While it is too early nothing is looked at, so a burst of reports costs little.
+        """
+        wait = self._pacer.delay(cache.key, interval_for(len(cache.status.node_status)), self.clock)
+        if wait > 0:
+            return wait
+        seen = observe_now()
         uid, last = self._written.get(cache.key, ("", cache.status))
         old = last if uid == cache.metadata.uid else cache.status
         new = cache_status(seen, old, clock=self.clock)
         if new == old and _core(new) == _core(cache.status):
             return 0.0
-        wait = self._pacer.delay(cache.key, interval_for(len(seen.nodes)), self.clock)
-        if wait > 0:
-            return wait
 
         cache.status = new
         self.client.status.update(cache)
@@ -201,7 +209,9 @@ class CacheReconciler(Reconciler):
         if waiting and left > 0:
             groups, _ = self._groups_of(cache)
             consumers = consumers_of(self.client, cache)
-            wait = self._write_status(cache, self._observe(cache, groups.values(), consumers, waiting_for=waiting))
+            wait = self._write_status(
+                cache, lambda: self._observe(cache, groups.values(), consumers, waiting_for=waiting)
+            )
             return Result(requeue_after=wait or min(left, CLEAN_UP_CHECK_SECONDS))
         if waiting:
             message = (

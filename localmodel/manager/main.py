@@ -108,7 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     setup_logging(options.log_level, options.log_format)
-    stop = setup_signal_handler()
     namespace = os.environ.get("POD_NAMESPACE") or KSERVE_NAMESPACE
     try:
         client = LiveClient(load_config(options.kubeconfig, user_agent=f"localmodel-manager/{__version__}"))
@@ -126,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         add_reconcilers(manager, Settings(namespace), workers=options.workers)
         log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)
-        manager.start(stop)
+        manager.start(setup_signal_handler())
     except (RuntimeLibraryError, OSError) as error:
         log.error("Manager failed", error=str(error), error_type=type(error).__name__)
         return 1

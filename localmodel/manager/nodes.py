@@ -149,4 +149,5 @@ class NodeReconciler(Reconciler):
 
 def _intent(node: LocalModelNode) -> bytes:
     """What we write of the object, without what the server makes of it."""
-    return LocalModelNode(metadata=ObjectMeta(name=node.name), spec=node.spec).to_json()
+    metadata = ObjectMeta(name=node.name, owner_references=node.metadata.owner_references)
+    return LocalModelNode(metadata=metadata, spec=node.spec).to_json()

@@ -74,6 +74,8 @@ class Observation:
     nodes: Sequence[NodeView]
     model_size: str = ""
     node_groups: Sequence[str] = ()
+    without_agent: Sequence[str] = ()
+    """Nodes that have yet to start and have no agent that is ready: it may never come (D-39)."""
     problems: Sequence[Problem] = ()
     inference_services: Sequence[NamespacedName] = ()
     llm_inference_services: Sequence[NamespacedName] = ()
@@ -218,7 +220,8 @@ def _ready(seen: Observation, counts: ModelCopies, failures: Sequence[NodeFailur
     if seen.problems:
         return "False", seen.problems[0].reason, "; ".join(p.message for p in seen.problems)
     if not counts.total:
-        return "False", "NoNodes", f"no node belongs to {listed('node group', seen.node_groups)}"
+        groups = listed("node group", seen.node_groups)
+        return "False", "NoNodes", f"no node belongs to {groups}" if seen.node_groups else "no node group is named"
     if counts.available == counts.total:
         return "True", "AllCopiesAvailable", have
     if failures:
@@ -228,7 +231,7 @@ def _ready(seen: Observation, counts: ModelCopies, failures: Sequence[NodeFailur
         (NodeStatus.NODE_DOWNLOAD_PENDING, "DownloadPending"),
     ):
         if _count(seen, status):
-            return "False", reason, have
+            return "False", reason, f"{have}; {_idle(seen.without_agent)}" if seen.without_agent else have
     return "False", "NodeNotReady", f"{have}; the others are not ready"
 
 
@@ -258,6 +261,10 @@ def _degraded(seen: Observation, failures: Sequence[NodeFailure]) -> _State:
 
 def _deleting(nodes: Sequence[str]) -> str:
     return f"waiting for {listed('node', nodes)} to remove the model" if nodes else "the model is removed"
+
+
+def _idle(nodes: Sequence[str]) -> str:
+    return f"no agent is ready on {listed('node', nodes)}"
 
 
 def _told(failures: Sequence[NodeFailure]) -> str:

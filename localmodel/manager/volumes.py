@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -247,7 +247,7 @@ def _fits(existing: Volume, pair: VolumePair) -> bool:
     return claim is None or ObjectKey(claim.namespace, claim.name) == pair.claim
 
 
-def _path(spec: PersistentVolumeSpec) -> Any:
+def _path(spec: PersistentVolumeSpec) -> object:
     for source in (spec.local, spec.host_path):
         if isinstance(source, Mapping):
             return source.get("path")

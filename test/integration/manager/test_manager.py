@@ -1,0 +1,182 @@
+"""The manager as a whole, with its real cache, controllers and queues, on an API server in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from support.eventually import eventually
+from support.manager import JOBS, agent_pod, cache, group, namespace_cache, node, service
+
+from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.manager.indexes import InferenceService, LLMInferenceService
+from localmodel.manager.main import add_reconcilers, cache_options
+from localmodel.manager.settings import Settings
+from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.objects import Event, Namespace, Node, ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.testing import FakeClient
+
+
+class Stack:
+    """A FakeClient and a manager on it."""
+
+    def __init__(self) -> None:
+        self.client = FakeClient(*(Namespace(metadata=ObjectMeta(name=name)) for name in ("kserve", JOBS, "team-a")))
+        self.client.withdraw(LLMInferenceService)
+        self.failures: list[BaseException] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        options = ManagerOptions(metrics_addr="0", health_probe_addr="0", cache=cache_options("kserve"))
+        manager = Manager(self.client, options)
+        add_reconcilers(manager, Settings(), workers=2)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(manager, self._stop))
+        self._thread.start()
+
+    def _run(self, manager: Manager, stop: threading.Event) -> None:
+        try:
+            manager.start(stop)
+        except BaseException as error:  # noqa: BLE001 - shown by stop
+            self.failures.append(error)
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(20)
+            assert not self._thread.is_alive()
+        assert not self.failures
+
+    def entries(self, name: str) -> list[str]:
+        found = self.client.find(LocalModelNode, name)
+        return [entry.model_name for entry in found.spec.local_models] if found else []
+
+    def report(self, name: str, **model_status: str) -> None:
+        self.client.status.patch(
+            LocalModelNode(metadata=ObjectMeta(name=name)), {"status": {"modelStatus": model_status}}
+        )
+
+    def status_of(self, name: str = "iris") -> dict[str, str]:
+        return self.client.get(LocalModelCache, name).status.node_status
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    it = Stack()
+    it.start()
+    yield it
+    it.stop()
+
+
+def test_the_main_job(stack: Stack) -> None:
+    client = stack.client
+    client.create(cache("iris", "gpu", "late"))
+    eventually(lambda: find_condition(client.get(LocalModelCache, "iris").status.conditions, "Degraded"))
+    client.create(group())
+    client.create(node("node-1"))
+    client.create(node("node-2", ready=False))
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+    eventually(lambda: stack.status_of() == {"node-1": "NodeDownloadPending", "node-2": "NodeNotReady"})
+
+    ready = client.get(Node, "node-2")
+    ready.status = node().status
+    client.status.update(ready)
+    client.create(group("late"))
+    client.create(node("node-3", pool="late"))
+    eventually(lambda: stack.entries("node-2") == stack.entries("node-3") == ["iris"])
+
+    for name in ("node-1", "node-2", "node-3"):
+        stack.report(name, iris="ModelDownloaded")
+
+    def whole() -> bool:
+        copies = client.get(LocalModelCache, "iris").status.copies
+        return copies is not None and (copies.available, copies.total, copies.failed) == (3, 3, 0)
+
+    eventually(whole)
+    eventually(lambda: {event.reason for event in client.list(Event)} >= {"NodeGroupNotFound", "Downloaded"})
+    eventually(lambda: client.get(LocalModelNodeGroup, "gpu").status.nodes == 2)
+
+    client.create(service("s", "team-a"))
+    eventually(lambda: client.find(PersistentVolumeClaim, "iris-gpu", namespace="team-a"))
+    client.delete(client.get(InferenceService, "s", namespace="team-a"))
+    eventually(lambda: client.find(PersistentVolumeClaim, "iris-gpu", namespace="team-a") is None)
+
+    client.create(agent_pod("node-1"))
+    client.delete(client.get(LocalModelCache, "iris"))
+    eventually(lambda: stack.entries("node-1") == stack.entries("node-3") == [])
+    stack.report("node-1", iris=None)  # type: ignore[arg-type]
+    eventually(lambda: client.find(LocalModelCache, "iris") is None)
+
+
+def test_a_burst_of_caches_costs_a_node_few_writes_d04(stack: Stack) -> None:
+    stack.client.create(group())
+    stack.client.create(node())
+    for number in range(30):
+        made = cache(f"iris-{number}") if number % 2 else namespace_cache(f"iris-{number}")
+        stack.client.create(made)
+    eventually(lambda: len(stack.entries("node-1")) == 30)
+    writes = [action for action in stack.client.writes if action.kind is LocalModelNode]
+    assert len(writes) < 10
+
+
+def test_a_deleted_local_model_node_and_volume_come_back(stack: Stack) -> None:
+    client = stack.client
+    client.create(group())
+    client.create(node())
+    client.create(cache())
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+    first = client.get(LocalModelNode, "node-1").metadata.uid
+    client.delete(client.get(LocalModelNode, "node-1"))
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+    assert client.get(LocalModelNode, "node-1").metadata.uid != first
+
+    eventually(lambda: client.find(PersistentVolume, "iris-gpu-download"))
+    client.delete(client.get(PersistentVolume, "iris-gpu-download"))
+    eventually(lambda: client.find(PersistentVolume, "iris-gpu-download"))
+
+
+def test_a_restarted_manager_carries_on() -> None:
+    stack = Stack()
+    stack.client.create(group())
+    stack.client.create(node())
+    stack.client.create(cache("a"))
+    stack.start()
+    eventually(lambda: stack.entries("node-1") == ["a"])
+    stack.stop()
+    stack.client.create(cache("b"))
+    stack.client.delete(stack.client.get(LocalModelCache, "a"))
+    stack.start()
+    eventually(lambda: stack.entries("node-1") == ["b"])
+    eventually(lambda: stack.client.find(LocalModelCache, "a") is None)
+    stack.stop()
+
+
+def test_an_unchanged_cluster_is_left_alone_d64(stack: Stack) -> None:
+    client = stack.client
+    client.create(group())
+    client.create(node())
+    client.create(namespace_cache())
+    for name in ("a", "b", "c"):
+        client.create(service(name, "team-a", of="team-a"))
+    eventually(lambda: len(_consumers(client)) == 3)
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+    stack.stop()
+    quiet = _writes(client)
+    stack.start()
+    eventually(lambda: len([a for a in client.actions if a.verb == "watch" and a.kind is LocalModelNode]) >= 2)
+    client.create(cache("probe"))
+    eventually(lambda: "probe" in stack.entries("node-1"))
+    eventually(lambda: client.get(LocalModelCache, "probe").status.copies is not None)
+    assert _writes(client) == quiet
+
+
+def _consumers(client: FakeClient) -> list[str]:
+    found = client.get(LocalModelNamespaceCache, "iris", namespace="team-a")
+    return [service.name for service in found.status.inference_services]
+
+
+def _writes(client: FakeClient) -> int:
+    return len([action for action in client.writes if action.kind is LocalModelNamespaceCache])

@@ -1,0 +1,182 @@
+"""A cluster in memory for tests of the manager's reconcilers: reads see every write at once, indexes work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from localmodel.api import (
+    LocalModelCache,
+    LocalModelNamespaceCache,
+    LocalModelNode,
+    LocalModelNodeGroup,
+)
+from localmodel.manager.caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
+from localmodel.manager.indexes import InferenceService, add_indexes
+from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
+from localmodel.manager.nodes import NodeReconciler
+from localmodel.manager.settings import Settings
+from localmodel.runtime.objects import ConfigMap, Node, Object, ObjectMeta, Pod, T
+from localmodel.runtime.reconcile import Reconciler, Request, Result
+from localmodel.runtime.selectors import FieldSelector
+from localmodel.runtime.testing import FakeClient, FakeClock
+
+JOBS = "kserve-localmodel-jobs"
+R = TypeVar("R", bound=Reconciler)
+
+
+class IndexedClient(FakeClient):
+    """A FakeClient that serves the cache's indexes, as the client of a manager does."""
+
+    def __init__(self, *objects: Object, **options: Any) -> None:
+        super().__init__(*objects, **options)
+        self._indexes: dict[tuple[type[Object], str], Callable[[Any], Iterable[str]]] = {}
+
+    def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
+        self._indexes[kind, name] = extract
+
+    def list(self, kind: type[T], *, namespace: str = "", labels: Any = "", fields: Any = "") -> list[T]:
+        found = super().list(kind, namespace=namespace, labels=labels)
+        for term in FieldSelector.of(fields).requirements:
+            extract = self._indexes[kind, term.field]
+            found = [obj for obj in found if term.value in extract(obj)]
+        return found
+
+
+@dataclass
+class Recorder:
+    """Keeps the events: (type, reason, message)."""
+
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
+        self.events.append((type_, reason, message))
+
+    @property
+    def reasons(self) -> list[str]:
+        return [reason for _, reason, _ in self.events]
+
+
+class Cluster:
+    """The client, the clock, the events, and the reconcilers on them."""
+
+    def __init__(self, *objects: Object, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.client = IndexedClient(*objects, clock=self.clock, **options)
+        add_indexes(self.client)  # type: ignore[arg-type]
+        self.recorder = Recorder()
+        self.settings = Settings()
+        self.nodes = self.wired(NodeReconciler())
+        self.caches = self.wired(LocalModelCacheReconciler(self.settings))
+        self.namespace_caches = self.wired(LocalModelNamespaceCacheReconciler(self.settings))
+        self.groups = self.wired(LocalModelNodeGroupReconciler())
+
+    def wired(self, reconciler: R) -> R:
+        reconciler.client = reconciler.live = self.client
+        reconciler.recorder = self.recorder
+        reconciler.clock = self.clock
+        return reconciler
+
+    def reconcile_node(self, name: str = "node-1") -> Result | None:
+        return self.nodes.reconcile(Request("", name))
+
+    def reconcile_cache(self, name: str = "iris", namespace: str = "") -> Result | None:
+        reconciler = self.namespace_caches if namespace else self.caches
+        return reconciler.reconcile(Request(namespace, name))
+
+    def local_model_node(self, name: str = "node-1") -> LocalModelNode:
+        return self.client.get(LocalModelNode, name)
+
+    def entries(self, node: str = "node-1") -> list[str]:
+        found = self.client.find(LocalModelNode, node)
+        return [f"{e.namespace}/{e.model_name}".lstrip("/") for e in found.spec.local_models] if found else []
+
+    def cache(self, name: str = "iris") -> LocalModelCache:
+        return self.client.get(LocalModelCache, name)
+
+    def namespace_cache(self, name: str = "iris", namespace: str = "team-a") -> LocalModelNamespaceCache:
+        return self.client.get(LocalModelNamespaceCache, name, namespace=namespace)
+
+    def report(self, node: str = "node-1", **model_status: str) -> None:
+        """Plays the agent; a key with __ stands for namespace/name."""
+        found = self.local_model_node(node)
+        found.status.model_status = {key.replace("__", "/"): value for key, value in model_status.items()}
+        self.client.status.update(found)
+
+
+def node(name: str = "node-1", *, ready: bool = True, pool: str = "gpu") -> Node:
+    return Node.from_dict(
+        {
+            "metadata": {"name": name, "labels": {"pool": pool}},
+            "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+        }
+    )
+
+
+def group(name: str = "gpu", *, operator: str = "In", path: str = "/mnt/models") -> LocalModelNodeGroup:
+    expression = {"key": "pool", "operator": operator, "values": [name]}
+    return LocalModelNodeGroup.from_dict(
+        {
+            "metadata": {"name": name},
+            "spec": {
+                "storageLimit": "10Gi",
+                "persistentVolumeClaimSpec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "10Gi"}},
+                    "storageClassName": "local-storage",
+                },
+                "persistentVolumeSpec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "capacity": {"storage": "10Gi"},
+                    "local": {"path": path},
+                    "storageClassName": "local-storage",
+                    "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+                },
+            },
+        }
+    )
+
+
+def cache(name: str = "iris", *groups: str, **spec: Any) -> LocalModelCache:
+    return LocalModelCache.from_dict({"metadata": {"name": name}, "spec": _spec(groups, spec)})
+
+
+def namespace_cache(
+    name: str = "iris", *groups: str, namespace: str = "team-a", **spec: Any
+) -> LocalModelNamespaceCache:
+    metadata = {"name": name, "namespace": namespace}
+    return LocalModelNamespaceCache.from_dict({"metadata": metadata, "spec": _spec(groups, spec)})
+
+
+def _spec(groups: tuple[str, ...], spec: dict[str, Any]) -> dict[str, Any]:
+    return {"sourceModelUri": "hf://o/m", "modelSize": "1Gi", "nodeGroups": list(groups or ("gpu",)), **spec}
+
+
+def service(name: str, namespace: str, model: str = "iris", *, of: str = "", node_group: str = "") -> Object:
+    """An InferenceService with the labels that KServe's defaulting sets; `of`: the cache's namespace."""
+    labels = {"internal.serving.kserve.io/localmodel": model}
+    if of:
+        labels["internal.serving.kserve.io/localmodel-namespace"] = of
+    annotations = {"serving.kserve.io/nodegroup": node_group} if node_group else {}
+    return InferenceService(metadata=ObjectMeta(name=name, namespace=namespace, labels=labels, annotations=annotations))
+
+
+def agent_pod(node_name: str = "node-1", *, ready: bool = True) -> Pod:
+    return Pod.from_dict(
+        {
+            "metadata": {
+                "name": f"agent-{node_name}",
+                "namespace": "kserve",
+                "labels": {"control-plane": "kserve-localmodelnode-agent"},
+            },
+            "spec": {"nodeName": node_name, "containers": [{"name": "manager", "image": "agent"}]},
+            "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+        }
+    )
+
+
+def config_map(local_model: str) -> ConfigMap:
+    return ConfigMap(
+        metadata=ObjectMeta(name="inferenceservice-config", namespace="kserve"), data={"localModel": local_model}
+    )

@@ -1,0 +1,260 @@
+"""The volumes of caches: KServe's names, owners and shapes, and whose they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.manager import JOBS, Cluster, cache, config_map, group, namespace_cache, service
+
+from localmodel.api import LocalModelCache, LocalModelNamespaceCache
+from localmodel.manager.indexes import InferenceService
+from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.objects import ObjectMeta, PersistentVolume, PersistentVolumeClaim
+
+
+def volume(cluster: Cluster, name: str) -> PersistentVolume | None:
+    return cluster.client.find(PersistentVolume, name)
+
+
+def claim(cluster: Cluster, namespace: str, name: str) -> PersistentVolumeClaim | None:
+    return cluster.client.find(PersistentVolumeClaim, name, namespace=namespace)
+
+
+def names(cluster: Cluster) -> tuple[list[str], list[str]]:
+    volumes = [v.name for v in cluster.client.list(PersistentVolume)]
+    return volumes, [str(c.key) for c in cluster.client.list(PersistentVolumeClaim)]
+
+
+def owners(obj: Any) -> list[tuple[str, str, bool]]:
+    return [(owner.kind, owner.name, owner.controller) for owner in obj.metadata.owner_references]
+
+
+def ready_reason(of: LocalModelCache | LocalModelNamespaceCache) -> str:
+    found = find_condition(of.status.conditions, "Ready")
+    assert found is not None
+    return found.reason
+
+
+def settle(cluster: Cluster, name: str = "iris", namespace: str = "") -> None:
+    cluster.clock.advance(1.0)
+    cluster.reconcile_cache(name, namespace)
+
+
+def test_a_cluster_cache_owns_a_volume_and_a_claim_for_downloads() -> None:
+    cluster = Cluster(group(), cache())
+    cluster.reconcile_cache()
+    pv, pvc = volume(cluster, "iris-gpu-download"), claim(cluster, JOBS, "iris-gpu")
+    assert pv is not None
+    assert pvc is not None
+    assert owners(pv) == owners(pvc) == [("LocalModelCache", "iris", True)]
+    assert pvc.spec.volume_name == "iris-gpu-download"
+    assert pv.spec.claim_ref is not None
+    assert (pv.spec.claim_ref.namespace, pv.spec.claim_ref.name) == (JOBS, "iris-gpu")
+    spec = pv.to_dict()["spec"]
+    del spec["claimRef"]
+    assert spec == group().spec.persistent_volume_spec
+    assert pvc.to_dict()["spec"] == {**group().spec.persistent_volume_claim_spec, "volumeName": "iris-gpu-download"}
+
+
+def test_a_namespace_cache_owns_only_what_lies_in_its_namespace() -> None:
+    cluster = Cluster(group(), namespace_cache(), service("s", "team-a", of="team-a"))
+    cluster.reconcile_cache(namespace="team-a")
+    assert names(cluster) == (
+        ["iris-gpu-team-a", "iris-gpu-team-a-download"],
+        [f"{JOBS}/iris-gpu-team-a-download", "team-a/iris-gpu"],
+    )
+    assert [owners(v) for v in cluster.client.list(PersistentVolume)] == [[], []]
+    assert owners(claim(cluster, JOBS, "iris-gpu-team-a-download")) == []
+    assert owners(claim(cluster, "team-a", "iris-gpu")) == [("LocalModelNamespaceCache", "iris", True)]
+
+
+def test_each_consumer_namespace_gets_the_group_its_services_name() -> None:
+    cluster = Cluster(
+        group(),
+        group("b"),
+        cache("iris", "gpu", "b"),
+        service("default", "team-a"),
+        service("named", "team-b", node_group="b"),
+        service("unknown", "team-c", node_group="nope"),
+    )
+    cluster.reconcile_cache()
+    assert claim(cluster, "team-a", "iris-gpu") is not None
+    assert claim(cluster, "team-b", "iris-b") is not None
+    assert volume(cluster, "iris-gpu-team-a") is not None
+    assert volume(cluster, "iris-b-team-b") is not None
+    assert not [c for c in cluster.client.list(PersistentVolumeClaim) if c.namespace == "team-c"]
+
+
+def test_the_last_consumer_takes_claim_and_volume_and_they_come_back_d57() -> None:
+    cluster = Cluster(group(), cache(), service("s", "team-a"))
+    cluster.reconcile_cache()
+    cluster.client.delete(cluster.client.get(InferenceService, "s", namespace="team-a"))
+    settle(cluster)
+    assert names(cluster) == (["iris-gpu-download"], [f"{JOBS}/iris-gpu"])
+    cluster.client.create(service("s", "team-a"))
+    settle(cluster)
+    assert names(cluster) == (["iris-gpu-download", "iris-gpu-team-a"], [f"{JOBS}/iris-gpu", "team-a/iris-gpu"])
+
+
+def test_a_released_volume_can_be_bound_again_d57() -> None:
+    cluster = Cluster(group(), cache())
+    cluster.reconcile_cache()
+    pv = volume(cluster, "iris-gpu-download")
+    assert pv is not None
+    assert pv.spec.claim_ref is not None
+    pv.spec.claim_ref.uid, pv.spec.claim_ref.resource_version = "gone", "7"
+    pv = cluster.client.update(pv)
+    pv.status.phase = "Released"
+    cluster.client.status.update(pv)
+    settle(cluster)
+    pv = volume(cluster, "iris-gpu-download")
+    assert pv is not None
+    assert pv.spec.claim_ref is not None
+    assert (pv.spec.claim_ref.name, pv.spec.claim_ref.uid, pv.spec.claim_ref.resource_version) == ("iris-gpu", "", "")
+
+
+def test_services_in_the_job_namespace_share_the_download_claim_d58() -> None:
+    cluster = Cluster(group(), cache(), service("s", JOBS))
+    cluster.reconcile_cache()
+    assert names(cluster) == (["iris-gpu-download"], [f"{JOBS}/iris-gpu"])
+    cluster.client.delete(cluster.client.get(InferenceService, "s", namespace=JOBS))
+    settle(cluster)
+    assert claim(cluster, JOBS, "iris-gpu") is not None
+
+
+def test_a_volume_of_somebody_else_is_never_taken_d59() -> None:
+    foreign = PersistentVolume.from_dict(
+        {"metadata": {"name": "iris-gpu-download"}, "spec": {"local": {"path": "/mnt/models"}}}
+    )
+    cluster = Cluster(group(), cache(), foreign)
+    for _ in range(3):
+        settle(cluster)
+    pv = volume(cluster, "iris-gpu-download")
+    assert pv is not None
+    assert owners(pv) == []
+    assert pv.metadata.labels == {}
+    assert claim(cluster, JOBS, "iris-gpu") is None
+    assert ready_reason(cluster.cache()) == "VolumeConflict"
+    assert cluster.recorder.reasons == ["VolumeConflict"]
+
+
+def test_two_caches_whose_names_run_together_do_not_share_a_volume_d59() -> None:
+    cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"))
+    cluster.reconcile_cache("a-b")
+    cluster.reconcile_cache("a")
+    assert ready_reason(cluster.cache("a-b")) == "NoNodes"
+    assert ready_reason(cluster.cache("a")) == "VolumeConflict"
+    pv = volume(cluster, "a-b-c-download")
+    assert pv is not None
+    assert owners(pv) == [("LocalModelCache", "a-b", True)]
+
+
+def test_both_scopes_of_one_name_do_not_share_a_serving_volume_d59() -> None:
+    cluster = Cluster(group(), cache(), namespace_cache(), service("x", "team-a"), service("y", "team-a", of="team-a"))
+    cluster.reconcile_cache()
+    cluster.reconcile_cache(namespace="team-a")
+    assert ready_reason(cluster.namespace_cache()) == "VolumeConflict"
+    pv = volume(cluster, "iris-gpu-team-a")
+    assert pv is not None
+    assert owners(pv) == [("LocalModelCache", "iris", True)]
+
+
+def test_what_kserve_left_for_a_namespace_cache_is_adopted_with_an_event() -> None:
+    spec = group().spec.persistent_volume_spec
+    claim_ref = {"namespace": JOBS, "name": "iris-gpu-team-a-download", "uid": "bound"}
+    left = PersistentVolume.from_dict(
+        {"metadata": {"name": "iris-gpu-team-a-download"}, "spec": {**spec, "claimRef": claim_ref}}
+    )
+    cluster = Cluster(group(), namespace_cache(), left)
+    cluster.reconcile_cache(namespace="team-a")
+    assert cluster.recorder.reasons == ["VolumeAdopted"]
+    pv = volume(cluster, "iris-gpu-team-a-download")
+    assert pv is not None
+    assert pv.spec.claim_ref is not None
+    assert pv.spec.claim_ref.uid == "bound"
+    assert pv.metadata.labels["localmodel.kserve.io/cache-uid"] == cluster.namespace_cache().metadata.uid
+
+
+@pytest.mark.parametrize("change", [{"local": {"path": "/elsewhere"}}, {"claimRef": {"namespace": "x", "name": "y"}}])
+def test_what_does_not_fit_is_not_adopted(change: dict[str, Any]) -> None:
+    spec = {**group().spec.persistent_volume_spec, **change}
+    foreign = PersistentVolume.from_dict({"metadata": {"name": "iris-gpu-team-a-download"}, "spec": spec})
+    cluster = Cluster(group(), namespace_cache(), foreign)
+    cluster.reconcile_cache(namespace="team-a")
+    assert ready_reason(cluster.namespace_cache()) == "VolumeConflict"
+
+
+def test_a_group_taken_out_of_a_cache_takes_its_volumes_d35() -> None:
+    cluster = Cluster(group(), group("b"), cache("iris", "gpu", "b"))
+    cluster.reconcile_cache()
+    changed = cluster.cache()
+    changed.spec.node_groups = ["b"]
+    cluster.client.update(changed)
+    settle(cluster)
+    assert names(cluster) == (["iris-b-download"], [f"{JOBS}/iris-b"])
+
+
+def test_a_group_that_is_missing_for_a_while_keeps_its_volumes() -> None:
+    cluster = Cluster(group(), cache())
+    cluster.reconcile_cache()
+    cluster.client.delete(cluster.client.get(type(group()), "gpu"))
+    settle(cluster)
+    assert names(cluster) == (["iris-gpu-download"], [f"{JOBS}/iris-gpu"])
+
+
+def test_a_deleted_namespace_cache_takes_what_it_could_not_own_d35() -> None:
+    cluster = Cluster(group(), namespace_cache(), service("s", "team-a", of="team-a"))
+    cluster.reconcile_cache(namespace="team-a")
+    cluster.client.delete(cluster.namespace_cache())
+    cluster.reconcile_cache(namespace="team-a")
+    volumes, claims = names(cluster)
+    assert volumes == []
+    assert f"{JOBS}/iris-gpu-team-a-download" not in claims
+
+
+def test_without_volume_management_serving_volumes_are_left_alone() -> None:
+    cluster = Cluster(group(), cache(), service("s", "team-a"))
+    cluster.reconcile_cache()
+    cluster.client.create(config_map('{"disableVolumeManagement": true}'))
+    cluster.client.delete(cluster.client.get(InferenceService, "s", namespace="team-a"))
+    settle(cluster)
+    assert claim(cluster, "team-a", "iris-gpu") is not None
+
+
+def test_a_volume_specification_that_makes_no_sense_is_shown() -> None:
+    odd = group()
+    odd.spec.persistent_volume_spec["capacity"] = ["10Gi"]
+    cluster = Cluster(odd, cache())
+    cluster.reconcile_cache()
+    assert ready_reason(cluster.cache()) == "VolumeInvalid"
+
+
+def test_a_cache_made_anew_waits_for_the_volumes_of_the_old_one() -> None:
+    old = PersistentVolume.from_dict(
+        {
+            "metadata": {
+                "name": "iris-gpu-download",
+                "labels": {"localmodel.kserve.io/cache-uid": "old"},
+                "annotations": {"localmodel.kserve.io/cache": "iris"},
+                "ownerReferences": [
+                    {
+                        "apiVersion": "serving.kserve.io/v1alpha1",
+                        "kind": "LocalModelCache",
+                        "name": "iris",
+                        "uid": "old",
+                        "controller": True,
+                    }
+                ],
+            },
+            "spec": {"local": {"path": "/mnt/models"}},
+        }
+    )
+    cluster = Cluster(group(), cache(), old)
+    cluster.reconcile_cache()
+    assert ready_reason(cluster.cache()) == "VolumeConflict"
+    cluster.client.delete(PersistentVolume(metadata=ObjectMeta(name="iris-gpu-download")))
+    settle(cluster)
+    pv = volume(cluster, "iris-gpu-download")
+    assert pv is not None
+    assert pv.metadata.owner_references[0].uid == cluster.cache().metadata.uid
