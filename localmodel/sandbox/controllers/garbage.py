@@ -180,7 +180,8 @@ class GarbageCollector(Reconciler):
         return None
 
     def _orphan(self, obj: PartialObjectMetadata) -> None:
-        for dependent in self.dependents(obj.metadata.uid):
+        """Asks the API server for the dependents: one that the cache does not know yet would be deleted afterwards."""
+        for dependent in self._live_dependents(obj):
             others = tuple(r for r in dependent.metadata.owner_references if r.uid != obj.metadata.uid)
             self._keep_only(dependent, others)
         self._remove_finalizer(obj, ORPHAN)
@@ -209,6 +210,14 @@ class GarbageCollector(Reconciler):
         for kind in self.kinds:
             if self._is_cached(kind):
                 yield from self.client.list(kind, fields={OWNER_INDEX: uid})
+
+    def _live_dependents(self, owner: PartialObjectMetadata) -> Iterable[PartialObjectMetadata]:
+        for kind in self.kinds:
+            try:
+                objects = self.live.list(kind, namespace=owner.namespace)
+            except NotFoundError:  # the kind is not served
+                continue
+            yield from (obj for obj in objects if owner.metadata.uid in owner_uids(obj))
 
     def _is_cached(self, kind: type[PartialObjectMetadata]) -> bool:
         return self._cache is not None and self._cache.has_synced(kind)
