@@ -10,6 +10,7 @@ descriptions kept. What no type can say stands in `_KINDS`: short names, columns
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,8 +140,8 @@ _KINDS: tuple[_Kind, ...] = (
 
 
 def crds(minimal: bool = False) -> list[Json]:
-    """The five definitions as plain JSON objects, in a fixed order."""
-    return [_definition(kind, minimal=minimal) for kind in _KINDS]
+    """The five definitions as plain JSON objects, in a fixed order. They belong to the caller."""
+    return [copy.deepcopy(_definition(kind, minimal=minimal)) for kind in _KINDS]
 
 
 def _definition(kind: _Kind, *, minimal: bool) -> Json:

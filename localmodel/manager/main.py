@@ -22,6 +22,7 @@ from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.objects import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
+from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_controller_rate_limiter
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
@@ -32,6 +33,8 @@ from .settings import Settings
 log = structlog.get_logger(__name__)
 
 LEADER_ELECTION_ID: Final = "kserve-local-model-manager-leader-lock"
+MAX_RETRY_SECONDS: Final = 60.0
+"""The longest wait after failures: what a person repairs, a missing job namespace say, works again within a minute."""
 TLS_VERSIONS: Final = ("VersionTLS12", "VersionTLS13")
 
 
@@ -95,7 +98,8 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         LocalModelNamespaceCacheReconciler(settings),
         LocalModelNodeGroupReconciler(),
     ):
-        manager.add_reconciler(reconciler, ControllerOptions(workers=workers))
+        limiter = WithMaxWaitRateLimiter(default_controller_rate_limiter(clock=manager.clock), MAX_RETRY_SECONDS)
+        manager.add_reconciler(reconciler, ControllerOptions(workers=workers, rate_limiter=limiter))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

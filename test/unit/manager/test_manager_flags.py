@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from localmodel.manager.main import build_parser, main
@@ -37,6 +40,9 @@ def test_bad_values_are_refused(argv: list[str]) -> None:
     assert exited.value.code == 2
 
 
-def test_a_missing_kubeconfig_ends_with_a_message(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["--webhook-port", "0", "--kubeconfig", "/nonexistent"]) == 1
-    assert "/nonexistent" in capfd.readouterr().err
+def test_a_missing_kubeconfig_ends_with_a_message() -> None:
+    command = [sys.executable, "-m", "localmodel.manager.main", "--webhook-port", "0", "--kubeconfig", "/nonexistent"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "/nonexistent" in ended.stderr
+    assert "Traceback" not in ended.stderr
