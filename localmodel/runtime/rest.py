@@ -7,6 +7,7 @@ rest.Request).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
@@ -72,16 +73,19 @@ class LiveClient(Client, ListerWatcher):
         self._metrics = metrics
         self._clock = clock or RealClock()
         self._transport = Transport(config)
+        self._closed = threading.Event()
         self._status = _LiveStatus(self)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_asks_to_wait),
             wait=lambda state: float(_retry_after(state)),
-            stop=_gives_up,
+            stop=lambda state: self._closed.is_set() or _gives_up(state),
+            sleep=self._sleep,
             reraise=True,
         )
 
     def close(self) -> None:
-        """Closes every connection; requests under way fail."""
+        """Ends every request under way, and every wait for a retry, with an error. Idempotent."""
+        self._closed.set()
         self._transport.close()
 
     # reads ------------------------------------------------------------------------------------------------------
@@ -232,6 +236,9 @@ class LiveClient(Client, ListerWatcher):
         if response.code >= 300:
             raise _error(response)
         return response.body
+
+    def _sleep(self, seconds: float) -> None:
+        self._closed.wait(seconds)
 
     def _observe(self, method: str, code: str, seconds: float) -> None:
         if self._metrics:

@@ -48,6 +48,7 @@ class Transport:
         self._local = threading.local()
         self._connections: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def request(self, method: str, target: str, *, body: bytes | None = None, headers: dict[str, str]) -> Response:
         """One request on this thread's connection. A 401 is answered by fresh credentials and one more try."""
@@ -66,11 +67,12 @@ class Transport:
         return stream.code, stream
 
     def close(self) -> None:
-        """Closes the connections of all threads."""
+        """Shuts the connections of all threads; a thread that waits for an answer gets a TransportError at once."""
         with self._lock:
+            self._is_closed = True
             connections = list(self._connections)
         for connection in connections:
-            connection.close()
+            _shut(connection.sock)
 
     def _open_stream(self, target: str, headers: dict[str, str], silence: float, *, refresh: bool) -> Stream:
         connection = self._connect(silence)
@@ -117,6 +119,8 @@ class Transport:
             if not _is_readable(connection.sock):
                 return connection, True
             self._forget(connection)  # idle and readable: the server has closed it
+        if self._is_closed:
+            raise TransportError(f"the client of {self.config.server} is closed")
         connection = self._connect(self.config.request_timeout)
         self._local.connection = connection
         with self._lock:
@@ -231,10 +235,15 @@ class Stream:
         if self._closed.is_set():
             return
         self._closed.set()
-        # SSLSocket.shutdown would pull the TLS state from under the reader; shutting the socket below only wakes it.
-        with suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        _shut(self._socket)
         self._connection.close()
+
+
+def _shut(sock: socket.socket | None) -> None:
+    """Wakes whoever reads the socket. SSLSocket.shutdown would pull the TLS state from under the reader."""
+    if sock is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _is_readable(sock: socket.socket) -> bool:

@@ -284,3 +284,30 @@ def test_requests_are_counted_under_client_go_s_names() -> None:
         assert LiveClient(config, metrics=metrics).find(Node, "n") is None
         labels = {"code": "404", "method": "GET", "host": server.url.removeprefix("http://")}
     assert metrics.registry.get_sample_value("rest_client_requests_total", labels) == 1
+
+
+def test_close_ends_a_request_under_way() -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        release.wait(10)
+
+    with scripted_server(hang) as server:
+        client = client_for(server.url)
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                client.get(Node, "n")
+            except TransportError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert asked.wait(5)
+        client.close()
+        thread.join(5)
+        assert not thread.is_alive()
+        release.set()
+    assert len(errors) == 1
