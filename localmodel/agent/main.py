@@ -29,6 +29,7 @@ from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
+from .digests import DigestWorker
 from .jobs import label_value
 from .reconciler import LocalModelNodeReconciler
 from .status import ProgressPolicy
@@ -147,6 +148,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
             progress=ProgressPolicy.every(args.progress_interval),
         )
         manager.add_reconciler(reconciler)
+        manager.add(DigestWorker(store))
         manager.add_readyz_check("storage", reconciler.check_ready)
         log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
         manager.start(stop)
