@@ -1,0 +1,319 @@
+"""The small parts: room, use, messages, status writing, digests."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localmodel.agent.digests import DigestWorker
+from localmodel.agent.errors import InsufficientStorageError
+from localmodel.agent.inuse import find_in_use
+from localmodel.agent.manifest import Reference
+from localmodel.agent.observation import MAX_MESSAGE, job_message, job_state, pod_message
+from localmodel.agent.s3 import s3_settings
+from localmodel.agent.space import check_room, human
+from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from localmodel.agent.store import DiskUsage, ModelStore
+from localmodel.agent.verification import Publication
+from localmodel.api import LocalModelNode
+from localmodel.api.config import S3Config
+from localmodel.api.node import LocalModelNodeStatus, ModelStatus
+from localmodel.runtime.errors import ConflictError
+from localmodel.runtime.objects import Job, Pod
+from localmodel.runtime.testing.fake import FakeClient
+from localmodel.runtime.testing.fake_clock import FakeClock
+
+KEY = "89da10faf446bbf1"
+GIB = 1 << 30
+
+
+# room ------------------------------------------------------------------------------------------------------------
+
+
+def usage(*, available: int = 100 * GIB, used: int = 0, **staged: int) -> DiskUsage:
+    return DiskUsage(capacity=100 * GIB, available=available, used=used, staged=staged)
+
+
+@pytest.mark.parametrize(
+    ("fits", "facts", "reserved", "limit"),
+    [
+        (True, usage(), {}, None),
+        (True, usage(used=5 * GIB), {}, 10 * GIB),
+        (False, usage(used=5 * GIB + 1), {}, 10 * GIB),
+        (False, usage(available=5 * GIB - 1), {}, None),
+        (True, usage(available=3 * GIB, used=2 * GIB, mine=2 * GIB), {}, 5 * GIB),
+        (False, usage(), {"other": 6 * GIB}, 10 * GIB),
+        (True, usage(used=6 * GIB, other=1 * GIB), {"other": 1 * GIB}, 11 * GIB),
+        (False, usage(available=9 * GIB), {"other": 5 * GIB}, None),
+        (True, usage(available=9 * GIB, used=2 * GIB, other=2 * GIB), {"other": 5 * GIB}, None),
+        (True, usage(), {"mine": 9 * GIB}, 5 * GIB),
+    ],
+)
+def test_a_model_of_5_gib_fits_or_not(
+    fits: bool, facts: DiskUsage, reserved: dict[str, int], limit: int | None
+) -> None:
+    if fits:
+        check_room("mine", 5 * GIB, usage=facts, reserved=reserved, limit=limit)
+    else:
+        with pytest.raises(InsufficientStorageError, match=r"needs 5\.0 GiB"):
+            check_room("mine", 5 * GIB, usage=facts, reserved=reserved, limit=limit)
+
+
+def test_bytes_are_written_for_people() -> None:
+    assert [human(n) for n in (5, 1536, 3 * GIB)] == ["5 B", "1.5 KiB", "3.0 GiB"]
+
+
+# use -------------------------------------------------------------------------------------------------------------
+
+OURS = {
+    KEY: (Reference(model="iris", node_group="gpu1"),),
+    "b" * 16: (Reference(namespace="team", model="x", node_group="g"),),
+}
+
+
+def pod(claim: str = "", sub_path: str = "", namespace: str = "default", **metadata: Any) -> Pod:
+    volumes = [{"name": "m", "persistentVolumeClaim": {"claimName": claim}}] if claim else []
+    mounts = [{"name": "m", "mountPath": "/m", "subPath": sub_path}]
+    return Pod.from_dict({
+        "metadata": {"name": "p", "namespace": namespace, **metadata},
+        "spec": {"volumes": volumes, "containers": [{"name": "c", "image": "i", "volumeMounts": mounts}]},
+        "status": {"phase": "Running"},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("user", "keys"),
+    [
+        (pod(), set()),
+        (pod("foreign", "data"), set()),
+        (pod("iris-gpu1", f"models/{KEY}"), {KEY}),
+        (pod("renamed", f"models/{KEY}/v1"), {KEY}),
+        (pod("renamed", "models/" + "c" * 16), set()),
+        (pod("iris-gpu1", ""), set(OURS)),
+        (pod("x-g", f"models/{'b' * 16}", namespace="team"), {"b" * 16}),
+        (pod("x-g", "", namespace="elsewhere"), set()),
+        (pod("unknown", "", labels={"internal.serving.kserve.io/localmodel": "m"}), set(OURS)),
+        (
+            pod(
+                "iris-gpu1",
+                f"models/.staging/{KEY}",
+                namespace="jobs",
+                labels={"localmodel.kserve.io/storage-key": KEY},
+            ),
+            set(),
+        ),
+    ],
+)
+def test_which_models_a_pod_uses(user: Pod, keys: set[str]) -> None:
+    found = find_in_use([user], OURS, jobs_namespace="jobs")
+    assert {key for key in OURS if key in found} == keys
+
+
+def test_a_finished_pod_uses_nothing() -> None:
+    user = pod("iris-gpu1", f"models/{KEY}")
+    user.status.phase = "Succeeded"
+    assert KEY not in find_in_use([user], OURS, jobs_namespace="jobs")
+
+
+def test_what_was_replaced_is_held_by_older_pods_only() -> None:
+    user = pod("iris-gpu1", f"models/{KEY}", creationTimestamp="2026-01-02T00:00:00Z")
+    found = find_in_use([user], OURS, jobs_namespace="jobs")
+    assert not found.is_mounted(KEY, datetime(2026, 1, 1, tzinfo=UTC))
+    assert found.is_mounted(KEY, datetime(2026, 1, 3, tzinfo=UTC))
+
+
+# messages --------------------------------------------------------------------------------------------------------
+
+
+def status_of(**status: Any) -> Pod:
+    return Pod.from_dict({"metadata": {"name": "p"}, "status": status})
+
+
+def state(**state: dict[str, Any]) -> dict[str, Any]:
+    return {"containerStatuses": [{"name": "c", "state": state}]}
+
+
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no claim"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ({}, ""),
+        (state(terminated={"exitCode": 1, "reason": "Error", "message": "401"}), "401"),
+        (state(terminated={"exitCode": 137, "reason": "OOMKilled"}), "OOMKilled: exit code 137"),
+        (state(terminated={"exitCode": 0}), ""),
+        (state(waiting={"reason": "ContainerCreating"}), ""),
+        (state(waiting={"reason": "ImagePullBackOff", "message": "no"}), "ImagePullBackOff: no"),
+        ({"conditions": [UNSCHEDULABLE]}, "Unschedulable: no claim"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"}, "disk pressure"),
+    ],
+)
+def test_what_a_pod_says(status: dict[str, Any], message: str) -> None:
+    assert pod_message(status_of(**status)) == message
+
+
+def test_long_messages_keep_their_end() -> None:
+    failed = Job.from_dict({
+        "metadata": {"name": "j", "uid": "u"},
+        "status": {"conditions": [{"type": "Failed", "status": "True", "message": "x" * 2000 + "the cause"}]},
+    })  # fmt: skip
+    message = job_message(failed, [])
+    assert len(message) == MAX_MESSAGE
+    assert message.endswith("the cause")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({}, "pending"),
+        ({"active": 1}, "pending"),
+        ({"active": 1, "ready": 1}, "running"),
+        ({"active": 1, "failed": 1}, "retrying"),
+        ({"failed": 3, "conditions": [{"type": "Failed", "status": "True"}]}, "failed"),
+        ({"succeeded": 1, "failed": 1, "conditions": [{"type": "Complete", "status": "True"}]}, "succeeded"),
+    ],
+)
+def test_how_a_job_stands(status: dict[str, Any], expected: str) -> None:
+    assert job_state(Job.from_dict({"metadata": {"name": "j"}, "status": status})) == expected
+
+
+# S3 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "use_https", "expected"),
+    [
+        ("https://h:9", "0", {"S3_USE_HTTPS": "1", "S3_ENDPOINT": "h:9", "AWS_ENDPOINT_URL": "https://h:9"}),
+        ("http://h:9", "1", {"S3_USE_HTTPS": "0", "S3_ENDPOINT": "h:9", "AWS_ENDPOINT_URL": "http://h:9"}),
+        (" h:9 ", "0", {"S3_USE_HTTPS": "0", "S3_ENDPOINT": "h:9", "AWS_ENDPOINT_URL": "http://h:9"}),
+        ("h:9", "", {"S3_ENDPOINT": "h:9", "AWS_ENDPOINT_URL": "https://h:9"}),
+        ("", "1", {}),
+    ],
+)
+def test_s3_endpoints(endpoint: str, use_https: str, expected: dict[str, str]) -> None:
+    data = {"S3_ENDPOINT": endpoint, "S3_USE_HTTPS": use_https}
+    assert s3_settings(S3Config(), annotations={}, data=data) == expected
+
+
+def test_s3_settings_prefer_annotation_then_secret_then_configuration() -> None:
+    config = S3Config(s3_region="config", s3_verify_ssl="0")
+    found = s3_settings(
+        config, annotations={"serving.kserve.io/s3-region": "note"}, data={"AWS_DEFAULT_REGION": "data"}
+    )
+    assert found == {"AWS_DEFAULT_REGION": "note", "S3_VERIFY_SSL": "0"}
+
+
+# status ----------------------------------------------------------------------------------------------------------
+
+
+class Writing:
+    """A LocalModelNode and the writer of its status; `say` reports a download of 100 bytes."""
+
+    def __init__(self, *, interval: float = 15) -> None:
+        self.clock = FakeClock()
+        self.client = FakeClient(LocalModelNode.from_dict({"metadata": {"name": "n"}}), clock=self.clock)
+        policy = ProgressPolicy.every(interval)
+        self.writer = NodeStatusWriter(self.client, self.client, policy=policy, clock=self.clock)
+
+    def say(self, downloaded: int, status: ModelStatus = ModelStatus.MODEL_DOWNLOADING) -> bool:
+        node = self.client.get(LocalModelNode, "n")
+        report = ModelReport(status=status, size=100, downloaded=downloaded)
+        facts = DiskUsage(capacity=10_000, available=9_000, used=downloaded)
+        wanted = build_status(node.status, {"iris": report}, usage=facts, limit=None, now=self.clock.now())
+        return self.writer.write(node, wanted)
+
+
+def test_mere_progress_is_written_15_seconds_and_5_percent_apart() -> None:
+    writing = Writing()
+    assert writing.say(1)
+    assert not writing.say(50)
+    writing.clock.advance(15)
+    assert not writing.say(5)
+    assert writing.say(50)
+
+
+def test_a_change_of_state_is_written_at_once() -> None:
+    writing = Writing()
+    assert writing.say(1)
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+
+
+def test_where_someone_watches_each_movement_counts() -> None:
+    writing = Writing(interval=1)
+    assert writing.say(1)
+    writing.clock.advance(1)
+    assert writing.say(2)
+
+
+def test_a_stale_cache_does_not_lose_a_status() -> None:
+    writing = Writing()
+    stale = writing.client.get(LocalModelNode, "n")
+    writing.client.patch(stale, {"metadata": {"labels": {"a": "b"}}})
+    report = ModelReport(status=ModelStatus.MODEL_DOWNLOADED)
+    now = writing.clock.now()
+    wanted = build_status(LocalModelNodeStatus(), {"iris": report}, usage=None, limit=None, now=now)
+    assert writing.writer.write(stale, wanted)
+    assert writing.client.get(LocalModelNode, "n").status.model_status == {"iris": "ModelDownloaded"}
+
+
+def test_a_pruned_status_is_not_written_again_and_again() -> None:
+    def prune(action: Any, proceed: Any) -> Any:
+        if action.subresource == "status":
+            action.object.status.models = {}
+        return proceed()
+
+    writing = Writing()
+    writing.writer = NodeStatusWriter(
+        FakeClient(registry=writing.client.registry, interceptors=[prune]),
+        writing.client,
+        policy=ProgressPolicy(),
+        clock=writing.clock,
+    )
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+
+
+def test_a_conflict_that_does_not_end_is_raised() -> None:
+    def refuse(action: Any, proceed: Any) -> Any:
+        if action.subresource == "status":
+            raise ConflictError.of("modified")
+        return proceed()
+
+    writing = Writing()
+    client = FakeClient(registry=writing.client.registry, interceptors=[refuse])
+    writing.writer = NodeStatusWriter(client, client, policy=ProgressPolicy(), clock=writing.clock)
+    with pytest.raises(ConflictError):
+        writing.say(1)
+
+
+# digests ---------------------------------------------------------------------------------------------------------
+
+
+def test_missing_digests_are_computed_in_the_background(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.open()
+    (store.prepare_staging(KEY, "s3://mybucket/mymodel") / "a").write_bytes(b"a")
+    store.publish(KEY, Publication(uri="s3://mybucket/mymodel"))
+    DigestWorker(store).run_once(threading.Event())
+    manifest = store.manifest(KEY)
+    assert manifest is not None
+    assert manifest.digest.startswith("sha256:")
+
+
+def test_computing_digests_stops_when_told_to(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.open()
+    (store.prepare_staging(KEY, "s3://mybucket/mymodel") / "a").write_bytes(b"a")
+    store.publish(KEY, Publication(uri="s3://mybucket/mymodel"))
+    stop = threading.Event()
+    stop.set()
+    DigestWorker(store).run_once(stop)
+    manifest = store.manifest(KEY)
+    assert manifest is not None
+    assert manifest.digest == ""
