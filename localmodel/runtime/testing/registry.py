@@ -126,13 +126,16 @@ class Registry:
         options = options or WatchOptions()
         selection = Selection.of(definition, options.namespace, options.label_selector, options.field_selector)
         watch = Watch(self.store, selection, options, clock=self.clock, on_event=on_event, on_end=on_end)
-        self._watches.add(watch)
+        with self._lock:
+            self._watches.add(watch)
         watch.start()
         return watch
 
     def end_watches(self, group_resource: str = "", error: Exception | None = None) -> int:
         """Ends the running watches of one resource, or all; their number. Readers get `error`, or a quiet end."""
-        ended = [w for w in list(self._watches) if not w.ended and group_resource in ("", w.group_resource)]
+        with self._lock:
+            watches = list(self._watches)
+        ended = [w for w in watches if not w.ended and group_resource in ("", w.group_resource)]
         for watch in ended:
             watch.end(error)
         return len(ended)

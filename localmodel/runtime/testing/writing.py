@@ -271,7 +271,10 @@ def _merge(request: WriteRequest, entry: Entry, old: Json, new: Json) -> Json:
             new["status"] = definition.decode(entry.value)["status"]
     new["metadata"]["resourceVersion"] = str(entry.revision)
     # Left out means unchanged; an empty list, or one empty entry, is how a client clears them.
-    new["metadata"]["managedFields"] = old["metadata"].get("managedFields") if managed is None else managed
+    if isinstance(managed, list):
+        new["metadata"]["managedFields"] = [entry for entry in managed if entry]
+    else:
+        new["metadata"]["managedFields"] = old["metadata"].get("managedFields")
     return new
 
 
