@@ -6,7 +6,7 @@ code, so that `except NotFoundError` reads as `apierrors.IsNotFound` does in Go.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class RuntimeLibraryError(Exception):
@@ -48,7 +48,7 @@ class ApiError(RuntimeLibraryError):
     @classmethod
     def of(
         cls, message: str, *, code: int | None = None, details: dict[str, Any] | None = None, reason: str | None = None
-    ) -> ApiError:
+    ) -> Self:
         """An error of this class with a Status made from the message."""
         return cls(make_status(reason or cls.reason_name, code or cls.default_code, message, details))
 

@@ -1,0 +1,106 @@
+"""The admission plugins that are always on: namespace life cycle, service accounts of pods, priorities left alone.
+
+Each is a function over `AdmissionAttributes` that refuses with an ApiError or changes the object. Webhooks and
+admission policies are stored but not called: the configurations say so when they are created (a warning).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from localmodel.runtime.errors import ForbiddenError, NotFoundError
+from localmodel.runtime.testing.definitions import AdmissionAttributes
+from localmodel.runtime.testing.registry import Registry
+
+Json = dict[str, Any]
+
+IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+_NOT_CALLED = frozenset(
+    {
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+    }
+)
+
+
+def install(registry: Registry) -> None:
+    """Adds the plugins to the registry."""
+    registry.admission += [NamespaceLifecycle(registry), ServiceAccountAdmission(registry), warn_not_called]
+
+
+class NamespaceLifecycle:
+    """Nothing is created in a namespace that does not exist (404) or is being deleted (403); some never go."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._store = registry.store
+
+    def __call__(self, attributes: AdmissionAttributes) -> None:
+        definition = attributes.definition
+        if definition.group_resource == "namespaces":
+            if attributes.operation == "DELETE" and attributes.name in IMMORTAL_NAMESPACES:
+                raise ForbiddenError.of(
+                    f'namespaces "{attributes.name}" is forbidden: this namespace may not be deleted',
+                    details={"name": attributes.name, "kind": "namespaces"},
+                )
+            return
+        if not attributes.namespace or attributes.operation != "CREATE":
+            return
+        entry = self._store.get("namespaces", "", attributes.namespace)
+        if entry is None:
+            raise NotFoundError.of(
+                f'namespaces "{attributes.namespace}" not found',
+                details={"name": attributes.namespace, "kind": "namespaces"},
+            )
+        namespace: Json = msgspec.json.decode(entry.value)
+        if namespace["metadata"].get("deletionTimestamp"):
+            raise _terminating(attributes)
+
+
+def _terminating(attributes: AdmissionAttributes) -> ForbiddenError:
+    resource, namespace = attributes.definition.group_resource, attributes.namespace
+    text = f"unable to create new content in namespace {namespace} because it is being terminated"
+    subject = f'{resource} "{attributes.name}"' if attributes.name else resource
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": f"namespace {namespace} is being terminated",
+        "field": "metadata.namespace",
+    }
+    details: Json = {"name": attributes.name, "kind": attributes.definition.mapping.plural, "causes": [cause]}
+    if group := attributes.definition.mapping.gvk.group:
+        details["group"] = group
+    return ForbiddenError.of(f"{subject} is forbidden: {text}", details=details)
+
+
+class ServiceAccountAdmission:
+    """A new pod runs as `default` unless it says otherwise; its service account must exist."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._store = registry.store
+
+    def __call__(self, attributes: AdmissionAttributes) -> None:
+        pod = attributes.object
+        if attributes.operation != "CREATE" or attributes.definition.group_resource != "pods" or pod is None:
+            return
+        spec = pod.get("spec")
+        if not isinstance(spec, dict):
+            return
+        name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+        spec["serviceAccountName"] = spec["serviceAccount"] = name
+        if self._store.get("serviceaccounts", attributes.namespace, name) is None:
+            raise ForbiddenError.of(
+                f'pods "{attributes.name}" is forbidden: error looking up service account '
+                f'{attributes.namespace}/{name}: serviceaccount "{name}" not found',
+                details={"name": attributes.name, "kind": "pods"},
+            )
+
+
+def warn_not_called(attributes: AdmissionAttributes) -> None:
+    """Says aloud what this server does not do."""
+    if attributes.operation != "DELETE" and attributes.definition.mapping.plural in _NOT_CALLED:
+        attributes.warnings.append(
+            f"this sandbox API server stores {attributes.definition.mapping.gvk.kind} objects but does not act on them"
+        )

@@ -1,0 +1,249 @@
+"""`ApiServerCore`: the whole API server without HTTP.
+
+`handle` takes a Request and gives a Response, or a WatchResponse that fills while it is open. On the way: who asks
+(`authentication`), what for (`routing`), may they (`rbac`), the answer (`resources`, `subresources`, `reviews`,
+discovery and OpenAPI), and a line in the audit log. It never raises; anything unforeseen is a 500 in the log.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+
+from localmodel import __version__
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import ApiError, InternalError, NotFoundError
+from localmodel.runtime.testing.definitions import ResourceDefinition
+from localmodel.runtime.testing.registry import Registry
+
+from . import discovery
+from .admission import install as install_admission
+from .audit import AuditLog, AuditRecord
+from .authentication import Authenticator, Tokens, impersonated
+from .builtins import BUILTIN_KINDS
+from .customresources import CustomResources
+from .definitions import SCHEMA, api_resource, register_builtins, resource_of
+from .discovery import ApiResource
+from .messages import Request, Response, WatchResponse
+from .negotiation import decode_body
+from .openapi import OpenApi
+from .rbac import Attributes, Rbac
+from .resources import ResourceHandler, error_response, not_allowed
+from .reviews import Reviews
+from .routing import RequestInfo, not_found_page, parse
+from .subresources import SubresourceHandler
+from .users import User, parse_service_account
+
+log = structlog.get_logger(__name__)
+
+Json = dict[str, Any]
+
+KUBERNETES_VERSION = ("1", "32")
+"""The release whose behaviour this server copies."""
+_HEALTH = ("/healthz", "/livez", "/readyz")
+_PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Review:
+    """A kind that is answered, not stored."""
+
+    resource: ApiResource
+
+
+class ApiServerCore:
+    """Serves a registry. Thread-safe as far as the registry is."""
+
+    def __init__(self, registry: Registry, tokens: Tokens, *, clock: Clock, audit: AuditLog | None = None) -> None:
+        self.registry = registry
+        self.server_url = ""
+        """As clients reach it; shown in discovery."""
+        self._clock = clock
+        self._audit = audit
+        register_builtins(registry)
+        install_admission(registry)
+        self.rbac = Rbac(registry)
+        self.authenticator = Authenticator(tokens, self._account_uid, self._bound_uid)
+        self.openapi = OpenApi(self.api_resources, self._custom_schema)
+        self._resources = ResourceHandler(registry)
+        self._subresources = SubresourceHandler(registry, self._resources, tokens)
+        self._reviews = Reviews(self.rbac, self.authenticator)
+        self._review_kinds = {
+            (kind.mapping.gvk.group, kind.mapping.gvk.version, kind.mapping.plural): _Review(api_resource(kind))
+            for kind in BUILTIN_KINDS
+            if not kind.is_stored
+        }
+        self.custom_resources = CustomResources(registry, self.openapi.reset)
+
+    def handle(self, request: Request) -> Response | WatchResponse:
+        """Answers one request. Never raises."""
+        started = self._clock.monotonic()
+        names = ["", ""]
+        try:
+            answer = self._answer(request, names)
+        except ApiError as error:
+            answer = error_response(error)
+        except Exception:
+            log.exception("request failed", method=request.method, path=request.path)
+            answer = error_response(
+                InternalError.of("an error on the server has prevented the request from succeeding")
+            )
+        if self._audit is not None:
+            self._record(self._audit, request, answer, names, started)
+        return answer
+
+    def _record(
+        self, audit: AuditLog, request: Request, answer: Response | WatchResponse, names: list[str], started: float
+    ) -> None:
+        audit.write(
+            AuditRecord(
+                user=names[0],
+                user_agent=request.headers.get("user-agent", ""),
+                verb=names[1] or request.method.lower(),
+                path=f"{request.path}?{request.raw_query}" if request.raw_query else request.path,
+                code=answer.status if isinstance(answer, Response) else 200,
+                ms=round((self._clock.monotonic() - started) * 1000, 3),
+            )
+        )
+
+    def _answer(self, request: Request, names: list[str]) -> Response | WatchResponse:
+        """`names` gets the user and the verb, as soon as they are known, for the audit log."""
+        info = parse(request)
+        names[1] = info.verb
+        user = self.authenticator.authenticate(request.headers)
+        names[0] = user.name
+        user = self._impersonate(request, user)
+        names[0] = user.name
+        self.rbac.require(Attributes.of(user, info))
+        if not info.is_resource:
+            return self._non_resource(request, info)
+        review = self._review_kinds.get((info.group, info.version, info.resource))
+        if review is not None:
+            return self._review(request, info, review, user)
+        definition = self.registry.lookup(info.group, info.version, info.resource)
+        if definition is None or (
+            info.namespace and not definition.mapping.namespaced and info.resource != "namespaces"
+        ):
+            raise not_found_page()
+        if info.subresource:
+            return self._subresources.handle(request, info, definition, user)
+        return self._resources.handle(request, info, definition, user)
+
+    def _impersonate(self, request: Request, user: User) -> User:
+        wanted = impersonated(request)
+        if wanted is None:
+            return user
+        account = parse_service_account(wanted.name)
+        if account:
+            namespace, name = account
+            asked = [
+                Attributes(user=user, verb="impersonate", namespace=namespace, resource="serviceaccounts", name=name)
+            ]
+        else:
+            asked = [Attributes(user=user, verb="impersonate", resource="users", name=wanted.name)]
+        asked += [
+            Attributes(user=user, verb="impersonate", resource="groups", name=group)
+            for group in request.impersonated_groups
+        ]
+        for attributes in asked:
+            self.rbac.require(attributes)
+        return wanted
+
+    def _review(self, request: Request, info: RequestInfo, review: _Review, user: User) -> Response:
+        if info.verb != "create" or info.name or bool(info.namespace) != review.resource.namespaced:
+            raise not_allowed()
+        body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+        kind = review.resource.kind
+        if not isinstance(body, dict):
+            raise not_found_page()
+        head = {"kind": kind, "apiVersion": f"{info.group}/{info.version}"}
+        return Response.of_json(self._reviews.answer(kind, {**body, **head}, user, info.namespace), status=201)
+
+    def _non_resource(self, request: Request, info: RequestInfo) -> Response:
+        if info.verb not in ("get", "head"):
+            raise not_allowed()
+        path = "/" + "/".join(request.segments)
+        if path == "/version":
+            return Response.of_json(version_info())
+        if path.startswith(_HEALTH):
+            return Response(status=200, body=b"ok", content_type="text/plain; charset=utf-8")
+        if path == "/":
+            groups = {
+                f"/apis/{resource.group}/{resource.version}" for resource in self.api_resources() if resource.group
+            }
+            return Response.of_json({"paths": sorted({*_PATHS, *groups})})
+        if path.startswith("/openapi/"):
+            return self._openapi(path)
+        return self._discovery(request, path)
+
+    def _openapi(self, path: str) -> Response:
+        """Version 2 is not served: clients that prefer it take the 404 and go on with version 3."""
+        if path == "/openapi/v3":
+            return Response.of_json(self.openapi.index())
+        body = self.openapi.document(path.removeprefix("/openapi/v3/")) if path.startswith("/openapi/v3/") else None
+        if body is None:
+            raise not_found_page()
+        return Response(status=200, body=body)
+
+    def _discovery(self, request: Request, path: str) -> Response:
+        resources = self.api_resources()
+        parts = path.strip("/").split("/")
+        document: Json | None = None
+        if parts in (["api"], ["apis"]):
+            return discovery.root(path, request.headers.get("accept", ""), resources, server=self.server_url)
+        if parts[0] == "api" and len(parts) == 2:
+            document = discovery.version_document("", parts[1], resources)
+        elif parts[0] == "apis" and len(parts) == 2:
+            document = discovery.group_document(parts[1], resources)
+        elif parts[0] == "apis" and len(parts) == 3:
+            document = discovery.version_document(parts[1], parts[2], resources)
+        if document is None:
+            raise not_found_page()
+        return Response.of_json(document)
+
+    def api_resources(self) -> list[ApiResource]:
+        """All that is served: built-in kinds, reviews, custom resources."""
+        stored = [resource_of(definition) for definition in self.registry.definitions()]
+        return [*stored, *(review.resource for review in self._review_kinds.values())]
+
+    def _custom_schema(self, resource: ApiResource) -> Json | None:
+        definition = self.registry.lookup(resource.group, resource.version, resource.plural)
+        schema: Json | None = definition.extra.get(SCHEMA) if definition else None
+        return schema
+
+    def definition(self, group: str, plural: str, version: str = "v1") -> ResourceDefinition:
+        """A registered definition; raises NotFoundError."""
+        found = self.registry.lookup(group, version, plural)
+        if found is None:
+            raise NotFoundError.of(f"the server does not serve {plural}.{version}.{group}")
+        return found
+
+    def _account_uid(self, namespace: str, name: str) -> str | None:
+        return self._uid("serviceaccounts", namespace, name)
+
+    def _bound_uid(self, kind: str, namespace: str, name: str) -> str | None:
+        return self._uid(f"{kind}s", "" if kind == "node" else namespace, name)
+
+    def _uid(self, resource: str, namespace: str, name: str) -> str | None:
+        entry = self.registry.store.get(resource, namespace, name)
+        return str(msgspec.json.decode(entry.value)["metadata"]["uid"]) if entry else None
+
+
+def version_info() -> Json:
+    """The answer to /version."""
+    major, minor = KUBERNETES_VERSION
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"v{major}.{minor}.0+localmodel-sandbox-{__version__}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": f"python{platform.python_version()}",
+        "compiler": platform.python_implementation(),
+        "platform": f"linux/{platform.machine()}",
+    }

@@ -1,0 +1,72 @@
+"""The registry's definitions of the built-in kinds: the rows of `builtins` with schemas, defaults, checks and columns."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from localmodel.runtime.testing.builtins import builtin_definition
+from localmodel.runtime.testing.definitions import Causes, Json, ResourceDefinition
+from localmodel.runtime.testing.registry import Registry
+
+from . import schemas
+from .builtins import BuiltinKind, stored_kinds
+from .checks import check
+from .defaults import DEFAULTS, PREPARE
+from .discovery import ApiResource
+from .printers import builtin_printer
+from .table import Printer
+
+API_RESOURCE = "api_resource"
+PRINTER = "printer"
+SCHEMA = "schema"
+
+
+def api_resource(kind: BuiltinKind) -> ApiResource:
+    gvk = kind.mapping.gvk
+    return ApiResource(
+        group=gvk.group,
+        version=gvk.version,
+        kind=gvk.kind,
+        plural=kind.mapping.plural,
+        singular=kind.singular,
+        namespaced=kind.mapping.namespaced,
+        verbs=kind.verbs,
+        short_names=kind.short_names,
+        categories=kind.categories,
+        subresources=kind.subresources,
+    )
+
+
+def register_builtins(registry: Registry) -> None:
+    """Registers all built-in kinds that are stored."""
+    for kind in stored_kinds():
+        registry.register(_definition(kind))
+
+
+def _definition(kind: BuiltinKind) -> ResourceDefinition:
+    resource = kind.mapping.group_resource
+
+    def validate(new: Json, old: Json | None, subresource: str) -> Causes:
+        return [] if subresource else check(resource, new, old)
+
+    return builtin_definition(
+        kind.mapping,
+        status_subresource=any(subresource.name == "status" for subresource in kind.subresources),
+        prune=partial(schemas.prune, kind.mapping.gvk),
+        default=DEFAULTS.get(resource),
+        prepare=PREPARE.get(resource),
+        validate=validate,
+        extra={API_RESOURCE: api_resource(kind)},
+    )
+
+
+def resource_of(definition: ResourceDefinition) -> ApiResource:
+    """How discovery shows a registered definition."""
+    shown: ApiResource = definition.extra[API_RESOURCE]
+    return shown
+
+
+def printer_of(definition: ResourceDefinition) -> Printer:
+    """The columns of a registered definition."""
+    printer: Printer | None = definition.extra.get(PRINTER)
+    return printer if printer is not None else builtin_printer(definition.mapping)

@@ -1,0 +1,67 @@
+"""`localmodel sandbox apiserver`: the embedded API server as a program.
+
+When it is ready it prints one line of JSON, {"server": URL, "kubeconfig": FILE}, and serves until SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from localmodel.runtime.errors import RuntimeLibraryError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, picks a free one")
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        default=Path("localmodel-sandbox.kubeconfig"),
+        help="file to write an administrator's kubeconfig to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, help="directory that keeps objects, keys and certificate over restarts"
+    )
+    parser.add_argument("--audit-log", type=Path, help="file to append one JSON line per request to")
+    parser.add_argument("--crds", action="store_true", help="install the CustomResourceDefinitions of localmodel")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until a signal; 0 after one, 1 if the server could not start."""
+    # Before the slow imports: a signal during them must end the program cleanly, too.
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    from .server import ApiServer, ApiServerOptions
+
+    kubeconfig = args.kubeconfig.absolute()
+    options = ApiServerOptions(
+        host=args.host, port=args.port, data_dir=args.data_dir, audit_log=args.audit_log, crds=args.crds
+    )
+    try:
+        server = ApiServer(options)
+        server.start()
+        server.write_kubeconfig(kubeconfig)
+    except (RuntimeLibraryError, OSError) as error:
+        sys.stderr.write(f"localmodel sandbox apiserver: {error}\n")
+        return 1
+    line = msgspec.json.encode({"server": server.url, "kubeconfig": str(kubeconfig)})
+    sys.stdout.write(line.decode() + "\n")
+    sys.stdout.flush()
+    stop.wait()
+    server.stop()
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="localmodel sandbox apiserver", description="Run the embedded Kubernetes API server alone."
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(argv))

@@ -1,0 +1,222 @@
+"""Role-based access control: enforces the Role, ClusterRole and binding objects that are in the registry.
+
+Rules are gathered per user and namespace and remembered until any RBAC object changes. Aggregated ClusterRoles are
+resolved here, when they are used; nothing writes their rules back. Texts and matching follow kube-apiserver's rbac
+package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from localmodel.runtime.client import ListOptions, WatchOptions
+from localmodel.runtime.errors import ForbiddenError
+from localmodel.runtime.objects import RESTMapping
+from localmodel.runtime.selectors import Selector
+from localmodel.runtime.testing.registry import Registry
+
+from .printers import format_selector
+from .routing import RequestInfo
+from .users import User, parse_service_account
+
+Json = dict[str, Any]
+
+GROUP = "rbac.authorization.k8s.io"
+_PLURALS = ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What somebody wants to do (authorizer.Attributes)."""
+
+    user: User
+    verb: str
+    namespace: str = ""
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+    path: str = ""
+    """For a non-resource request; then `resource` is empty."""
+
+    @classmethod
+    def of(cls, user: User, info: RequestInfo) -> Attributes:
+        if not info.is_resource:
+            return cls(user=user, verb=info.verb, path=info.path)
+        return cls(
+            user=user,
+            verb=info.verb,
+            namespace=info.namespace,
+            group=info.group,
+            resource=info.resource,
+            subresource=info.subresource,
+            name=info.name,
+        )
+
+    @property
+    def full_resource(self) -> str:
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether it is allowed, and by which binding or why not."""
+
+    allowed: bool
+    reason: str = ""
+
+
+class Rbac:
+    """The authorizer. Thread-safe: its cache is replaced, never changed in place, when an RBAC object is written."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._rules: dict[tuple[str, tuple[str, ...], str], list[tuple[Json, str]]] = {}
+        for mapping in rbac_mappings():
+            definition = registry.lookup(GROUP, "v1", mapping.plural)
+            if definition is None:
+                raise LookupError(f"{mapping.group_resource} is not registered")
+            options = WatchOptions(resource_version=str(registry.store.revision), timeout_seconds=2**31)
+            registry.watch(definition, options, lambda _: self._forget())
+
+    def _forget(self) -> None:
+        self._rules = {}
+
+    def authorize(self, attributes: Attributes) -> Verdict:
+        if attributes.user.is_master:
+            return Verdict(True)
+        for rule, source in self.rules_for(attributes.user, attributes.namespace):
+            if allows(rule, attributes):
+                return Verdict(True, f"RBAC: allowed by {source}")
+        return Verdict(False)
+
+    def require(self, attributes: Attributes) -> None:
+        """Raises ForbiddenError unless it is allowed."""
+        verdict = self.authorize(attributes)
+        if not verdict.allowed:
+            raise forbidden(attributes, verdict.reason)
+
+    def rules_for(self, user: User, namespace: str) -> list[tuple[Json, str]]:
+        """The rules that bind a user, cluster-wide and in the namespace, each with the binding it comes from."""
+        key = (user.name, user.groups, namespace)
+        rules = self._rules
+        if key not in rules:
+            rules[key] = list(self._resolve(user, namespace))
+        return rules[key]
+
+    def _resolve(self, user: User, namespace: str) -> Iterator[tuple[Json, str]]:
+        bindings = [("ClusterRoleBinding", binding) for binding in self._list("clusterrolebindings")]
+        if namespace:
+            bindings += [("RoleBinding", binding) for binding in self._list("rolebindings", namespace)]
+        for kind, binding in bindings:
+            subjects = binding.get("subjects") or ()
+            if not any(_is_subject(subject, user, namespace) for subject in subjects):
+                continue
+            reference = binding["roleRef"]
+            name = binding["metadata"]["name"]
+            target = f'"{name}/{namespace}"' if kind == "RoleBinding" else f'"{name}"'
+            source = f'{kind} {target} of {reference["kind"]} "{reference["name"]}" to user "{user.name}"'
+            for rule in self._role_rules(reference, namespace):
+                yield rule, source
+
+    def _role_rules(self, reference: Json, namespace: str) -> list[Json]:
+        cluster = reference["kind"] == "ClusterRole"
+        plural = "clusterroles" if cluster else "roles"
+        resource = RESTMapping.of(GROUP, "v1", reference["kind"], plural).group_resource
+        entry = self._registry.store.get(resource, "" if cluster else namespace, reference["name"])
+        if entry is None:
+            return []
+        role: Json = msgspec.json.decode(entry.value)
+        rules = list(role.get("rules") or ())
+        for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+            matcher = Selector.of(_selector_text(selector))
+            for other in self._list("clusterroles"):
+                if matcher.matches(other["metadata"].get("labels") or {}):
+                    rules += other.get("rules") or ()
+        return rules
+
+    def _list(self, plural: str, namespace: str = "") -> list[Json]:
+        definition = self._registry.lookup(GROUP, "v1", plural)
+        if definition is None:
+            return []
+        page = self._registry.list(definition, ListOptions(namespace=namespace))
+        return [msgspec.json.decode(item) for item in page.items]
+
+
+def rbac_mappings() -> list[RESTMapping]:
+    kinds = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    return [RESTMapping.of(GROUP, "v1", kind, namespaced=not kind.startswith("Cluster")) for kind in kinds]
+
+
+def _selector_text(selector: Json) -> str:
+    text = format_selector(selector)
+    return "" if text == "<none>" else text
+
+
+def _is_subject(subject: Json, user: User, namespace: str) -> bool:
+    match subject.get("kind"):
+        case "User":
+            return bool(user.name == subject.get("name"))
+        case "Group":
+            return subject.get("name") in user.groups
+        case "ServiceAccount":
+            account = parse_service_account(user.name)
+            return account == (subject.get("namespace") or namespace, subject.get("name"))
+        case _:
+            return False
+
+
+def allows(rule: Json, attributes: Attributes) -> bool:
+    """Whether one PolicyRule covers the request."""
+    if not _has(rule.get("verbs"), attributes.verb):
+        return False
+    if not attributes.resource:
+        return any(_matches_path(pattern, attributes.path) for pattern in rule.get("nonResourceURLs") or ())
+    if not _has(rule.get("apiGroups"), attributes.group):
+        return False
+    if not _matches_resource(rule.get("resources") or [], attributes):
+        return False
+    names = rule.get("resourceNames")
+    return not names or attributes.name in names
+
+
+def _has(values: list[str] | None, value: str) -> bool:
+    return values is not None and ("*" in values or value in values)
+
+
+def _matches_resource(resources: list[str], attributes: Attributes) -> bool:
+    for resource in resources:
+        if resource in ("*", attributes.full_resource):
+            return True
+        if attributes.subresource and resource == f"*/{attributes.subresource}":
+            return True
+    return False
+
+
+def _matches_path(pattern: str, path: str) -> bool:
+    if pattern in ("*", path):
+        return True
+    return pattern.endswith("*") and path.startswith(pattern[:-1])
+
+
+def forbidden(attributes: Attributes, reason: str = "") -> ForbiddenError:
+    """The 403 of kube-apiserver."""
+    user = f'User "{attributes.user.name}"'
+    suffix = f": {reason}" if reason else ""
+    if not attributes.resource:
+        return ForbiddenError.of(
+            f'forbidden: {user} cannot {attributes.verb} path "{attributes.path}"{suffix}', details={}
+        )
+    place = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
+    group_resource = f"{attributes.resource}.{attributes.group}" if attributes.group else attributes.resource
+    subject = f'{group_resource} "{attributes.name}"' if attributes.name else group_resource
+    message = (
+        f"{subject} is forbidden: {user} cannot {attributes.verb} resource "
+        f'"{attributes.full_resource}" in API group "{attributes.group}" {place}{suffix}'
+    )
+    details = {"name": attributes.name, "group": attributes.group, "kind": attributes.resource}
+    return ForbiddenError.of(message, details={key: value for key, value in details.items() if value})

@@ -1,0 +1,338 @@
+"""The verbs of stored resources: from a parsed request to the registry and back to an answer.
+
+Everything that an object means is in the registry; here are status codes, representations (plain, Table, metadata only)
+and the lines of watches. List items and watch events are passed on as the bytes that the store keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType, WatchEvent
+from localmodel.runtime.errors import (
+    ApiError,
+    BadRequestError,
+    ExpiredError,
+    MethodNotAllowedError,
+    UnsupportedMediaTypeError,
+)
+from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
+from localmodel.runtime.testing.registry import Registry
+from localmodel.runtime.testing.writing import Written
+
+from . import requestoptions as options
+from .definitions import printer_of
+from .messages import JSON, Headers, Request, Response, WatchResponse
+from .negotiation import Representation, decode_body, decode_json, negotiate
+from .routing import RequestInfo
+from .table import partial_metadata, row, table
+from .users import User
+
+Json = dict[str, Any]
+
+_PATCH_TYPES: tuple[PatchType, ...] = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
+_METADATA_FORM = Representation("PartialObjectMetadata")
+
+
+def not_allowed() -> MethodNotAllowedError:
+    return MethodNotAllowedError.of("the server does not allow this method on the requested resource")
+
+
+class ResourceHandler:
+    """Serves the verbs on a definition of the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def handle(
+        self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
+    ) -> Response | WatchResponse:
+        """Raises ApiError. A subresource is one that the definition merges (status, finalize)."""
+        if definition.mapping.namespaced and not info.namespace and info.verb not in ("list", "watch"):
+            raise not_allowed()
+        match info.verb:
+            case "get":
+                return self._get(request, info, definition)
+            case "list":
+                return self._list(request, info, definition)
+            case "watch":
+                return self._watch(request, info, definition)
+            case "create" if not info.name:
+                return self._create(request, info, definition, user)
+            case "update" if info.name:
+                return self._update(request, info, definition, user)
+            case "patch" if info.name:
+                return self._patch(request, info, definition, user)
+            case "delete":
+                return self._delete(request, info, definition, user)
+            case "deletecollection" if not info.subresource:
+                return self._delete_collection(request, info, definition, user)
+            case _:
+                raise not_allowed()
+
+    def _get(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
+        form = negotiate(request.headers.get("accept", ""))
+        query = request.query
+        raw = self._registry.get_raw(
+            definition, info.namespace, info.name, resource_version=query.get("resourceVersion", "")
+        )
+        return self.present(definition, raw, form, include=query.get("includeObject", ""))
+
+    def present(
+        self,
+        definition: ResourceDefinition,
+        raw: bytes,
+        form: Representation,
+        *,
+        status: int = 200,
+        include: str = "",
+        headers: Headers = (),
+    ) -> Response:
+        """One object in the form that was asked for."""
+        if not form.form:
+            return Response(status=status, body=raw, headers=headers)
+        obj = msgspec.json.decode(raw)
+        if form.form == "Table":
+            value = self._table(
+                definition, {"resourceVersion": obj["metadata"]["resourceVersion"]}, [obj], form, include
+            )
+        else:
+            value = partial_metadata(obj, version=form.version)
+        return Response.of_json(value, status=status, headers=headers)
+
+    def _table(
+        self,
+        definition: ResourceDefinition,
+        metadata: Json,
+        objects: Sequence[Json],
+        form: Representation,
+        include: str,
+        *,
+        with_definitions: bool = True,
+    ) -> Json:
+        printer, now = printer_of(definition), self._registry.clock.now()
+        rows = [row(printer, obj, now, include=include, version=form.version) for obj in objects]
+        return table(
+            metadata, rows, version=form.version, definitions=printer.definitions if with_definitions else None
+        )
+
+    def _list(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
+        form = negotiate(request.headers.get("accept", ""))
+        query = request.query
+        page = self._registry.list(definition, options.list_options(query, info.namespace))
+        metadata: Json = {"resourceVersion": page.resource_version}
+        if page.continue_:
+            metadata["continue"] = page.continue_
+            if page.remaining is not None:
+                metadata["remainingItemCount"] = page.remaining
+        gvk = definition.mapping.gvk
+        if not form.form:
+            head = msgspec.json.encode({"kind": f"{gvk.kind}List", "apiVersion": gvk.api_version, "metadata": metadata})
+            items = b",".join(bytes(item) for item in page.items)
+            return Response(status=200, body=b"".join((head[:-1], b',"items":[', items, b"]}")))
+        objects = [msgspec.json.decode(item) for item in page.items]
+        if form.form == "Table":
+            include = query.get("includeObject", "")
+            return Response.of_json(self._table(definition, metadata, objects, form, include))
+        return Response.of_json(
+            {
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": f"meta.k8s.io/{form.version}",
+                "metadata": metadata,
+                "items": [partial_metadata(obj, version=form.version) for obj in objects],
+            }
+        )
+
+    def _watch(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> WatchResponse:
+        form = negotiate(request.headers.get("accept", ""))
+        query = request.query
+        wanted = options.watch_options(query, info.namespace, info.name)
+        response = WatchResponse()
+        lines = _Lines(self, definition, form, query.get("includeObject", ""))
+        try:
+            watch = self._registry.watch(
+                definition, wanted, lambda event: response.push(lines.line(event)), on_end=response.finish
+            )
+        except ExpiredError as error:
+            # The watch itself was understood: like the watch cache, it starts and ends with this one event.
+            response.push(event_line("ERROR", msgspec.json.encode(error.status)))
+            response.finish()
+            return response
+        response.on_close = watch.close
+        response.tick = watch.tick
+        return response
+
+    def _body(self, request: Request, validation: str) -> tuple[Json, list[str]]:
+        """The object of a body, and warnings about keys that stand twice; in strict mode those are refused."""
+        body = decode_body(
+            request.body, request.headers.get("content-type", ""), find_duplicates=validation in ("", "Warn", "Strict")
+        )
+        if not isinstance(body.value, dict):
+            raise BadRequestError.of("the object provided is unrecognized: the body is not a JSON object")
+        messages = [f'duplicate field "{path}"' for path in body.duplicates]
+        if messages and validation == "Strict":
+            kind = body.value.get("kind", "object")
+            raise BadRequestError.of(
+                f'{kind} in version "{str(body.value.get("apiVersion", "")).rpartition("/")[2]}" cannot be handled as a '
+                f"{kind}: strict decoding error: {', '.join(messages)}"
+            )
+        return body.value, messages
+
+    def _create(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
+        form = negotiate(request.headers.get("accept", ""))
+        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="CreateOptions")
+        obj, warnings = self._body(request, write.field_validation)
+        written = self._registry.create(definition, info.namespace, obj, write, user=user_info(user))
+        return self._written(definition, written, form, warnings, status=201)
+
+    def _update(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
+        form = negotiate(request.headers.get("accept", ""))
+        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
+        obj, warnings = self._body(request, write.field_validation)
+        written = self._registry.update(
+            definition, info.namespace, info.name, obj, write, subresource=info.subresource, user=user_info(user)
+        )
+        return self._written(definition, written, form, warnings)
+
+    def _patch(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
+        form = negotiate(request.headers.get("accept", ""))
+        query = request.query
+        patch_type = patch_type_of(request, definition)
+        force = options.apply_force(query, applies=patch_type == APPLY_PATCH)
+        write = options.write_options(query, request.headers.get("user-agent", ""), kind="PatchOptions")
+        warnings: list[str] = []
+        if patch_type == APPLY_PATCH:
+            patch, warnings = self._body(request, write.field_validation)
+        else:
+            patch = decode_json(request.body)
+        written = self._registry.patch(
+            definition,
+            info.namespace,
+            info.name,
+            patch,
+            patch_type,
+            write,
+            force=force,
+            subresource=info.subresource,
+            user=user_info(user),
+        )
+        return self._written(definition, written, form, warnings)
+
+    def _written(
+        self,
+        definition: ResourceDefinition,
+        written: Written,
+        form: Representation,
+        warnings: list[str],
+        *,
+        status: int = 200,
+    ) -> Response:
+        headers = tuple(("Warning", f"299 - {quoted(text)}") for text in dict.fromkeys((*warnings, *written.warnings)))
+        return self.present(definition, written.raw, form, status=201 if written.created else status, headers=headers)
+
+    def _delete_body(self, request: Request) -> Json:
+        if not request.body:
+            return {}
+        body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+        if not isinstance(body, dict) or body.get("kind", "DeleteOptions") != "DeleteOptions":
+            raise BadRequestError.of("the body of a delete request must be DeleteOptions")
+        return body
+
+    def _delete(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
+        if info.subresource:
+            raise not_allowed()
+        wanted = options.delete_options(request.query, self._delete_body(request))
+        written = self._registry.delete(definition, info.namespace, info.name, user=user_info(user), **wanted)
+        if not written.deleted:
+            return Response(status=200, body=written.raw)
+        mapping = definition.mapping
+        details = {"name": info.name, "kind": mapping.plural, "uid": written.object["metadata"].get("uid", "")}
+        if mapping.gvk.group:
+            details["group"] = mapping.gvk.group
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return Response.of_json(status)
+
+    def _delete_collection(
+        self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
+    ) -> Response:
+        wanted = options.delete_options(request.query, self._delete_body(request))
+        del wanted["preconditions"]
+        selection = options.list_options(request.query, info.namespace)
+        deleted = self._registry.delete_collection(definition, selection, user=user_info(user), **wanted)
+        gvk = definition.mapping.gvk
+        return Response.of_json(
+            {
+                "kind": f"{gvk.kind}List",
+                "apiVersion": gvk.api_version,
+                "metadata": {"resourceVersion": str(self._registry.store.revision)},
+                "items": [msgspec.Raw(written.raw) for written in deleted],
+            }
+        )
+
+
+def patch_type_of(request: Request, definition: ResourceDefinition) -> PatchType:
+    """Raises UnsupportedMediaTypeError, for strategic patches of custom resources too."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    served = [type_ for type_ in _PATCH_TYPES if type_ != STRATEGIC_MERGE_PATCH or definition.strategic]
+    for type_ in served:
+        if content_type == type_:
+            return type_
+    raise UnsupportedMediaTypeError.of(
+        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(served)
+    )
+
+
+def user_info(user: User) -> UserInfo:
+    return UserInfo(user.name, user.groups)
+
+
+def quoted(text: str) -> str:
+    """A header's quoted string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+    return f'"{escaped}"'
+
+
+def event_line(event_type: str, obj: bytes) -> bytes:
+    return b"".join((b'{"type":"', event_type.encode(), b'","object":', obj, b"}\n"))
+
+
+class _Lines:
+    """Makes the lines of one watch. The plain line of an event is made once for all watches that get it in a row."""
+
+    _last: tuple[str, Any, bytes] = ("", None, b"")
+
+    def __init__(self, handler: ResourceHandler, definition: ResourceDefinition, form: Representation, include: str):
+        self._handler, self._definition, self._form, self._include = handler, definition, form, include
+        self._with_definitions = True
+
+    def line(self, event: WatchEvent) -> bytes:
+        if not self._form.form or event.type == "ERROR":
+            event_type, obj, line = _Lines._last
+            if event_type != event.type or obj is not event.object:
+                line = event_line(event.type, bytes(event.object))
+                _Lines._last = (event.type, event.object, line)
+            return line
+        obj = msgspec.json.decode(event.object)
+        if self._form.form == "Table":
+            metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+            value = self._handler._table(
+                self._definition,
+                metadata,
+                [obj],
+                self._form,
+                self._include,
+                with_definitions=self._with_definitions,
+            )
+            self._with_definitions = False
+        else:
+            value = partial_metadata(obj, version=self._form.version)
+        return event_line(event.type, msgspec.json.encode(value))
+
+
+def error_response(error: ApiError) -> Response:
+    """The Status of an error, with Retry-After where it asks for patience."""
+    headers = (("Retry-After", str(error.retry_after)),) if error.retry_after else ()
+    return Response.of_json(error.status, status=error.code, content_type=JSON, headers=headers)

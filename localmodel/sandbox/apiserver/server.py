@@ -1,0 +1,220 @@
+"""`ApiServer`: the embedded API server as a thing to start and stop.
+
+It owns a registry, the core on it, and a thread with an event loop on which uvicorn serves the core over TLS. With a
+data directory the objects, the certificate and the tokens' key outlive the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from localmodel.runtime.clock import Clock, RealClock
+from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.testing.registry import Registry
+from localmodel.runtime.testing.store import VersionedStore
+
+from .asgi import AsgiApp
+from .audit import AuditLog
+from .authentication import Tokens, load_signing_key
+from .bootstrap import bootstrap
+from .core import ApiServerCore
+from .journal import SqliteJournal
+from .kubeconfig import write_kubeconfig
+from .tls import ensure_certificate
+from .users import MASTERS
+
+log = structlog.get_logger(__name__)
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 5.0
+
+
+class ServerStartError(RuntimeLibraryError):
+    """The server did not come up; the message says where it was to listen and why it does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiServerOptions:
+    """How to run a server."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 picks a free one."""
+    data_dir: Path | None = None
+    """Where objects, certificate and keys are kept; None keeps them only as long as the process lives."""
+    audit_log: Path | None = None
+    """One JSON line per request is appended here."""
+    crds: bool = False
+    """Installs the project's own CustomResourceDefinitions."""
+
+
+class ApiServer:
+    """Usage: `server = ApiServer(ApiServerOptions()); server.start(); ...; server.stop()`; also a context manager."""
+
+    def __init__(self, options: ApiServerOptions | None = None, *, clock: Clock | None = None) -> None:
+        self._options = options or ApiServerOptions()
+        clock = clock or RealClock()
+        self._clock = clock
+        self._scratch = None if self._options.data_dir else Path(tempfile.mkdtemp(prefix="localmodel-apiserver-"))
+        directory = self._options.data_dir or self._scratch or Path()
+        directory.mkdir(parents=True, exist_ok=True)
+        self._journal = SqliteJournal(directory / "objects.db") if self._options.data_dir else None
+        self._audit = AuditLog(self._options.audit_log) if self._options.audit_log else None
+        self._certificate = ensure_certificate(directory, host=self._options.host, now=clock.now())
+        self._tokens = Tokens(load_signing_key(directory / "token.key"), clock=clock)
+        self.registry = Registry(VersionedStore(journal=self._journal), clock=clock)
+        self.core = ApiServerCore(self.registry, self._tokens, clock=clock, audit=self._audit)
+        self._app = AsgiApp(self.core)
+        self._server: uvicorn.Server | None = None
+        self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the server; empty before `start`."""
+        return self.core.server_url
+
+    def start(self) -> None:
+        """Returns when the server answers. Raises ServerStartError."""
+        bootstrap(self.registry, authority_pem=self._certificate.authority_pem.decode())
+        if self._options.crds:
+            self._install_crds()
+        self.core.custom_resources.start()
+        self._socket = self._bind()
+        port = self._socket.getsockname()[1]
+        self.core.server_url = f"https://{self._options.host}:{port}"
+        config = uvicorn.Config(
+            self._app,
+            http="httptools",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=3600,
+            timeout_graceful_shutdown=1,
+            backlog=2048,
+            ssl_certfile=str(self._certificate.certificate),
+            ssl_keyfile=str(self._certificate.key),
+        )
+        self._server = uvicorn.Server(config)
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="apiserver", daemon=True)
+        self._thread.start()
+        if not started.wait(START_TIMEOUT):
+            raise ServerStartError(f"the API server did not start on {self.url} within {START_TIMEOUT:.0f} s")
+        if not self._server.started:
+            raise ServerStartError(f"the API server could not serve {self.url}: see the log")
+
+    def stop(self) -> None:
+        """Ends all watches and connections, then the thread; closes the files. Idempotent."""
+        if self._thread is not None and self._loop is not None and self._server is not None:
+            self._server.should_exit = True
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._app.end_watches)
+            self._thread.join(STOP_TIMEOUT)
+            self._thread = None
+        self.registry.end_watches()
+        if self._socket is not None:
+            self._socket.close()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        if self._audit is not None:
+            self._audit.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def __enter__(self) -> ApiServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def write_kubeconfig(self, path: Path, *, user: str = "admin", token: str | None = None) -> None:
+        """Writes a kubeconfig for `user`; without a token, one of a cluster administrator is made."""
+        write_kubeconfig(
+            path,
+            server=self.url,
+            authority_pem=self._certificate.authority_pem,
+            user=user,
+            token=token or self.token_for(user, (MASTERS,)),
+        )
+
+    def token_for(self, user: str, groups: tuple[str, ...] = ()) -> str:
+        """A bearer token for a user; the user has the rights that RBAC gives the name and the groups."""
+        return self._tokens.issue_user(user, groups)
+
+    def service_account_token(self, namespace: str, name: str, *, lifetime: timedelta = timedelta(hours=24)) -> str:
+        """A bearer token of a service account that exists; raises NotFoundError."""
+        definition = self.core.definition("", "serviceaccounts")
+        uid = self.registry.get(definition, namespace, name)["metadata"]["uid"]
+        return self._tokens.issue_service_account(namespace, name, uid, lifetime=lifetime)[0]
+
+    def _bind(self) -> socket.socket:
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((self._options.host, self._options.port))
+        except OSError as error:
+            bound.close()
+            raise ServerStartError(
+                f"cannot listen on {self._options.host}:{self._options.port}: {error.strerror}; use --port 0"
+            ) from error
+        return bound
+
+    def _run(self, started: threading.Event) -> None:
+        server = self._server
+        if server is None or self._socket is None:
+            raise ServerStartError("start() prepares what the thread runs")
+        sockets = [self._socket]
+
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            serving = asyncio.ensure_future(server.serve(sockets=sockets))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.002)
+            started.set()
+            await serving
+
+        try:
+            asyncio.run(serve())
+        except Exception:
+            log.exception("API server stopped by a failure", url=self.url)
+        finally:
+            started.set()
+
+    def _install_crds(self) -> None:
+        from localmodel.api.crd import crds
+        from localmodel.runtime.errors import AlreadyExistsError
+
+        definition = self.core.definition("apiextensions.k8s.io", "customresourcedefinitions")
+        for crd in crds():
+            name = crd["metadata"]["name"]
+            if self.registry.store.get(definition.resource, "", name) is None:
+                self.registry.create(definition, "", crd)
+            else:
+                # After a restart with a data directory: this version's own schema, with the conditions kept.
+                try:
+                    self.registry.update(
+                        definition, "", name, _with_version(self.registry.get(definition, "", name), crd)
+                    )
+                except AlreadyExistsError:
+                    log.debug("definition was recreated meanwhile", name=name)
+
+
+def _with_version(current: dict[str, object], crd: dict[str, object]) -> dict[str, object]:
+    return {**current, "spec": crd["spec"]}
