@@ -108,6 +108,9 @@ class Downloads:
         Raises StoreError where the disk fails, ApiError and TransportError where the API server does.
         """
         decision = decide(situation, current.now)
+        limit = current.config.local_model.max_concurrent_downloads_per_node
+        if decision.action is Action.START and limit and len(current.reserved.keys() - {wanted.key}) >= limit:
+            decision = Decision(message=f"waiting for other downloads: {limit} may run at a time on this node")
         handler = self._handlers.get(decision.action)
         if handler is None:
             return self._report(wanted, situation, folder, decision, current)
@@ -137,9 +140,6 @@ class Downloads:
 
     def _make_job(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
         """Makes the Job of an attempt; what came of it, in words. Raises AgentError where something is in the way."""
-        limit = current.config.local_model.max_concurrent_downloads_per_node
-        if limit and len(current.reserved.keys() - {wanted.key}) >= limit:
-            return f"waiting: {limit} downloads may run at a time on this node"
         entry = self._complete(wanted.leader)
         group = self._live.find(LocalModelNodeGroup, entry.node_group) if entry.node_group else None
         if group is None:

@@ -412,6 +412,22 @@ def test_two_downloads_cannot_promise_the_same_room(world: World) -> None:
     assert len(world.jobs) == 1
 
 
+def test_no_more_downloads_run_at_a_time_than_configured_and_priority_decides(world: World) -> None:
+    config = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
+    world.client.patch(config, {"data": {"localModel": json.dumps({"maxConcurrentDownloadsPerNode": 1})}})
+    world.want(
+        {"modelName": "low", "sourceModelUri": "s3://low"},
+        {"modelName": "high", "sourceModelUri": URI, "priority": 1},
+    )
+    world.run()
+    assert [job.metadata.labels["model"] for job in world.jobs] == ["high"]
+    assert "1 may run at a time" in world.model("low").message
+    world.download(world.jobs[0])
+    world.run()
+    assert world.status("high") == "ModelDownloaded"
+    assert len(world.jobs) == 2
+
+
 # removal ---------------------------------------------------------------------------------------------------------
 
 
