@@ -98,7 +98,9 @@ def difference_of(old: Any, new: Any, schema: MergeSchema, path: Path = ()) -> t
 
 
 def _children(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
-    """The parts of a granular map or list by path element; None for a leaf."""
+    """The parts of a granular map or list by path element; None for a leaf, which an empty one is too."""
+    if not value:
+        return None
     if isinstance(value, dict):
         return None if schema.is_atomic(path) else {f"f:{key}": item for key, item in value.items()}
     if isinstance(value, list):

@@ -1,0 +1,258 @@
+"""Watches: where they begin, what they tell, bookmarks, timeouts (promises 39 and 203 of runtimes.md, and 5.4)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.widgets import NS, PODS, WIDGETS, events_so_far, told, widget
+
+from localmodel.runtime.client import MERGE_PATCH, ListOptions, WatchEvent, WatchOptions
+from localmodel.runtime.errors import BadRequestError, ExpiredError, ServerTimeoutError, TransportError
+from localmodel.runtime.testing import FakeClock, Registry
+from localmodel.runtime.testing.watching import BUFFER_LIMIT, INITIAL_EVENTS_END
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def registry(clock: FakeClock) -> Registry:
+    return Registry(clock=clock)
+
+
+def make(registry: Registry, *names: str, **labels: str) -> None:
+    for name in names:
+        registry.create(WIDGETS, NS, widget(name, labels=labels))
+
+
+def relabel(registry: Registry, name: str, **labels: str | None) -> None:
+    registry.patch(WIDGETS, NS, name, {"metadata": {"labels": labels}}, MERGE_PATCH)
+
+
+def body(event: WatchEvent) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgspec.json.decode(event.object)
+    return decoded
+
+
+@pytest.mark.parametrize("version", ["", "0"])
+def test_without_a_version_a_watch_begins_with_the_present_state(registry: Registry, version: str) -> None:
+    make(registry, "a", "b")
+    watch = registry.watch(WIDGETS, WatchOptions(resource_version=version))
+    make(registry, "c")
+    assert [told(event) for event in events_so_far(watch)] == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c")]
+
+
+def test_from_a_version_a_watch_tells_what_came_after(registry: Registry) -> None:
+    make(registry, "a", "b")
+    watch = registry.watch(WIDGETS, WatchOptions(resource_version="1"))
+    relabel(registry, "a", x="1")
+    registry.delete(WIDGETS, NS, "b")
+    events = events_so_far(watch)
+    assert [told(event) for event in events] == [("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "b")]
+    assert body(events[2])["metadata"]["resourceVersion"] == "4"
+
+
+def test_a_version_before_the_history_has_expired(registry: Registry) -> None:
+    make(registry, "a", "b", "c")
+    registry.store.compact()
+    with pytest.raises(ExpiredError, match=r"too old resource version: 1 \(3\)"):
+        registry.watch(WIDGETS, WatchOptions(resource_version="1"))
+
+
+def test_a_version_in_the_future_times_out(registry: Registry) -> None:
+    with pytest.raises(ServerTimeoutError, match="Too large resource version: 9, current: 0"):
+        registry.watch(WIDGETS, WatchOptions(resource_version="9"))
+
+
+def test_a_selector_that_cannot_be_read_is_a_bad_request(registry: Registry) -> None:
+    with pytest.raises(BadRequestError):
+        registry.watch(WIDGETS, WatchOptions(field_selector="spec.other=1"))
+
+
+def test_an_object_that_moves_into_a_selector_is_added_and_one_that_moves_out_deleted(registry: Registry) -> None:
+    make(registry, "a", tier="x")
+    make(registry, "b", tier="y")
+    watch = registry.watch(WIDGETS, WatchOptions(label_selector="tier=x", resource_version="2"))
+    relabel(registry, "b", tier="x")
+    relabel(registry, "b", more="1")
+    relabel(registry, "b", tier="z")
+    registry.delete(WIDGETS, NS, "b")
+    events = events_so_far(watch)
+    assert [told(event) for event in events] == [("ADDED", "b"), ("MODIFIED", "b"), ("DELETED", "b")]
+    gone = body(events[2])["metadata"]
+    assert (gone["labels"]["tier"], gone["resourceVersion"]) == ("x", "5")
+
+
+def test_a_watch_may_select_by_field_and_namespace(registry: Registry) -> None:
+    watch = registry.watch(PODS, WatchOptions(field_selector="spec.nodeName=n1", namespace=NS))
+    registry.create(PODS, NS, widget("a"))
+    registry.create(PODS, "other", {"metadata": {"name": "b"}, "spec": {"nodeName": "n1"}})
+    registry.patch(PODS, NS, "a", {"spec": {"nodeName": "n1"}}, MERGE_PATCH)
+    assert [told(event) for event in events_so_far(watch)] == [("ADDED", "a")]
+
+
+def test_initial_events_end_with_a_marked_bookmark(registry: Registry) -> None:
+    """39."""
+    make(registry, "a", "b")
+    options = WatchOptions(resource_version="1", send_initial_events=True)
+    watch = registry.watch(WIDGETS, options)
+    make(registry, "c")
+    events = events_so_far(watch)
+    assert [told(event)[0] for event in events] == ["ADDED", "ADDED", "BOOKMARK", "ADDED"]
+    marker = body(events[2])
+    assert marker["metadata"]["annotations"] == {INITIAL_EVENTS_END: "true"}
+    assert (marker["metadata"]["resourceVersion"], marker["kind"], marker["apiVersion"]) == (
+        "2",
+        "Widget",
+        "example.com/v1",
+    )
+
+
+def test_a_bookmark_comes_each_minute_and_shortly_before_the_end(registry: Registry, clock: FakeClock) -> None:
+    watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=150))
+    read: list[tuple[float, str, str]] = []
+
+    def reader() -> None:
+        read.extend((clock.monotonic(), event.type, body(event)["metadata"]["resourceVersion"]) for event in watch)
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    registry.create(PODS, NS, widget("other"))
+    for _ in range(150):
+        clock.wait_for_waiters()
+        clock.advance(1)
+        if watch.ended:
+            break
+    thread.join(10)
+    assert not thread.is_alive()
+    assert read == [(60.0, "BOOKMARK", "1"), (120.0, "BOOKMARK", "1"), (148.0, "BOOKMARK", "1")]
+
+
+def test_bookmarks_are_for_those_who_ask(registry: Registry, clock: FakeClock) -> None:
+    watch = registry.watch(WIDGETS, WatchOptions(allow_bookmarks=False))
+    clock.advance(61)
+    watch.tick()
+    assert events_so_far(watch) == []
+
+
+def test_a_watch_ends_after_its_timeout(registry: Registry, clock: FakeClock) -> None:
+    watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=5, allow_bookmarks=False))
+    thread = threading.Thread(target=list, args=(watch,))
+    thread.start()
+    while thread.is_alive() and clock.monotonic() < 5:
+        clock.wait_for_waiters()
+        clock.advance(1)
+    thread.join(10)
+    assert watch.ended
+
+
+def test_close_wakes_a_blocked_reader_and_is_idempotent(registry: Registry, clock: FakeClock) -> None:
+    watch = registry.watch(WIDGETS)
+    thread = threading.Thread(target=list, args=(watch,))
+    thread.start()
+    clock.wait_for_waiters()
+    watch.close()
+    watch.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_what_was_delivered_is_read_before_an_error_ends_the_watch(registry: Registry) -> None:
+    watch = registry.watch(WIDGETS)
+    make(registry, "a")
+    assert registry.end_watches("widgets.example.com", TransportError("cut")) == 1
+    stream = iter(watch)
+    assert told(next(stream)) == ("ADDED", "a")
+    with pytest.raises(TransportError, match="cut"):
+        next(stream)
+
+
+def test_a_callback_is_told_at_once_and_may_write(registry: Registry) -> None:
+    seen: list[tuple[str, str]] = []
+    ends: list[bool] = []
+
+    def on_event(event: WatchEvent) -> None:
+        seen.append(told(event))
+        if told(event) == ("ADDED", "a"):
+            make(registry, "b")
+
+    watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=90), on_event, on_end=lambda: ends.append(True))
+    make(registry, "a")
+    assert seen == [("ADDED", "a"), ("ADDED", "b")]
+    assert watch.tick() == pytest.approx(60)
+    watch.close()
+    make(registry, "c")
+    assert (len(seen), ends) == (2, [True])
+
+
+def test_a_reader_that_does_not_read_is_dropped(registry: Registry) -> None:
+    watch = registry.watch(WIDGETS)
+    event = WatchEvent("ADDED", b'{"metadata":{}}')
+    for _ in range(BUFFER_LIMIT + 1):
+        watch._send(event)
+    assert watch.ended
+
+
+class TestReplay:
+    """Applying the events after revision n to the list at n gives the list at m."""
+
+    steps = st.lists(
+        st.tuples(
+            st.sampled_from(["create", "label", "spec", "delete"]), st.sampled_from("abc"), st.sampled_from("xy")
+        ),
+        max_size=25,
+    )
+
+    @staticmethod
+    def run(registry: Registry, step: tuple[str, str, str]) -> None:
+        verb, name, value = step
+        exists = registry.store.get(WIDGETS.resource, NS, name) is not None
+        if verb == "create" and not exists:
+            make(registry, name, tier=value)
+        elif verb == "label" and exists:
+            relabel(registry, name, tier=value)
+        elif verb == "spec" and exists:
+            registry.patch(WIDGETS, NS, name, {"spec": {"size": value}}, MERGE_PATCH)
+        elif verb == "delete" and exists:
+            registry.delete(WIDGETS, NS, name)
+
+    @given(before=steps, after=steps, selector=st.sampled_from(["", "tier=x", "tier!=x"]))
+    def test_events_after_a_list_lead_to_the_next_list(
+        self, before: list[Any], after: list[Any], selector: str
+    ) -> None:
+        registry = Registry(clock=FakeClock())
+        for step in before:
+            self.run(registry, step)
+        page = registry.list(WIDGETS, ListOptions(label_selector=selector))
+        state = {item["metadata"]["name"]: item for item in map(msgspec.json.decode, page.items)}
+        # Version 0 would mean "from the present state" instead.
+        version = page.resource_version if page.resource_version != "0" else ""
+        live = registry.watch(WIDGETS, WatchOptions(label_selector=selector, resource_version=version))
+        for step in after:
+            self.run(registry, step)
+        late = registry.watch(WIDGETS, WatchOptions(label_selector=selector, resource_version=version))
+        events = events_so_far(live)
+        if version:
+            assert events_so_far(late) == events
+        versions = [int(body(event)["metadata"]["resourceVersion"]) for event in events]
+        assert versions == sorted(set(versions))
+        for event in events:
+            item = body(event)
+            name = item["metadata"]["name"]
+            assert (name in state) == (event.type != "ADDED")
+            if event.type == "DELETED":
+                del state[name]
+            else:
+                state[name] = item
+        final = registry.list(WIDGETS, ListOptions(label_selector=selector)).items
+        assert list(map(msgspec.json.decode, final)) == [state[name] for name in sorted(state)]
+        exact = ListOptions(label_selector=selector, resource_version=version, resource_version_match="Exact")
+        if version:
+            assert registry.list(WIDGETS, exact).items == page.items
