@@ -54,7 +54,7 @@ class Attributes:
             group=info.group,
             resource=info.resource,
             subresource=info.subresource,
-            name=info.name,
+            name=info.name or info.selected_name,
         )
 
     @property

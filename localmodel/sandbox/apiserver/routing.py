@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.selectors import FieldSelector, SelectorError
 
 from .messages import Request
 
@@ -29,6 +30,8 @@ class RequestInfo:
     resource: str = ""
     name: str = ""
     subresource: str = ""
+    selected_name: str = ""
+    """Of a collection request: the one name that its field selector admits. A rule with resourceNames can allow it."""
 
     @property
     def group_resource(self) -> str:
@@ -74,6 +77,7 @@ def parse(request: Request) -> RequestInfo:
         resource=resource,
         name=name,
         subresource=subresource,
+        selected_name="" if name else _selected_name(request),
     )
 
 
@@ -84,6 +88,16 @@ def _resource_verb(request: Request, name: str) -> str:
     if verb == "get" and not name:
         return "list"
     return "deletecollection" if verb == "delete" and not name else verb
+
+
+def _selected_name(request: Request) -> str:
+    """The name in `fieldSelector=metadata.name=NAME`, as kube-apiserver reads it for authorization."""
+    try:
+        requirements = FieldSelector.of(request.query.get("fieldSelector") or "").requirements
+    except SelectorError:  # the request is refused later, with a message about the selector
+        return ""
+    names = [r.value for r in requirements if r.field == "metadata.name" and not r.negated]
+    return names[0] if names else ""
 
 
 def is_true(value: str | None) -> bool:
