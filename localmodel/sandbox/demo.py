@@ -47,7 +47,7 @@ STALL_TIMEOUT = 60.0
 """Seconds for everything that is not bytes."""
 POLL = 0.2
 
-_WORDS = {
+_WORDS: dict[str, str] = {
     ModelStatus.MODEL_DOWNLOAD_PENDING: "pending",
     ModelStatus.MODEL_DOWNLOADING: "downloading",
     ModelStatus.MODEL_DOWNLOAD_ERROR: "failed",
