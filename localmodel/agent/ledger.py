@@ -1,11 +1,13 @@
 """The store's books: one manifest and one record per storage key, as files in `models/.localmodel/`.
 
-Part of `store`, which decides what is written; this module only reads and writes it, atomically. A manifest that was
-parsed once is kept until its file changes, since every pass looks at all of them.
+Part of `store`, which decides what is written; this module only reads and writes it, atomically. Every pass looks at
+all of it, so what was parsed once is kept: a manifest until its file changes, a record for as long as the root is held,
+since nobody else writes it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +35,7 @@ class Ledger:
         self.directory = directory
         self.records = directory / "records"
         self._fs = filesystem
+        self._records: dict[str, KeyRecord] = {}
         self._manifests: dict[
             str, tuple[tuple[int, int, int], ModelManifest]
         ] = {}  # with the file's inode, mtime, size
@@ -71,7 +74,13 @@ class Ledger:
 
     def record(self, key: str) -> KeyRecord:
         """What was written down about a key; an empty record where there is none or it cannot be understood."""
-        path = self.records / f"{key}.json"
+        known = self._records.get(key)
+        if known is None:
+            known = self._records[key] = self._read_record(self.records / f"{key}.json")
+        return known
+
+    @staticmethod
+    def _read_record(path: Path) -> KeyRecord:
         try:
             return msgspec.json.decode(path.read_bytes(), type=KeyRecord)
         except FileNotFoundError:
@@ -84,16 +93,22 @@ class Ledger:
         """Replaces a key's record; nothing is written where it says the same already."""
         if record != self.record(key):
             self._fs.write_file(self.records / f"{key}.json", msgspec.json.encode(record))
+            self._records[key] = record
 
     def keys(self) -> set[str]:
         """Storage keys with a manifest, or with a record that caches stand in."""
-        manifests = storage_keys(path.stem for path in self.directory.glob("*.json"))
-        records = storage_keys(path.stem for path in self.records.glob("*.json"))
-        return manifests | {key for key in records if self.record(key).references}
+        referenced = {key for key in _keys_in(self.records) if self.record(key).references}
+        return _keys_in(self.directory) | referenced
 
     def reset(self) -> None:
         """Forgets what was parsed and removes half-written files: the directory may be another one now."""
         self._manifests.clear()
+        self._records.clear()
         for directory in (self.directory, self.records):
             for path in directory.glob(f"*{TEMPORARY_SUFFIX}"):
                 self._fs.remove_file(path)
+
+
+def _keys_in(directory: Path) -> set[str]:
+    names = os.listdir(directory)  # noqa: PTH208 - names only
+    return storage_keys(name.removesuffix(".json") for name in names if name.endswith(".json"))

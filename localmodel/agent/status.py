@@ -50,9 +50,13 @@ def build_status(
     now: datetime,
 ) -> LocalModelNodeStatus:
     """The status of these models, by status key. Conditions stay as they are; so does the disk without `usage`."""
-    status = previous.model_copy(deep=True)
-    status.model_status = {key: report.status.value for key, report in sorted(reports.items())}
-    status.models = {key: _model(report, previous.models.get(key), now) for key, report in sorted(reports.items())}
+    status = previous.model_copy(
+        update={
+            "model_status": {key: report.status.value for key, report in sorted(reports.items())},
+            "models": {key: _model(report, previous.models.get(key), now) for key, report in sorted(reports.items())},
+            "conditions": [condition.model_copy() for condition in previous.conditions],
+        }
+    )
     if usage is not None:
         room = usage.capacity if limit is None else min(limit, usage.capacity)
         status.disk = NodeDisk(
