@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -254,7 +255,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "isQuantity": _is_quantity,
     "isURL": _is_url,
     "isIP": _is_ip,
-    "isSorted": lambda items: all(a <= b for a, b in zip(items, items[1:], strict=False)),
+    "isSorted": lambda items: all(a <= b for a, b in pairwise(items)),
     "find": lambda text, pattern: match[0] if (match := re.search(pattern, text)) else "",
     "findAll": lambda text, pattern: [match[0] for match in re.finditer(pattern, text)],
 }

@@ -39,7 +39,7 @@ MAPPING = CustomResourceDefinition.mapping
 
 
 class CustomResources:
-    """Keeps the registry's definitions in step with the CRDs. `changed` is called after each change of what is served."""
+    """Keeps the registry's definitions in step with the CRDs. `changed` is called when what is served has changed."""
 
     def __init__(self, registry: Registry, changed: Callable[[], None]) -> None:
         self._registry = registry

@@ -1,4 +1,7 @@
-"""The registry's definitions of the built-in kinds: the rows of `builtins` with schemas, defaults, checks and columns."""
+"""The registry's definitions of the built-in kinds: rows of `builtins` with schemas, defaults, checks and columns.
+
+What others need to know of a definition, built-in or custom, stands in its `extra` and is read with the functions here.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """OpenAPI v3: an index with one document per group version, made on demand and kept until its schemas change.
 
-A document is what kubectl needs of one: the schemas of the kinds (with their group, version and kind), list paths that
-`kubectl explain` starts from, and PATCH operations whose fieldValidation parameter tells `kubectl apply` that the server
-checks fields itself. The hash in the index covers the document alone, so clients fetch it again only when it is new.
+A document is what kubectl needs of one: the schemas of the kinds (with group, version and kind), list paths that
+`kubectl explain` starts from, and PATCH operations whose fieldValidation parameter tells `kubectl apply` that the
+server checks fields itself. The hash in the index covers the document alone: clients fetch it again only when it is new.
 """
 
 from __future__ import annotations

@@ -20,10 +20,7 @@ def pod_status(pod: Json) -> str:
     status = pod.get("status") or {}
     reason = status.get("reason") or status.get("phase") or "Unknown"
     initializing = _initialization(pod)
-    if initializing:
-        reason = initializing
-    else:
-        reason = _running(pod, reason)
+    reason = initializing or _running(pod, reason)
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
         return "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
     return str(reason)

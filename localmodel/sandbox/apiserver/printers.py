@@ -102,10 +102,7 @@ _WORKLOAD_WIDE = (_wide("Containers", _containers("name")), _wide("Images", _con
 
 def _node_status(obj: Json, _: datetime) -> str:
     conditions = {c.get("type"): c.get("status") for c in _get(obj, "status.conditions", ())}
-    if "Ready" not in conditions:
-        text = "Unknown"
-    else:
-        text = "Ready" if conditions["Ready"] == "True" else "NotReady"
+    text = {None: "Unknown", "True": "Ready"}.get(conditions.get("Ready"), "NotReady")
     return text + (",SchedulingDisabled" if _get(obj, "spec.unschedulable") else "")
 
 

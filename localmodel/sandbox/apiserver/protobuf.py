@@ -1,4 +1,4 @@
-"""Decodes Kubernetes' protobuf bodies, which `kubectl create` and `kubectl auth can-i` send and cannot be talked out of.
+"""Decodes Kubernetes' protobuf bodies, which `kubectl create` and `auth can-i` send and cannot be talked out of.
 
 A body is the four bytes `k8s\\0` and a runtime.Unknown message that names apiVersion and kind and carries the object.
 The messages that matter are in the tables of `protobuftables`; a field outside them is refused, never dropped in

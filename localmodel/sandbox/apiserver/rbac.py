@@ -19,7 +19,6 @@ from localmodel.runtime.objects import RESTMapping
 from localmodel.runtime.selectors import Selector
 from localmodel.runtime.testing.registry import Registry
 
-from .printers import format_selector
 from .routing import RequestInfo
 from .users import User, parse_service_account
 
@@ -133,7 +132,7 @@ class Rbac:
         role: Json = msgspec.json.decode(entry.value)
         rules = list(role.get("rules") or ())
         for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
-            matcher = Selector.of(_selector_text(selector))
+            matcher = Selector.of_label_selector(selector)
             for other in self._list("clusterroles"):
                 if matcher.matches(other["metadata"].get("labels") or {}):
                     rules += other.get("rules") or ()
@@ -150,11 +149,6 @@ class Rbac:
 def rbac_mappings() -> list[RESTMapping]:
     kinds = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     return [RESTMapping.of(GROUP, "v1", kind, namespaced=not kind.startswith("Cluster")) for kind in kinds]
-
-
-def _selector_text(selector: Json) -> str:
-    text = format_selector(selector)
-    return "" if text == "<none>" else text
 
 
 def _is_subject(subject: Json, user: User, namespace: str) -> bool:

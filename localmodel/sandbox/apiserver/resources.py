@@ -174,10 +174,10 @@ class ResourceHandler:
             raise BadRequestError.of("the object provided is unrecognized: the body is not a JSON object")
         messages = [f'duplicate field "{path}"' for path in body.duplicates]
         if messages and validation == "Strict":
-            kind = body.value.get("kind", "object")
+            kind, version = body.value.get("kind", "object"), str(body.value.get("apiVersion", "")).rpartition("/")[2]
             raise BadRequestError.of(
-                f'{kind} in version "{str(body.value.get("apiVersion", "")).rpartition("/")[2]}" cannot be handled as a '
-                f"{kind}: strict decoding error: {', '.join(messages)}"
+                f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: '
+                f"{', '.join(messages)}"
             )
         return body.value, messages
 

@@ -1,8 +1,8 @@
 """The packaged OpenAPI schemas of the built-in kinds: `data/schemas.json.gz`, made by `hack/update-builtin-schemas`.
 
-They serve `kubectl explain` and, here, decoding: a body of a built-in kind loses the fields that its type does not have,
-and a value of the wrong type is refused, as when kube-apiserver decodes JSON into a Go struct. The file is read with the
-first request that needs it.
+They serve `kubectl explain` and, here, decoding: a body of a built-in kind loses the fields that its type does not
+have, and a value of the wrong type is refused, as when kube-apiserver decodes JSON into a Go struct. The file is read
+with the first request that needs it.
 """
 
 from __future__ import annotations

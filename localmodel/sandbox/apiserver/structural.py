@@ -102,8 +102,8 @@ def _check_type(raw: Json, path: str, causes: list[Cause]) -> None:
                 invalid(f"{path}.type", type_ or "", "must be object if x-kubernetes-embedded-resource is true")
             )
         if not raw.get("properties") and not raw.get("x-kubernetes-preserve-unknown-fields"):
-            text = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
-            causes.append(required(f"{path}.properties", text))
+            text = "must not be empty if x-kubernetes-embedded-resource is true without "
+            causes.append(required(f"{path}.properties", text + "x-kubernetes-preserve-unknown-fields"))
 
 
 def _check_list_type(raw: Json, path: str, causes: list[Cause]) -> None:
@@ -159,10 +159,13 @@ def _check_junctions(raw: Json, path: str, causes: list[Cause]) -> None:
 
 
 def _check_branch(branch: Json, path: str, causes: list[Cause], *, int_or_string: bool) -> None:
-    for key in _NOT_IN_JUNCTIONS:
-        # The one type that may stand below is that of the int-or-string idiom.
-        if key in branch and not (key == "type" and int_or_string and branch["type"] in ("integer", "string")):
-            causes.append(forbidden(f"{path}.{key}", "must be empty to be structural"))
+    # The one type that may stand below is that of the int-or-string idiom.
+    allowed = {"type"} if int_or_string and branch.get("type") in ("integer", "string") else set()
+    causes += [
+        forbidden(f"{path}.{key}", "must be empty to be structural")
+        for key in _NOT_IN_JUNCTIONS
+        if key in branch and key not in allowed
+    ]
     for name, child in (branch.get("properties") or {}).items():
         _check_branch(child, f"{path}.properties[{name}]", causes, int_or_string=False)
     for junction in _JUNCTIONS:

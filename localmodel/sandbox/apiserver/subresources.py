@@ -105,7 +105,8 @@ class SubresourceHandler:
         pod = self._registry.get(definition, info.namespace, info.name)
         if bound := pod["spec"].get("nodeName"):
             raise ConflictError.of(
-                f'Operation cannot be fulfilled on pods/binding "{info.name}": pod {info.name} is already assigned to node "{bound}"'
+                f'Operation cannot be fulfilled on pods/binding "{info.name}": pod {info.name} is already assigned to '
+                f'node "{bound}"'
             )
         condition = {
             "type": "PodScheduled",

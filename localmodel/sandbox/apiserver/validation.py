@@ -1,7 +1,7 @@
 """Validates a custom resource against its structural schema, in kube-apiserver's words and with its causes.
 
-Unchanged parts of an updated object are not looked at again (CRD validation ratcheting, Kubernetes 1.30): an object that
-a stricter schema would refuse can still be changed elsewhere. Sources: apiextensions-apiserver's validation and
+Unchanged parts of an updated object are not looked at again (CRD validation ratcheting, Kubernetes 1.30): an object
+that a stricter schema would refuse can still be changed elsewhere. Sources: apiextensions-apiserver's validation and
 go-openapi's messages, as of Kubernetes 1.32.
 """
 
