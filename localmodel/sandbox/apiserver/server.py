@@ -165,7 +165,7 @@ class ApiServer:
         return self._tokens.issue_service_account(namespace, name, uid, lifetime=lifetime)[0]
 
     def _bind(self) -> socket.socket:
-        # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; else every answer waits 40 ms for an ACK.
+        # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; else answers wait 40 ms for an ACK.
         bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -200,7 +200,6 @@ class ApiServer:
 
     def _install_crds(self) -> None:
         from localmodel.api.crd import crds
-        from localmodel.runtime.errors import AlreadyExistsError
 
         definition = self.core.definition("apiextensions.k8s.io", "customresourcedefinitions")
         for crd in crds():
@@ -208,14 +207,6 @@ class ApiServer:
             if self.registry.store.get(definition.resource, "", name) is None:
                 self.registry.create(definition, "", crd)
             else:
-                # After a restart with a data directory: this version's own schema, with the conditions kept.
-                try:
-                    self.registry.update(
-                        definition, "", name, _with_version(self.registry.get(definition, "", name), crd)
-                    )
-                except AlreadyExistsError:
-                    log.debug("definition was recreated meanwhile", name=name)
-
-
-def _with_version(current: dict[str, object], crd: dict[str, object]) -> dict[str, object]:
-    return {**current, "spec": crd["spec"]}
+                # After a restart with a data directory: the schema of this version, the status as it was.
+                current = self.registry.get(definition, "", name)
+                self.registry.update(definition, "", name, {**current, "spec": crd["spec"]})
