@@ -26,7 +26,7 @@ from .entries import group_has_node
 from .pacing import Pacer, interval_for
 from .watching import SINCE_START, NodeChanged, keys_of
 
-_MEBI = 1024**2
+_UNITS = (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2))
 
 
 class DiskChanged(Predicate):
@@ -124,8 +124,11 @@ def group_status(
 
 
 def format_bytes(count: int) -> str:
-    """A quantity that is short to read: whole mebibytes where there is at least one."""
-    return f"{count // _MEBI}Mi" if count >= _MEBI else str(count)
+    """A quantity that is short to read: in the largest binary unit that fits, with at most one decimal."""
+    for unit, size in _UNITS:
+        if count >= size:
+            return f"{count / size:.1f}".removesuffix(".0") + unit
+    return str(count)
 
 
 def _bytes(quantity: str) -> int:

@@ -242,12 +242,12 @@ def _progressing(seen: Observation, counts: ModelCopies) -> _State:
         return "False", "NoNodes", "there is no node to download to"
     if counts.available == counts.total:
         return "False", "AllCopiesAvailable", ""
-    if _count(seen, NodeStatus.NODE_DOWNLOADING):
-        return "True", "Downloading", f"downloading to {_count(seen, NodeStatus.NODE_DOWNLOADING)} nodes"
+    if downloading := _count(seen, NodeStatus.NODE_DOWNLOADING):
+        return "True", "Downloading", f"downloading to {_nodes(downloading)}"
     if counts.failed:
-        return "True", "Retrying", f"{counts.failed} nodes try again after a failure"
-    if _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
-        return "True", "DownloadPending", f"{_count(seen, NodeStatus.NODE_DOWNLOAD_PENDING)} nodes have not started"
+        return "True", "Retrying", f"trying again on {_nodes(counts.failed)} after a failure"
+    if pending := _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
+        return "True", "DownloadPending", f"{_nodes(pending)} yet to start"
     return "False", "NodeNotReady", "the remaining nodes are not ready"
 
 
@@ -261,6 +261,10 @@ def _degraded(seen: Observation, failures: Sequence[NodeFailure]) -> _State:
 
 def _deleting(nodes: Sequence[str]) -> str:
     return f"waiting for {listed('node', nodes)} to remove the model" if nodes else "the model is removed"
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'' if count == 1 else 's'}"
 
 
 def _idle(nodes: Sequence[str]) -> str:

@@ -39,8 +39,8 @@ def test_a_group_counts_its_nodes_and_their_room() -> None:
     )
     assert reconciled(cluster) == {
         "nodes": 2,
-        "used": "1536Mi",
-        "available": "18944Mi",
+        "used": "1.5Gi",
+        "available": "18.5Gi",
         "ready": ("True", "NodesFound"),
     }
 
@@ -89,6 +89,9 @@ def test_where_the_crd_has_no_status_subresource_the_status_is_written_with_the_
     assert str(cluster.client.writes[-1]) == "update localmodelnodegroups.serving.kserve.io gpu"
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0"), (1000, "1000"), (1024**2, "1Mi"), (3 * 1024**3 + 5, "3072Mi")])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (1000, "1000"), (1024**2, "1Mi"), (3 * 1024**3 + 5, "3Gi"), (1_700_000_000_000, "1.5Ti")],
+)
 def test_bytes_are_short_to_read(count: int, text: str) -> None:
     assert format_bytes(count) == text
