@@ -25,7 +25,7 @@ from localmodel.runtime.errors import RuntimeLibraryError
 
 log = structlog.get_logger(__name__)
 
-HISTORY_LIMIT = 4096
+HISTORY_LIMIT = 2048
 """Events kept per resource."""
 
 

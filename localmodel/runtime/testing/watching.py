@@ -145,10 +145,15 @@ class Watch:
         return min(now + BOOKMARK_INTERVAL, last) if now < last else float("inf")
 
     def _notice(self, notice: Notice) -> None:
-        if isinstance(notice, Progress):
-            self._bookmark(notice.revision, {})
-        else:
-            self._change(notice)
+        try:
+            if isinstance(notice, Progress):
+                self._bookmark(notice.revision, {})
+            else:
+                self._change(notice)
+        except Exception as error:
+            # The subscription logs it and is closed; the reader must not wait for events that no longer come.
+            self.end(error)
+            raise
 
     def _change(self, event: StoreEvent) -> None:
         matches = self._selection.matches

@@ -206,6 +206,30 @@ def test_a_stale_status_update_conflicts() -> None:
         client.status.update(stale)
 
 
+def test_apply_needs_an_owner_conflicts_and_may_be_forced() -> None:
+    """198."""
+    client = FakeClient()
+    with pytest.raises(InvalidError, match="fieldManager: Required value"):
+        client.apply(widget(), field_owner="")
+    client.apply(widget(), field_owner="ann")
+    other = widget().model_copy(update={"spec": {"size": 2}})
+    with pytest.raises(ConflictError, match=r'Apply failed with 1 conflict: conflict with "ann": \.spec\.size'):
+        client.apply(other, field_owner="bob")
+    assert client.apply(other, field_owner="bob", force=True).spec == {"size": 2}
+
+
+def test_typed_objects_do_not_show_managed_fields_and_writing_them_back_keeps_those() -> None:
+    """198."""
+    client = FakeClient()
+    applied = client.apply(widget(), field_owner="ann")
+    assert b"managedFields" not in applied.to_json()
+    applied.spec["colour"] = "red"
+    client.update(applied)
+    stored = client.registry.get(client.definition(Widget), "ns", "a")
+    owners = [(entry["manager"], entry["operation"]) for entry in stored["metadata"]["managedFields"]]
+    assert owners == [("ann", "Apply"), ("fake-client", "Update")]
+
+
 def test_a_dry_run_answers_as_if_and_changes_nothing() -> None:
     """199."""
     client = FakeClient(widget("a"))

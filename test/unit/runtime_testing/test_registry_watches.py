@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.widgets import NS, PODS, WIDGETS, events_so_far, told, widget
 
 from localmodel.runtime.client import MERGE_PATCH, ListOptions, WatchEvent, WatchOptions
-from localmodel.runtime.errors import BadRequestError, ExpiredError, ServerTimeoutError, TransportError
+from localmodel.runtime.errors import ApiError, BadRequestError, ExpiredError, ServerTimeoutError, TransportError
 from localmodel.runtime.testing import FakeClock, Registry
 from localmodel.runtime.testing.watching import BUFFER_LIMIT, INITIAL_EVENTS_END
 
@@ -198,6 +199,47 @@ def test_a_reader_that_does_not_read_is_dropped(registry: Registry) -> None:
     for _ in range(BUFFER_LIMIT + 1):
         watch._send(event)
     assert watch.ended
+
+
+def test_a_callback_that_fails_ends_its_watch_and_not_the_write(registry: Registry) -> None:
+    ends: list[bool] = []
+
+    def fail(_: WatchEvent) -> None:
+        raise RuntimeError("broken")
+
+    watch = registry.watch(WIDGETS, None, fail, on_end=lambda: ends.append(True))
+    make(registry, "a")
+    assert (watch.ended, ends, len(registry.list(WIDGETS).items)) == (True, [True], 1)
+
+
+def test_a_watch_beside_many_writers_leads_to_the_final_state(registry: Registry) -> None:
+    watch = registry.watch(WIDGETS)
+
+    def write(thread: int) -> None:
+        for step in range(60):
+            name = f"n{(thread + step) % 7}"
+            with contextlib.suppress(ApiError):
+                if step % 3 == 0:
+                    make(registry, name)
+                elif step % 3 == 1:
+                    registry.patch(WIDGETS, NS, name, {"spec": {"by": f"{thread}-{step}"}}, MERGE_PATCH)
+                else:
+                    registry.delete(WIDGETS, NS, name)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    state: dict[str, bytes] = {}
+    for event in events_so_far(watch):
+        name = told(event)[1]
+        assert (name in state) == (event.type != "ADDED")
+        if event.type == "DELETED":
+            del state[name]
+        else:
+            state[name] = bytes(event.object)
+    assert [state[name] for name in sorted(state)] == registry.list(WIDGETS).items
 
 
 class TestReplay:
