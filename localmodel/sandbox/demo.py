@@ -130,6 +130,7 @@ class Demo:
             self._view.note(f"served as {URI} by a hub at {hub.url} (token required, {limit} in all)")
             self._view.step(f"Simulated cluster with {self._args.nodes} nodes in {self._workdir}")
             with self._cluster:
+                self._view.note(f"kubectl --kubeconfig {self._cluster.kubeconfig} get localmodelcaches,pods -A")
                 self._run_on_cluster(model, hub.url)
                 if self._args.keep:
                     self._keep()
@@ -143,7 +144,8 @@ class Demo:
         self._view.step("Serving it")
         self._serve(model, endpoint)
         self._view.step("All of it held")
-        self._view.note(f"kubeconfig: {self._cluster.kubeconfig}")
+        if not self._args.keep:
+            self._view.note("--keep leaves the cluster running, to play with it through kubectl")
 
     # steps ----------------------------------------------------------------------------------------------------
 
