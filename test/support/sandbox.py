@@ -1,0 +1,157 @@
+"""A whole simulated cluster and a hub for the end-to-end tests, and questions to ask them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localmodel.api import LocalModelCache, LocalModelNode, names
+from localmodel.runtime.objects import Event, Job
+from localmodel.sandbox import demo_objects, install
+from localmodel.sandbox.cluster import Cluster, ClusterOptions
+from localmodel.sandbox.demo_model import Model, synthetic_model
+from localmodel.sandbox.hub import HubServer
+
+from .eventually import eventually
+
+TOKEN = "hf_secret"
+
+
+@dataclass
+class Sandbox:
+    """A running cluster, and a hub that serves one synthetic model under any name it is told."""
+
+    cluster: Cluster
+    hub: HubServer
+    model: Model
+
+    # what is applied ------------------------------------------------------------------------------------------
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        install.apply_all(self.cluster.client, documents)
+
+    def cache(self, name: str, repository: str, *, group: str = demo_objects.GROUP_NAME, size: int = 0) -> None:
+        """A LocalModelCache for hf://REPOSITORY."""
+        size = size or self.model.size
+        self.apply(demo_objects.cache(f"hf://{repository}", size, name=name, group=group))
+
+    # what has become of it ------------------------------------------------------------------------------------
+
+    def status(self, name: str) -> Any:
+        return self.cluster.client.get(LocalModelCache, name).status
+
+    def condition(self, name: str, type_: str) -> tuple[str, str, str]:
+        """Status, reason and message of a cache's condition; empty while it is not there."""
+        found = [c for c in self.status(name).conditions if c.type == type_]
+        return (found[0].status, found[0].reason, found[0].message) if found else ("", "", "")
+
+    def events(self, name: str) -> list[tuple[str, str, str]]:
+        """Type, reason and message of the events about a cache."""
+        events = self.cluster.client.list(Event)
+        return [(e.type, e.reason, e.message) for e in events if e.involved_object.name == name]
+
+    def is_available(self, name: str) -> bool:
+        copies = self.status(name).copies
+        return copies is not None and copies.available == copies.total == len(self.cluster.nodes)
+
+    def downloaded(self, name: str) -> list[float]:
+        """How much of the model each node has, from 0 to 1."""
+        shares = []
+        for node in self.cluster.nodes:
+            local = self.cluster.client.find(LocalModelNode, node)
+            known = local.status.models.get(name) if local else None
+            shares.append((known.bytes_downloaded or 0) / self.model.size if known else 0.0)
+        return shares
+
+    def folder(self, node: str, repository: str) -> Path:
+        root = self.cluster.node_root(node) / "mnt" / "models"
+        return root / names.storage_sub_path(f"hf://{repository}")
+
+    def problems(self, repository: str) -> list[str]:
+        """What is wrong with the copies on all nodes."""
+        return [
+            f"{node}: {problem}"
+            for node in self.cluster.nodes
+            for problem in self.model.differences(self.folder(node, repository))
+        ]
+
+    def jobs(self, name: str) -> dict[str, int]:
+        """Download Jobs of a cache, counted by node."""
+        counts: dict[str, int] = {}
+        for job in self.cluster.client.list(Job, namespace=install.JOB_NAMESPACE):
+            if job.metadata.labels.get(names.JOB_MODEL_LABEL) == name:
+                node = job.metadata.labels[names.JOB_NODE_LABEL]
+                counts[node] = counts.get(node, 0) + 1
+        return counts
+
+    def eventually(self, condition: Callable[[], object], *, timeout: float = 30.0) -> None:
+        try:
+            eventually(condition, timeout=timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nlogs: {self.cluster.logs}") from error
+
+    # violence -------------------------------------------------------------------------------------------------
+
+    def kill(self, program: str) -> None:
+        os.kill(self.cluster.supervisor[program].pid, signal.SIGKILL)
+
+    def downloads(self, node: str) -> list[int]:
+        """Process ids of the download programs that run on a node."""
+        root = str(self.cluster.node_root(node))
+        return [pid for pid, command in processes().items() if "localmodel.download" in command and root in command]
+
+
+@contextlib.contextmanager
+def sandbox(
+    directory: Path, *, nodes: int = 2, size: int = 24 << 20, bandwidth: int = 0, config: dict[str, Any] | None = None
+) -> Iterator[Sandbox]:
+    """Starts everything; the group `workers`, the secret and the storage container are applied."""
+    model = Model.of(synthetic_model(directory / "model", size))
+    repositories = {f"org/model-{number}": model.directory for number in range(16)}
+    options = ClusterOptions(workdir=directory, nodes=nodes, progress_interval=0.2, config=config or {})
+    hub = HubServer(repositories, token=TOKEN, max_bytes_per_second=bandwidth or None)
+    with hub, Cluster(options) as cluster:
+        it = Sandbox(cluster, hub, model)
+        it.apply(
+            demo_objects.hf_secret(TOKEN, install.JOB_NAMESPACE),
+            storage_container("hf-hub", "hf://org/", hub.url),
+            demo_objects.node_group(),
+        )
+        yield it
+
+
+def storage_container(name: str, prefix: str, endpoint: str, *, secret: str = "hf-secret") -> dict[str, Any]:
+    """The demo's ClusterStorageContainer for URIs with this prefix; its download gives up soon."""
+    document = demo_objects.storage_container(endpoint)
+    document["metadata"]["name"] = name
+    document["spec"]["supportedUriFormats"] = [{"prefix": prefix}]
+    env = document["spec"]["container"]["env"]
+    env[0]["valueFrom"]["secretKeyRef"]["name"] = secret
+    env += [
+        {"name": "LOCALMODEL_DOWNLOAD_MAX_ATTEMPTS", "value": "2"},
+        {"name": "LOCALMODEL_DOWNLOAD_RETRY_SECONDS", "value": "0.1"},
+    ]
+    return document
+
+
+def processes() -> dict[int, str]:
+    """Command lines of all live processes; one that ends while it is looked at is left out."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                if command:
+                    found[int(entry.name)] = command
+    return found
+
+
+def processes_about(directory: Path) -> list[str]:
+    """Command lines of the processes that mention a directory."""
+    own = os.getpid()
+    return [command for pid, command in processes().items() if str(directory) in command and pid != own]
