@@ -7,7 +7,7 @@ its Job is made, and a publication before its outcome.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import msgspec
@@ -24,6 +24,7 @@ from localmodel.runtime.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    RuntimeLibraryError,
 )
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import Job, parse_quantity
@@ -64,7 +65,7 @@ def references_of(wanted: Wanted) -> tuple[Reference, ...]:
 
 
 class Downloads:
-    """The downloads of one node. `limits` remembers the storage limit last read of each node group, for the status."""
+    """The downloads of one node."""
 
     def __init__(
         self, *, client: Client, live: Reader, store: ModelStore, recorder: EventRecorder, clock: Clock
@@ -74,7 +75,8 @@ class Downloads:
         self._store = store
         self._recorder = recorder
         self._clock = clock
-        self.limits: dict[str, int] = {}
+        self._limits: dict[str, int | None] = {}
+        """Node group -> its storage limit in bytes, as it was last read: at the start, then with each download."""
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
 
@@ -279,14 +281,24 @@ class Downloads:
         )
 
     def _limit_of(self, group: LocalModelNodeGroup) -> int | None:
-        if not group.spec.storage_limit:
-            return None
         try:
-            limit = parse_quantity(group.spec.storage_limit)
+            limit = parse_quantity(group.spec.storage_limit) if group.spec.storage_limit else None
         except ValueError as error:
             raise DownloadSetupError(f"storageLimit of LocalModelNodeGroup {group.name}: {error}") from error
-        self.limits[group.name] = limit
+        self._limits[group.name] = limit
         return limit
+
+    def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
+        """The largest limit of the groups that the entries come from, for the status; None where none sets one."""
+        groups = {entry.node_group for entry in entries if entry.node_group}
+        for name in sorted(groups - self._limits.keys()):
+            try:
+                group = self._live.find(LocalModelNodeGroup, name)
+                self._limits[name] = self._limit_of(group) if group is not None else None
+            except (DownloadSetupError, RuntimeLibraryError) as error:
+                log.warning("storage limit of a node group is not known", group=name, error=str(error))
+        known = (self._limits.get(name) for name in groups)
+        return max((limit for limit in known if limit is not None), default=None)
 
     def _container_for(self, uri: str) -> ClusterStorageContainer | None:
         try:

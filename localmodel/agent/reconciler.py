@@ -7,7 +7,6 @@ puts them in order and keeps the failure of one from stopping the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -153,7 +152,11 @@ class LocalModelNodeReconciler(Reconciler):
         self._tell_unknown(keys)
 
         status = build_status(
-            node.status, outcome.reports, usage=current.usage, limit=_limit(node, downloads.limits), now=current.now
+            node.status,
+            outcome.reports,
+            usage=current.usage,
+            limit=downloads.storage_limit(node.spec.local_models),
+            now=current.now,
         )
         self._set_storage_condition(node, status, outcome.storage)
         writer.write(node, status)
@@ -324,11 +327,6 @@ def _downloaded(node: LocalModelNode) -> dict[str, str]:
         elif key in node.status.models and node.status.models[key].storage_key:
             found.setdefault(node.status.models[key].storage_key, "")
     return found
-
-
-def _limit(node: LocalModelNode, limits: Mapping[str, int]) -> int | None:
-    """The largest limit of the groups that this node's models come from, as far as they were read."""
-    return max((limits[e.node_group] for e in node.spec.local_models if e.node_group in limits), default=None)
 
 
 def _mounts_a_claim(obj: Object) -> bool:

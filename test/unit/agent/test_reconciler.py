@@ -400,6 +400,16 @@ def test_a_model_that_does_not_fit_waits_with_the_numbers(world: World) -> None:
     assert world.reasons() == ["InsufficientStorage"]
 
 
+def test_the_disk_is_reported_with_the_groups_limit_also_after_a_restart(world: World) -> None:
+    world.publish()
+    world.restart()
+    world.run()
+    disk = world.node.status.disk
+    assert disk is not None
+    assert disk.limit == str(10 << 20)
+    assert int(disk.capacity) > int(disk.limit)
+
+
 def test_two_downloads_cannot_promise_the_same_room(world: World) -> None:
     world.want(
         {"modelName": "a", "sourceModelUri": "s3://a", "modelSize": "6Mi"},
