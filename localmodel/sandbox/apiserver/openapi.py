@@ -2,7 +2,8 @@
 
 A document is what kubectl needs of one: the schemas of the kinds (with group, version and kind), list paths that
 `kubectl explain` starts from, and PATCH operations whose fieldValidation parameter tells `kubectl apply` that the
-server checks fields itself. The hash in the index covers the document alone: clients fetch it again only when it is new.
+server checks fields itself. The hash in the index covers the document alone: clients fetch it again only when it is
+new.
 """
 
 from __future__ import annotations
