@@ -58,6 +58,9 @@ class LocalModelNodeGroupReconciler(Reconciler):
             self._written.pop(request.name, None)
             return None
 
+        wait = self._pacer.delay(group.name, interval_for(group.status.nodes or 0), self.clock)
+        if wait > 0:
+            return Result(requeue_after=wait)
         uid, last = self._written.get(group.name, ("", group.status))
         old = last if uid == group.metadata.uid else group.status
         nodes = self.client.list(Node)
@@ -65,9 +68,6 @@ class LocalModelNodeGroupReconciler(Reconciler):
         new = group_status(group, nodes, reports, old, clock=self.clock)
         if new == old:
             return None
-        wait = self._pacer.delay(group.name, interval_for(new.nodes or 0), self.clock)
-        if wait > 0:
-            return Result(requeue_after=wait)
         group.status = new
         self._write(group)
         self._pacer.wrote(group.name, self.clock)

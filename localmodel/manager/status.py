@@ -30,6 +30,7 @@ from localmodel.runtime.objects import parse_quantity
 from .entries import key_of
 
 MAX_FAILURES: Final = 10
+MAX_SINGLE_EVENTS: Final = 5
 MAX_MESSAGE: Final = 300
 MAX_SUMMARY: Final = 1000
 
@@ -161,10 +162,15 @@ def transitions(
     old: LocalModelCacheStatus, new: LocalModelCacheStatus, problems: Iterable[Problem]
 ) -> list[tuple[EventType, str, str]]:
     """The events (type, reason, message) that tell what happened between two statuses. `problems` are the new one's."""
-    events: list[tuple[EventType, str, str]] = [
-        ("Normal", "Downloaded", f"The model is on node {node}")
+    arrived = [
+        node
         for node, status in new.node_status.items()
         if status == NodeStatus.NODE_DOWNLOADED and old.node_status.get(node) != status
+    ]
+    # One event each while a reader can follow, one for all where a hundred nodes finish in the same second.
+    groups = [[node] for node in arrived] if len(arrived) <= MAX_SINGLE_EVENTS else [arrived]
+    events: list[tuple[EventType, str, str]] = [
+        ("Normal", "Downloaded", f"The model is on {listed('node', names)}") for names in groups
     ]
     before = find_condition(old.conditions, DEGRADED)
     told = before.message if before is not None else ""

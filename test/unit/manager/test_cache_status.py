@@ -204,6 +204,13 @@ def test_events_tell_the_difference_once() -> None:
     assert transitions(new, new, [problem]) == []
 
 
+def test_many_arrivals_at_once_are_one_event() -> None:
+    many = views(**{f"n{i}": "Downloaded" for i in range(8)})
+    assert transitions(LocalModelCacheStatus(), status(many), []) == [
+        ("Normal", "Downloaded", "The model is on nodes n0, n1, n2, n3, n4 and 3 more")
+    ]
+
+
 def test_shorten_gives_one_bounded_line() -> None:
     assert shorten("a\n  b\tc") == "a b c"
     assert len(shorten("x" * 1000)) == 300
