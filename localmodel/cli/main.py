@@ -44,10 +44,15 @@ def _load(parser: argparse.ArgumentParser, module_name: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.split(".")[0] == "localmodel":
-            raise
-        parser.error(f"the Python package {missing!r} is missing: install localmodel[sandbox]")
+        parser.error(_what_to_install(error))
+
+
+def _what_to_install(error: ModuleNotFoundError) -> str:
+    """Says which extra brings a package; raises the error again if the package is one of our own."""
+    missing = (error.name or "").split(".")[0]
+    if missing == "localmodel":
+        raise error
+    return f"the Python package {missing!r} is missing: install localmodel[sandbox]"
 
 
 def _add_commands(subparsers: Any, commands: dict[str, tuple[str, str]]) -> None:
@@ -75,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args) or 0)
+    except ModuleNotFoundError as error:
+        # Some modules import what is heavy only when they need it.
+        sys.stderr.write(f"localmodel: {_what_to_install(error)}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
