@@ -146,43 +146,48 @@ class Downloads:
         group = self._live.find(LocalModelNodeGroup, entry.node_group) if entry.node_group else None
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
-        size = _declared_size(entry)
-        if size is None and entry.model_size:
-            raise DownloadSetupError(f"modelSize {entry.model_size!r} of {entry_key(entry)} is not a quantity")
-        size = size or 0
-        storage_limit = self._limit_of(group)
-        check_room(wanted.key, size, usage=current.usage, reserved=current.reserved, limit=storage_limit)
-        request = DownloadRequest(
-            node=current.node,
-            entry=entry,
-            attempt=attempt,
-            config=current.config,
-            container=self._container_for(entry.source_model_uri),
-            credentials=CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials).build(entry),
-            tolerations=group.spec.tolerations,
-        )
-        job = build_job(request)
-        self._store.prepare_staging(wanted.key, wanted.uri)
-        self._store.write_record(
-            wanted.key,
-            msgspec.structs.replace(
-                record,
+        size = _required_size(entry)
+        check_room(wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._limit_of(group))
+        job = build_job(
+            DownloadRequest(
+                node=current.node,
+                entry=entry,
                 attempt=attempt,
-                outcome="",
-                reason="",
-                message="",
-                next_retry_time=None,
-                credentials=fingerprint(entry),
-            ),
+                config=current.config,
+                container=self._container_for(entry.source_model_uri),
+                credentials=CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials).build(
+                    entry
+                ),
+                tolerations=group.spec.tolerations,
+            )
         )
+        # Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
+        found = self._live.find(Job, job.name, namespace=job.namespace)
+        if found is not None and not is_ours(found, current.node.metadata.uid):
+            raise DownloadSetupError(f"Job {found.key} exists and does not belong to this node; delete it")
+        if found is None:
+            self._store.prepare_staging(wanted.key, wanted.uri)
+        begun = msgspec.structs.replace(
+            record,
+            attempt=attempt,
+            outcome="",
+            reason="",
+            message="",
+            next_retry_time=None,
+            credentials=fingerprint(wanted.leader),
+        )
+        self._store.write_record(wanted.key, begun)
         current.reserved[wanted.key] = size
-        return self._create(job, wanted, current)
+        if found is None:
+            return self._create(job, wanted, current)
+        return f"an earlier Job {job.name} is still being deleted" if found.is_deleting else f"Job {job.name} exists"
 
     def _create(self, job: Job, wanted: Wanted, current: Pass) -> str:
         try:
             self._client.create(job)
         except AlreadyExistsError:
-            return self._adopt(job, current)
+            # Made a moment ago by a request whose answer was lost; the cache will show it.
+            return f"Job {job.name} exists"
         except (InvalidError, ForbiddenError, BadRequestError, NotFoundError) as error:
             raise JobRejectedError(f"the download Job {job.key} was refused: {error}") from error
         log.info("download started", model=entry_key(wanted.leader), uri=wanted.uri, job=job.name)
@@ -193,17 +198,6 @@ class Downloads:
             f"{entry_key(wanted.leader)}: downloading {wanted.uri}, Job {job.name}",
         )
         return f"Job {job.name} was created"
-
-    def _adopt(self, job: Job, current: Pass) -> str:
-        """The Job of that name is there already: mostly our own, which the cache does not show yet."""
-        found = self._live.find(Job, job.name, namespace=job.namespace)
-        if found is None:
-            return f"Job {job.name} is just being deleted"
-        if not is_ours(found, current.node.metadata.uid):
-            raise DownloadSetupError(f"Job {job.key} exists and does not belong to this node; delete it")
-        if found.is_deleting:
-            return f"an earlier Job {job.name} is still being deleted"
-        return f"Job {job.name} exists"
 
     def _publish(self, wanted: Wanted, situation: Situation, _decision: Decision, current: Pass) -> ModelReport:
         record = situation.record
@@ -375,6 +369,14 @@ def _declared_size(entry: LocalModelInfo) -> int | None:
         return parse_quantity(entry.model_size) if entry.model_size else None
     except ValueError:
         return None
+
+
+def _required_size(entry: LocalModelInfo) -> int:
+    """The declared size in bytes, 0 where none is; raises DownloadSetupError for one that cannot be read."""
+    size = _declared_size(entry)
+    if size is None and entry.model_size:
+        raise DownloadSetupError(f"modelSize {entry.model_size!r} of {entry_key(entry)} is not a quantity")
+    return size or 0
 
 
 def _published(record: KeyRecord) -> KeyRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -320,9 +321,11 @@ def test_an_error_of_the_api_server_at_one_entry_does_not_stop_another(world: Wo
     assert result.requeue_after == 5
 
 
-def test_a_job_that_exists_but_is_not_seen_is_not_made_twice(world: World) -> None:
+def test_a_job_that_exists_but_is_not_seen_is_not_made_twice_nor_disturbed(world: World) -> None:
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
+    partial = world.root / "models" / ".staging" / KEY / "partial.bin"
+    partial.write_bytes(b"half")
 
     def stale(action: Any, proceed: Callable[[], Any]) -> Any:
         return ListPage([], "1") if action.verb == "list" and action.kind is Job else proceed()
@@ -332,6 +335,46 @@ def test_a_job_that_exists_but_is_not_seen_is_not_made_twice(world: World) -> No
     world.run()
     assert len(world.jobs) == 1
     assert world.status() == "ModelDownloadPending"
+    assert partial.read_bytes() == b"half"
+
+
+def test_a_job_is_found_again_after_the_disk_was_replaced(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    world.store.close()
+    shutil.rmtree(world.root / "models")
+    world.start()
+    world.run()
+    world.finish(world.jobs[0], "Complete", succeeded=1)
+    world.run()
+    assert world.model().reason == "NothingDownloaded"
+    world.clock.advance(30)
+    world.run()
+    assert len(world.jobs) == 2
+
+
+def test_a_foreign_job_of_the_same_name_is_not_taken_for_ours(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    (job,) = world.jobs
+    world.client.patch(job, {"metadata": {"ownerReferences": None}})
+    world.run()
+    assert world.status() == "ModelDownloadError"
+    assert "does not belong to this node" in world.model().message
+
+
+def test_a_job_that_is_still_being_deleted_is_waited_for(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    world.run()
+    (job,) = world.jobs
+    world.client.patch(job, {"metadata": {"finalizers": ["example.com/hold"]}})
+    world.client.delete(job)
+    world.run()
+    assert len(world.jobs) == 1
+    assert world.status() == "ModelDownloadPending"
+    world.client.patch(world.jobs[0], {"metadata": {"finalizers": None}})
+    world.run()
+    assert not world.jobs[0].is_deleting
 
 
 # repair ----------------------------------------------------------------------------------------------------------
