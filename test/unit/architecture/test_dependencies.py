@@ -20,10 +20,7 @@ class Blocker:
             raise ModuleNotFoundError(f"{{name}} is not part of this image", name=name)
 sys.meta_path.insert(0, Blocker())
 import importlib
-try:
-    importlib.import_module({module!r}).main({arguments!r})
-except SystemExit as end:
-    sys.exit(end.code)
+sys.exit(importlib.import_module({module!r}).main({arguments!r}))
 """
 
 
