@@ -1,0 +1,164 @@
+"""Credentials of download Jobs, row by row of kserve-behaviour.md 9; values never appear, only references."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from localmodel.agent.credentials import Credentials, CredentialsBuilder, fingerprint
+from localmodel.agent.errors import CredentialsError
+from localmodel.api.config import CredentialsConfig, S3Config
+from localmodel.api.model import LocalModelStorageSpec
+from localmodel.api.node import LocalModelInfo
+from localmodel.runtime.objects import Object, Secret, ServiceAccount
+from localmodel.runtime.testing.fake import FakeClient
+
+JOBS = "jobs"
+
+
+def secret(data: dict[str, str], name: str = "s", **annotations: str) -> Secret:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return Secret.from_dict(
+        {"metadata": {"name": name, "namespace": JOBS, "annotations": annotations}, "data": encoded}
+    )
+
+
+def account(*secrets: str, name: str = "sa", **annotations: str) -> ServiceAccount:
+    return ServiceAccount.from_dict({
+        "metadata": {"name": name, "namespace": JOBS, "annotations": annotations},
+        "secrets": [{"name": secret} for secret in secrets],
+    })  # fmt: skip
+
+
+def build(*objects: Object, config: CredentialsConfig | None = None, **entry: Any) -> Credentials:
+    info = LocalModelInfo(model_name="iris", source_model_uri="s3://b/m", **entry)
+    return CredentialsBuilder(FakeClient(*objects), JOBS, config or CredentialsConfig()).build(info)
+
+
+def env(found: Credentials) -> dict[str, Any]:
+    """Variable -> its value, or "secret/key"."""
+    plain = {}
+    for item in found.env:
+        reference = item.get("valueFrom", {}).get("secretKeyRef")
+        plain[item["name"]] = f"{reference['name']}/{reference['key']}" if reference else item["value"]
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"HF_TOKEN": "x"}, {"HF_TOKEN": "s/HF_TOKEN"}),
+        ({"MODELSCOPE_API_TOKEN": "x"}, {"MODELSCOPE_API_TOKEN": "s/MODELSCOPE_API_TOKEN"}),
+        ({"AZURE_STORAGE_ACCESS_KEY": "x"}, {"AZURE_STORAGE_ACCESS_KEY": "s/AZURE_STORAGE_ACCESS_KEY"}),
+        ({"https-host": "models.example", "headers": "{}"}, {"models.example-headers": "s/headers"}),
+        ({"https-host": "models.example"}, {}),
+        ({"unrelated": "x"}, {}),
+        (
+            {"AZ_CLIENT_ID": "x", "AZ_CLIENT_SECRET": "x", "AZURE_ACCOUNT_NAME": "x"},
+            {
+                "AZURE_CLIENT_ID": "s/AZ_CLIENT_ID",
+                "AZURE_CLIENT_SECRET": "s/AZ_CLIENT_SECRET",
+                "AZURE_ACCOUNT_NAME": "s/AZURE_ACCOUNT_NAME",
+            },
+        ),
+        (
+            {"awsAccessKeyID": "x", "awsSecretAccessKey": "x", "S3_ENDPOINT": "http://minio:9000"},
+            {
+                "AWS_ACCESS_KEY_ID": "s/awsAccessKeyID",
+                "AWS_SECRET_ACCESS_KEY": "s/awsSecretAccessKey",
+                "S3_USE_HTTPS": "0",
+                "S3_ENDPOINT": "minio:9000",
+                "AWS_ENDPOINT_URL": "http://minio:9000",
+            },
+        ),
+    ],
+)
+def test_a_secret_of_a_service_account_becomes_variables(data: dict[str, str], expected: dict[str, str]) -> None:
+    found = build(account("s"), secret(data), service_account_name="sa")
+    assert env(found) == expected
+
+
+def test_the_names_of_s3_keys_are_configurable() -> None:
+    config = CredentialsConfig(
+        s3=S3Config(s3_access_key_id_name="AWS_ACCESS_KEY_ID", s3_secret_access_key_name="AWS_SECRET_ACCESS_KEY")
+    )
+    data = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    found = build(account("s"), secret(data), config=config, service_account_name="sa")
+    assert env(found)["AWS_SECRET_ACCESS_KEY"] == "s/AWS_SECRET_ACCESS_KEY"
+    assert "very-secret" not in str(found)
+
+
+def test_google_and_hdfs_secrets_are_mounted() -> None:
+    objects = (secret({"gcloud-application-credentials.json": "{}"}, "g"), secret({"HDFS_NAMENODE": "n"}, "h"))
+    found = build(account("g", "h"), *objects, service_account_name="sa")
+    assert {v["name"]: v["secret"]["secretName"] for v in found.volumes} == {"user-gcp-sa": "g", "hdfs-secrets": "h"}
+    assert [m["mountPath"] for m in found.volume_mounts if m["readOnly"]] == [
+        "/var/secrets/kserve-hdfscreds",
+        "/var/secrets/",
+    ]
+    assert env(found)["GOOGLE_APPLICATION_CREDENTIALS"] == "/var/secrets/gcloud-application-credentials.json"
+
+
+def test_a_job_with_a_cloud_role_runs_as_its_service_account() -> None:
+    annotations = {"eks.amazonaws.com/role-arn": "arn", "serving.kserve.io/s3-region": "eu-west-1"}
+    found = build(account(**annotations), service_account_name="sa")
+    assert (found.service_account, env(found)) == ("sa", {"AWS_DEFAULT_REGION": "eu-west-1"})
+
+
+def test_an_entry_without_credentials_gets_none() -> None:
+    assert build() == Credentials()
+
+
+def test_a_key_goes_before_a_service_account() -> None:
+    config = secret({"k": '{"type": "s3"}'}, "storage-config")
+    found = build(config, storage=LocalModelStorageSpec(key="k"), service_account_name="missing")
+    assert env(found) == {"STORAGE_CONFIG": "storage-config/k"}
+
+
+def test_an_hf_key_as_documented_is_accepted() -> None:
+    config = secret({"hf-credentials": '{"type": "hf", "token": "hf_x"}'}, "storage-config")
+    found = build(config, storage=LocalModelStorageSpec(key="hf-credentials"))
+    assert env(found) == {"STORAGE_CONFIG": "storage-config/hf-credentials"}
+
+
+def test_an_empty_key_takes_the_default_of_its_type() -> None:
+    config = secret({"default_s3": '{"type": "s3"}'}, "storage-config")
+    found = build(config, storage=LocalModelStorageSpec(key="", parameters={"type": "s3"}))
+    assert env(found) == {"STORAGE_CONFIG": "storage-config/default_s3", "STORAGE_OVERRIDE_CONFIG": '{"type": "s3"}'}
+
+
+def test_parameters_without_a_key_use_the_default_service_account_and_count() -> None:
+    found = build(
+        account("s", name="default"), secret({"HF_TOKEN": "x"}), storage=LocalModelStorageSpec(parameters={"a": "b"})
+    )
+    assert env(found) == {"HF_TOKEN": "s/HF_TOKEN", "STORAGE_OVERRIDE_CONFIG": '{"a": "b"}'}
+
+
+@pytest.mark.parametrize(
+    ("objects", "entry", "words"),
+    [
+        ((), {"service_account_name": "sa"}, "ServiceAccount jobs/sa does not exist"),
+        ((account("s"),), {"service_account_name": "sa"}, "Secret jobs/s of ServiceAccount sa does not exist"),
+        ((), {"storage": LocalModelStorageSpec(key="k")}, "Secret jobs/storage-config with the key 'k' does not exist"),
+    ],
+)
+def test_what_is_missing_is_named(objects: tuple[Object, ...], entry: dict[str, Any], words: str) -> None:
+    with pytest.raises(CredentialsError, match=words):
+        build(*objects, **entry)
+
+
+def test_a_broken_storage_key_does_not_leak_its_text() -> None:
+    with pytest.raises(CredentialsError) as caught:
+        build(secret({"k": "token=hf_secret"}, "storage-config"), storage=LocalModelStorageSpec(key="k"))
+    assert "hf_secret" not in str(caught.value)
+
+
+def test_fingerprints_tell_credentials_apart() -> None:
+    def of(**fields: Any) -> str:
+        return fingerprint(LocalModelInfo(model_name="a", source_model_uri="u", **fields))
+
+    assert of() == ""
+    prints = [of(service_account_name="x"), of(storage=LocalModelStorageSpec(key="x")), of(revision="x")]
+    assert len({*prints, ""}) == 4
