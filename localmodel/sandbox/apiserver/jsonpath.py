@@ -18,10 +18,10 @@ _Step = Callable[[Any], Iterable[Any]]
 _TOKEN = re.compile(
     r"""
     \.(?P<field>(?:\\.|[^.\[\]\\'"])+)          # .name, with escaped characters
-  | \[\s*(?P<quote>['"])(?P<key>.*?)(?P=quote)\s*\]
-  | \[\s*(?P<index>-?\d+)\s*\]
-  | \[\s*\*\s*\]
-  | \[\s*\?\((?P<filter>.*?)\)\s*\]
+  | \.?\[\s*(?P<quote>['"])(?P<key>.*?)(?P=quote)\s*\]
+  | \.?\[\s*(?P<index>-?\d+)\s*\]
+  | \.?\[\s*\*\s*\]
+  | \.?\[\s*\?\((?P<filter>.*?)\)\s*\]
     """,
     re.VERBOSE,
 )

@@ -1,0 +1,98 @@
+"""An API server core without HTTP, and a client that calls it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.testing.fake_clock import FakeClock
+from localmodel.runtime.testing.registry import Registry
+from localmodel.runtime.testing.store import VersionedStore
+from localmodel.sandbox.apiserver.authentication import Tokens
+from localmodel.sandbox.apiserver.bootstrap import bootstrap
+from localmodel.sandbox.apiserver.core import ApiServerCore
+from localmodel.sandbox.apiserver.messages import Request, Response, WatchResponse
+from localmodel.sandbox.apiserver.users import MASTERS
+
+Json = dict[str, Any]
+
+
+class InProcess:
+    """Makes requests of a core as an administrator, or as the user whose token is set."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self.clock = clock or FakeClock()
+        self.tokens = Tokens(b"k" * 32, clock=self.clock)
+        self.registry = Registry(VersionedStore(), clock=self.clock)
+        self.core = ApiServerCore(self.registry, self.tokens, clock=self.clock)
+        bootstrap(self.registry, authority_pem="PEM")
+        self.core.custom_resources.start()
+        self.token = self.tokens.issue_user("admin", (MASTERS,))
+
+    def request(self, method: str, target: str, body: Any = None, **headers: str) -> Response | WatchResponse:
+        """Header names are written with underscores; a body that is not bytes is sent as JSON."""
+        path, _, query = target.partition("?")
+        sent = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return self.core.handle(Request(method=method, path=path, raw_query=query, headers=sent, body=data))
+
+    def call(self, method: str, target: str, body: Any = None, **headers: str) -> tuple[int, Json]:
+        """Status code and JSON of an answer."""
+        response = self.request(method, target, body, **headers)
+        assert isinstance(response, Response)
+        return response.status, json.loads(response.body)
+
+    def create(self, target: str, body: Json) -> Json:
+        """The object that was created."""
+        status, answer = self.call("POST", target, body)
+        assert status == 201, answer
+        return answer
+
+    def events(self, target: str) -> WatchResponse:
+        response = self.request("GET", target)
+        assert isinstance(response, WatchResponse), response
+        return response
+
+
+def lines(watch: WatchResponse) -> list[Json]:
+    """What a watch has to say now."""
+    return [json.loads(line) for line in watch.take().splitlines()]
+
+
+WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
+
+
+def widget_crd(**spec_properties: Json) -> Json:
+    """A CRD for namespaced Widgets whose spec has the given properties."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {"type": "object", "properties": spec_properties},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        },
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
+
+
+def widget(name: str, **spec: Any) -> Json:
+    return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec}
