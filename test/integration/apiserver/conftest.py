@@ -1,0 +1,25 @@
+"""One server per module, one home directory and one namespace per test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.apiserver import Kubectl, Program
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    directory = tmp_path_factory.mktemp("apiserver")
+    program = Program(directory, ("--crds", "--audit-log", str(directory / "audit.jsonl")))
+    yield program
+    assert program.stop() == 0
+
+
+@pytest.fixture
+def kubectl(server: Program, tmp_path: Path) -> Kubectl:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    return Kubectl(server.kubeconfig, tmp_path)

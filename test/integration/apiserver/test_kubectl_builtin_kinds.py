@@ -1,0 +1,182 @@
+"""Built-in kinds through kubectl."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.apiserver import Kubectl
+
+Json = dict[str, Any]
+
+CREATES = [
+    "namespace made",
+    "configmap made --from-literal=a=b",
+    "secret generic made --from-literal=a=b",
+    "secret docker-registry made --docker-username=u --docker-password=p --docker-server=example.com",
+    "serviceaccount made",
+    "deployment made --image=nginx --replicas=0 --port=80",
+    "job made --image=busybox -- sh -c true",
+    "cronjob made --image=busybox --schedule=@hourly -- true",
+    "role made --verb=get,list --resource=pods,deployments.apps/scale",
+    "clusterrole made --verb=get --non-resource-url=/metrics",
+    "rolebinding made --role=r --user=jane --group=dev --serviceaccount=default:default",
+    "clusterrolebinding made --clusterrole=view --user=jane",
+    "service clusterip made --tcp=80:8080",
+    "quota made --hard=cpu=1,pods=2",
+    "poddisruptionbudget made --selector=a=b --min-available=50%",
+    "priorityclass made --value=-5 --description=low",
+    "ingress made --rule=example.com/path*=svc:80 --class=nginx",
+]
+
+
+@pytest.mark.parametrize("command", CREATES, ids=[" ".join(command.split()[:2]) for command in CREATES])
+def test_create_sends_what_it_would_print(kubectl: Kubectl, command: str) -> None:
+    """kubectl create speaks protobuf; its client-side dry run prints the same object as JSON."""
+    arguments = command.split()
+    if arguments[0] == "namespace":
+        arguments[1] = "made-namespace"
+    create, _, container = " ".join(arguments).partition(" -- ")
+    tail = ["--", *container.split()] if container else []
+    printed = json.loads(kubectl("create", *create.split(), "--dry-run=client", "-o", "json", *tail))
+    made = json.loads(kubectl("create", *create.split(), "-o", "json", *tail))
+    _assert_contains(made, printed, "")
+    kubectl("delete", made["kind"].lower(), made["metadata"]["name"], "--wait=false")
+
+
+def _assert_contains(whole: Any, part: Any, path: str) -> None:
+    """Everything in `part` is in `whole`; empty values may be missing."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if value not in (None, {}, "", [], 0) or (key == "replicas" and path == ".spec"):
+                assert key in whole, f"{path}.{key}"
+                _assert_contains(whole[key], value, f"{path}.{key}")
+    elif isinstance(part, list):
+        assert len(whole) == len(part), path
+        for index, value in enumerate(part):
+            _assert_contains(whole[index], value, f"{path}[{index}]")
+    else:
+        assert whole == part, path
+
+
+def test_api_resources_and_versions(kubectl: Kubectl) -> None:
+    names = kubectl("api-resources", "-o", "name").split()
+    assert {"pods", "deployments.apps", "jobs.batch", "localmodelcaches.serving.kserve.io"} <= set(names)
+    assert "batch/v1" in kubectl("api-versions").split()
+    assert kubectl("get", "--raw", "/readyz") == "ok"
+
+
+def test_explain_knows_the_fields(kubectl: Kubectl) -> None:
+    assert "containerPort\t<integer> -required-" in kubectl("explain", "pod.spec.containers.ports")
+    assert "podReplacementPolicy" in kubectl("explain", "job.spec")
+
+
+def test_pods_run_and_are_described(kubectl: Kubectl) -> None:
+    kubectl("run", "p1", "--image=busybox", "--labels=a=b")
+    assert kubectl("get", "pods", "-l", "a=b", "--no-headers").split()[:3] == ["p1", "0/1", "Pending"]
+    assert "Service Account:  default" in kubectl("describe", "pod", "p1")
+    patch = '{"metadata":{"labels":{"c":"d"}},"spec":{"containers":[{"name":"p1","image":"busybox:2"}]}}'
+    kubectl("patch", "pod", "p1", "-p", patch)
+    pod = kubectl.json("get", "pod", "p1")
+    assert (pod["spec"]["containers"][0]["image"], pod["metadata"]["labels"]) == ("busybox:2", {"a": "b", "c": "d"})
+    assert 'pods "nope" not found' in kubectl.fails("logs", "nope")
+    kubectl("delete", "pod", "p1")
+    assert "not found" in kubectl.fails("get", "pod", "p1")
+
+
+def test_deployments_scale_and_take_images(kubectl: Kubectl) -> None:
+    kubectl("create", "deployment", "d1", "--image=nginx")
+    kubectl("scale", "deployment", "d1", "--replicas=5")
+    kubectl("set", "image", "deployment/d1", "nginx=nginx:2")
+    spec = kubectl.json("get", "deployment", "d1")["spec"]
+    assert (spec["replicas"], spec["template"]["spec"]["containers"][0]["image"]) == (5, "nginx:2")
+    assert kubectl("get", "deploy", "d1", "--no-headers").split()[:2] == ["d1", "0/5"]
+    kubectl("delete", "deployment", "d1", "--cascade=foreground", "--wait=false")
+
+
+def test_apply_of_built_in_kinds_merges_by_key(kubectl: Kubectl) -> None:
+    def service(*ports: int) -> Json:
+        listed = [{"name": f"p{port}", "port": port} for port in ports]
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "s1"},
+            "spec": {"ports": listed, "selector": {"a": "b"}},
+        }
+
+    kubectl("apply", "-f", "-", stdin=service(80, 81))
+    assert "configured" in kubectl("apply", "-f", "-", stdin=service(81, 82))
+    assert [port["port"] for port in kubectl.json("get", "svc", "s1")["spec"]["ports"]] == [81, 82]
+    assert "unchanged" in kubectl("apply", "-f", "-", stdin=service(81, 82))
+
+
+def test_unknown_fields_of_built_in_kinds_are_refused(kubectl: Kubectl) -> None:
+    bad = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "daat": {"a": "b"}}
+    assert 'strict decoding error: unknown field "daat"' in kubectl.fails("apply", "-f", "-", stdin=bad)
+
+
+def test_events_are_shown_with_their_object(kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "watched")
+    uid = kubectl("get", "configmap", "watched", "-o", "jsonpath={.metadata.uid}")
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "watched.1", "namespace": "default"},
+        "involvedObject": {"kind": "ConfigMap", "namespace": "default", "name": "watched", "uid": uid},
+        "reason": "Tested",
+        "message": "it was seen",
+        "type": "Normal",
+        "count": 1,
+        "firstTimestamp": "2026-01-01T00:00:00Z",
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+        "source": {"component": "test"},
+    }
+    kubectl("create", "-f", "-", stdin=event)
+    assert "it was seen" in kubectl("describe", "configmap", "watched")
+    assert "configmap/watched" in kubectl("get", "events", "--field-selector", "reason=Tested")
+
+
+def test_namespaces_are_drained_by_others(kubectl: Kubectl) -> None:
+    kubectl("create", "namespace", "ns1")
+    kubectl("delete", "namespace", "ns1", "--wait=false")
+    assert kubectl("get", "namespace", "ns1", "--no-headers").split()[:2] == ["ns1", "Terminating"]
+    assert "is being terminated" in kubectl.fails("create", "configmap", "a", "-n", "ns1")
+    assert 'namespaces "nope" not found' in kubectl.fails("create", "configmap", "a", "-n", "nope")
+
+
+class TestRights:
+    """Service accounts, as themselves and impersonated."""
+
+    ROBOT = "--as=system:serviceaccount:default:robot"
+
+    @pytest.fixture(autouse=True)
+    def robot(self, kubectl: Kubectl) -> None:
+        if kubectl.run("get", "serviceaccount", "robot").returncode:
+            kubectl("create", "serviceaccount", "robot")
+            kubectl("create", "role", "reader", "--verb=get,list", "--resource=pods")
+            kubectl("create", "rolebinding", "reader", "--role=reader", "--serviceaccount=default:robot")
+
+    def test_can_i(self, kubectl: Kubectl) -> None:
+        assert kubectl("auth", "can-i", "list", "pods", self.ROBOT) == "yes\n"
+        assert kubectl.run("auth", "can-i", "list", "nodes", self.ROBOT).stdout == "no\n"
+        assert "pods" in kubectl("auth", "can-i", "--list", self.ROBOT)
+        assert "system:serviceaccount:default:robot" in kubectl("auth", "whoami", self.ROBOT)
+
+    def test_what_is_not_granted_is_forbidden(self, kubectl: Kubectl) -> None:
+        assert kubectl.fails("get", "nodes", self.ROBOT) == (
+            'Error from server (Forbidden): nodes is forbidden: User "system:serviceaccount:default:robot" cannot list '
+            'resource "nodes" in API group "" at the cluster scope\n'
+        )
+        assert 'cannot delete resource "pods" in API group "" in the namespace "default"' in kubectl.fails(
+            "delete", "pod", "x", self.ROBOT
+        )
+
+    def test_its_token_is_the_account(self, kubectl: Kubectl) -> None:
+        token = kubectl("create", "token", "robot").strip()
+        kubectl("config", "set-credentials", "robot", f"--token={token}")
+        try:
+            assert "No resources found" in kubectl.run("get", "pods", "--user=robot").stderr
+            assert "cannot list resource" in kubectl.fails("get", "secrets", "--user=robot")
+        finally:
+            kubectl("config", "delete-user", "robot")

@@ -1,0 +1,157 @@
+"""The program: what it prints, logs, keeps and survives."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+from support.apiserver import Program
+from support.eventually import eventually
+
+CMS = "/api/v1/namespaces/default/configmaps"
+Json = dict[str, Any]
+
+
+def config_map(name: str) -> Json:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+
+
+def test_each_request_is_one_line_of_the_audit_log(server: Program) -> None:
+    server.request("GET", f"{CMS}?limit=1", user_agent="test/1")
+    assert server.request("GET", f"{CMS}/nope", user_agent="test/1")[0] == 404
+    written = [json.loads(line) for line in (server.directory / "audit.jsonl").read_text().splitlines()]
+    first, second = [line for line in written if line["userAgent"] == "test/1"]
+    assert (first["user"], first["verb"], first["path"], first["code"]) == ("admin", "list", f"{CMS}?limit=1", 200)
+    assert (second["verb"], second["code"]) == ("get", 404)
+    assert first["ms"] > 0
+
+
+def test_without_a_token_it_is_401(server: Program) -> None:
+    status, answer = server.request("GET", "/version", authorization="Bearer nonsense")
+    assert (status, answer["message"]) == (401, "Unauthorized")
+
+
+def test_a_body_that_is_too_large_is_413(server: Program) -> None:
+    assert server.request("POST", CMS, {"data": {"a": "x" * 4_000_000}})[0] == 413
+
+
+class RawWatch:
+    """A watch over a bare TLS socket."""
+
+    def __init__(self, server: Program, path: str) -> None:
+        host, _, port = server.url.removeprefix("https://").partition(":")
+        context = ssl._create_unverified_context()
+        self.socket = context.wrap_socket(socket.create_connection((host, int(port)), timeout=10))
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n\r\n"
+        self.socket.sendall(head.encode())
+        self.file = self.socket.makefile("rb")
+        while self.file.readline().strip():
+            pass
+
+    def event(self) -> Json | None:
+        """The next event; None at the end of the watch."""
+        size = int(self.file.readline(), 16)
+        data = self.file.read(size + 2)
+        return json.loads(data) if size else None
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+def test_a_watch_tells_and_ends_in_good_order(server: Program) -> None:
+    version = server.request("GET", CMS)[1]["metadata"]["resourceVersion"]
+    watch = RawWatch(server, f"{CMS}?watch=1&resourceVersion={version}&timeoutSeconds=1")
+    server.request("POST", CMS, config_map("told"))
+    event = watch.event()
+    assert event is not None
+    assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "told")
+    assert watch.event() is None
+    watch.close()
+
+
+def test_a_watcher_that_goes_away_is_forgotten_at_once(tmp_path: Path) -> None:
+    from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+
+    with ApiServer(ApiServerOptions(data_dir=tmp_path)) as server:
+        kubeconfig = tmp_path / "kubeconfig"
+        server.write_kubeconfig(kubeconfig)
+
+        class Running:
+            url = server.url
+            token = json.loads(kubeconfig.read_text())["users"][0]["user"]["token"]
+
+        watches = [RawWatch(Running, f"{CMS}?watch=1") for _ in range(20)]  # type: ignore[arg-type]
+        assert len(server._app._watches) == 20
+        for watch in watches:
+            watch.close()
+        eventually(lambda: not server._app._watches)
+
+
+def test_sigterm_ends_watches_and_the_program(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    watch = RawWatch(program, "/api/v1/namespaces?watch=1")
+    assert watch.event() is not None
+    assert program.stop() == 0
+    watch.close()
+
+
+def test_two_on_one_port_say_so(server: Program, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    port = server.url.rpartition(":")[2]
+    command = [
+        sys.executable,
+        "-m",
+        "localmodel.sandbox.apiserver",
+        "--kubeconfig",
+        str(tmp_path / "k"),
+        "--port",
+        port,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_kill_loses_no_acknowledged_write(tmp_path: Path) -> None:
+    """Writers create as fast as they can while the server is killed; what was answered 201 is there afterwards."""
+    arguments = ("--data-dir", str(tmp_path / "data"))
+    program = Program(tmp_path, arguments)
+    token = program.token
+    acknowledged: list[str] = []
+
+    def write(writer: int) -> None:
+        for number in range(10_000):
+            name = f"w{writer}-{number}"
+            try:
+                status, _ = program.request("POST", CMS, config_map(name))
+            except OSError:
+                return
+            if status == 201:
+                acknowledged.append(name)
+
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
+    for thread in writers:
+        thread.start()
+    eventually(lambda: len(acknowledged) >= 60)
+    program.stop(signal.SIGKILL)
+    for thread in writers:
+        thread.join(10)
+
+    again = Program(tmp_path, arguments)
+    try:
+        status, listed = again.request("GET", CMS, authorization=f"Bearer {token}")
+        assert status == 200, "the old token is good"
+        assert set(acknowledged) <= {item["metadata"]["name"] for item in listed["items"]}
+        versions = [int(item["metadata"]["resourceVersion"]) for item in listed["items"]]
+        assert int(listed["metadata"]["resourceVersion"]) >= max(versions)
+        assert again.request("POST", CMS, config_map("after"))[0] == 201
+    finally:
+        again.stop()
