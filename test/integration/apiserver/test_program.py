@@ -6,12 +6,16 @@ import json
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from support.apiserver import Program
 from support.eventually import eventually
+
+from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
 
 CMS = "/api/v1/namespaces/default/configmaps"
 Json = dict[str, Any]
@@ -50,14 +54,16 @@ class RawWatch:
         head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n\r\n"
         self.socket.sendall(head.encode())
         self.file = self.socket.makefile("rb")
+        self.lines: list[bytes] = []
         while self.file.readline().strip():
             pass
 
     def event(self) -> Json | None:
         """The next event; None at the end of the watch."""
-        size = int(self.file.readline(), 16)
-        data = self.file.read(size + 2)
-        return json.loads(data) if size else None
+        if not self.lines:
+            size = int(self.file.readline(), 16)
+            self.lines = self.file.read(size + 2).rstrip(b"\r\n").splitlines()
+        return json.loads(self.lines.pop(0)) if self.lines else None
 
     def close(self) -> None:
         self.file.close()
@@ -76,8 +82,6 @@ def test_a_watch_tells_and_ends_in_good_order(server: Program) -> None:
 
 
 def test_a_watcher_that_goes_away_is_forgotten_at_once(tmp_path: Path) -> None:
-    from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
-
     with ApiServer(ApiServerOptions(data_dir=tmp_path)) as server:
         kubeconfig = tmp_path / "kubeconfig"
         server.write_kubeconfig(kubeconfig)
@@ -102,9 +106,6 @@ def test_sigterm_ends_watches_and_the_program(tmp_path: Path) -> None:
 
 
 def test_two_on_one_port_say_so(server: Program, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     port = server.url.rpartition(":")[2]
     command = [
         sys.executable,
