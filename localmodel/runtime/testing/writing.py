@@ -134,7 +134,7 @@ class Writer:
         self._record_owners(request, old, new)
         if _is_released(definition, new):
             return request.done(self._remove(request, entry, new), deleted=True)
-        if new == old:
+        if new == old or _differ_in_times_only(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
@@ -157,7 +157,7 @@ class Writer:
         meta.mark_deleted(metadata, self._clock.now(), grace)
         if definition.on_deleting:
             definition.on_deleting(new)
-        if new == old:
+        if new == old or _differ_in_times_only(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
@@ -296,6 +296,20 @@ def _refuse(request: WriteRequest, faults: Causes) -> None:
 def _is_held(definition: ResourceDefinition, obj: Json) -> bool:
     """Finalizers, of the metadata or of the kind's own sort, keep the object although it is deleted."""
     return bool(obj["metadata"].get("finalizers")) or bool(definition.holds_deletion and definition.holds_deletion(obj))
+
+
+def _differ_in_times_only(new: Json, old: Json) -> bool:
+    """An apply that defaulting brought back to what was there only renews managedFields' times: no write, as in
+    kube-apiserver (fieldmanager.IgnoreManagedFieldsTimestampsTransformer)."""
+    return _without_times(new) == _without_times(old)
+
+
+def _without_times(obj: Json) -> Json:
+    managers = obj["metadata"].get("managedFields")
+    if not managers:
+        return obj
+    untimed = [{key: value for key, value in manager.items() if key != "time"} for manager in managers]
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": untimed}}
 
 
 def _is_released(definition: ResourceDefinition, obj: Json) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from localmodel.runtime.errors import BadRequestError, ConflictError, InvalidErr
 from localmodel.runtime.testing import FakeClock, Registry
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.fieldset import difference_of, fields_of, intersect, paths, subtract, union
-from localmodel.runtime.testing.schema import UNTYPED
+from localmodel.runtime.testing.schema import UNTYPED, MergeSchema
 
 
 @pytest.fixture
@@ -286,3 +287,17 @@ def test_a_difference_holds_what_came_and_what_went(old: Json, new: Json) -> Non
     assert after - before <= members(changed or {}) <= after
     assert members(removed or {}) == before - after
     assert (changed is None and removed is None) == (old == new)
+
+
+def test_an_apply_that_defaulting_brings_back_to_what_was_there_is_no_write(
+    registry: Registry, clock: FakeClock
+) -> None:
+    def default(obj: Json) -> None:
+        """Fills in a key of the atomic map that the applier leaves out."""
+        obj["spec"]["ref"].setdefault("apiVersion", "v1")
+
+    atomic = MergeSchema(atomic_maps=frozenset({("spec", "ref")}))
+    definition = replace(WIDGETS, default=default, schema=atomic)
+    first = apply(registry, "one", definition=definition, spec={"ref": {"path": "x"}})
+    clock.advance(5)
+    assert apply(registry, "one", definition=definition, spec={"ref": {"path": "x"}}) == first
