@@ -1,0 +1,214 @@
+"""The cluster controllers together, on the embedded API server: what no single one of them shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.eventually import eventually
+
+from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.objects import Job, Namespace, ObjectMeta, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.rest import LiveClient
+from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+from localmodel.sandbox.controllers.jobs import JobOptions
+from localmodel.sandbox.controllers.kinds import Node
+from localmodel.sandbox.controllers.kubelet import KubeletOptions
+from localmodel.sandbox.controllers.main import build_manager
+from localmodel.sandbox.controllers.nodes import NodeOptions
+
+NODES = ("node-1", "node-2")
+NS = "play"
+
+
+class World:
+    """An API server, a client, and the controllers, which can be stopped and started again."""
+
+    def __init__(self, directory: Path, client: LiveClient) -> None:
+        self.directory = directory
+        self.client = client
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._stop = threading.Event()
+        manager: Manager = build_manager(
+            self.client,
+            nodes=NodeOptions(names=NODES),
+            kubelet=KubeletOptions(nodes=NODES, directory=self.directory),
+            jobs=JobOptions(first_delay=0.1),
+        )
+        self._thread = threading.Thread(target=manager.start, args=(self._stop,))
+        self._thread.start()
+        eventually(lambda: [node.name for node in self.client.list(Node) if node.is_ready] == [*NODES], timeout=20)
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(20)
+
+    def create(self, kind: type[Any], name: str, spec: dict[str, Any]) -> Any:
+        metadata = {"name": name, **({"namespace": NS} if kind.mapping.namespaced else {})}
+        return self.client.create(kind.from_dict({"metadata": metadata, "spec": spec}))
+
+    def job(self, script: str, name: str = "job", **spec: Any) -> Job:
+        template = {"spec": {"restartPolicy": "Never", "containers": [container(script)]}}
+        return self.create(Job, name, {"template": template, **spec})  # type: ignore[no-any-return]
+
+    def pods(self) -> list[Pod]:
+        return self.client.list(Pod, namespace=NS)
+
+    def until(self, kind: type[Any], name: str, condition: Callable[[Any], object]) -> Any:
+        def holds() -> bool:
+            found = self.client.find(kind, name, namespace=NS)
+            return found is not None and bool(condition(found))
+
+        eventually(holds, timeout=20)
+        return self.client.find(kind, name, namespace=NS)
+
+    def gone(self, kind: type[Any], name: str) -> None:
+        eventually(lambda: self.client.find(kind, name, namespace=NS) is None, timeout=20)
+
+
+def container(script: str, **more: Any) -> dict[str, Any]:
+    return {"name": "c", "image": "busybox", "command": ["sh", "-c", script], **more}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    server = ApiServer(ApiServerOptions())
+    server.start()
+    kubeconfig = tmp_path / "kubeconfig"
+    server.write_kubeconfig(kubeconfig)
+    client = LiveClient(load_config(kubeconfig, user_agent="test/1"))
+    world = World(tmp_path / "nodes", client)
+    client.create(Namespace(metadata=ObjectMeta(name=NS)))
+    world.start()
+    yield world
+    world.stop()
+    client.close()
+    server.stop()
+
+
+def test_a_deleted_node_registers_again(world: World) -> None:
+    world.client.delete(world.client.get(Node, "node-1"))
+    eventually(lambda: (node := world.client.find(Node, "node-1")) is not None and node.is_ready)
+
+
+def test_a_job_runs_on_the_node_it_is_pinned_to(world: World) -> None:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-2"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    template = {
+        "spec": {
+            "restartPolicy": "Never",
+            "affinity": {"nodeAffinity": required},
+            "containers": [container("exit 0")],
+        }
+    }
+    world.create(Job, "job", {"template": template})
+    world.until(Job, "job", lambda job: job.is_complete)
+    (pod,) = world.pods()
+    assert (pod.spec.node_name, pod.status.phase) == ("node-2", "Succeeded")
+
+
+def test_a_job_that_fails_has_tried_as_often_as_it_may(world: World) -> None:
+    world.job("exit 1", backoffLimit=2)
+    job = world.until(Job, "job", lambda job: job.is_failed)
+    assert (job.status.failed, len(world.pods())) == (3, 3)
+
+
+def test_deleting_a_job_takes_its_running_pod_along(world: World) -> None:
+    job = world.job("sleep 100")
+    world.until(Job, "job", lambda job: job.status.ready)
+    world.client.delete(job)
+    eventually(lambda: world.pods() == [], timeout=20)
+
+
+def test_a_finished_job_goes_with_its_pods_after_its_ttl(world: World) -> None:
+    world.job("exit 0", ttlSecondsAfterFinished=1)
+    world.gone(Job, "job")
+    assert world.pods() == []
+
+
+def test_a_namespace_goes_with_everything_in_it(world: World) -> None:
+    world.job("sleep 100")
+    world.until(Job, "job", lambda job: job.status.ready)
+    world.client.delete(world.client.get(Namespace, NS))
+    eventually(lambda: world.client.find(Namespace, NS) is None, timeout=20)
+    assert world.pods() == []
+
+
+def claim_on_node_2(world: World) -> None:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-2"]}]}
+    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": "local-storage"}
+    volume = {
+        **common,
+        "capacity": {"storage": "1Gi"},
+        "local": {"path": "/mnt/models"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+        "claimRef": {"namespace": NS, "name": "claim"},
+    }
+    world.create(PersistentVolume, "volume", volume)
+    claim = {**common, "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "volume"}
+    world.create(PersistentVolumeClaim, "claim", claim)
+
+
+def test_a_pod_writes_through_its_claim_into_the_sub_path_on_its_node(world: World) -> None:
+    (world.directory / "node-2" / "mnt" / "models").mkdir(parents=True)
+    claim_on_node_2(world)
+    mount = {"name": "v", "mountPath": "/data", "subPath": "models/abc"}
+    spec = {
+        "restartPolicy": "Never",
+        "containers": [
+            container('echo x > "$FILE"', env=[{"name": "FILE", "value": "/data/file"}], volumeMounts=[mount])
+        ],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "claim"}}],
+    }
+    world.create(Pod, "writer", spec)
+    pod = world.until(Pod, "writer", lambda pod: pod.is_finished)
+    assert (pod.spec.node_name, pod.status.phase) == ("node-2", "Succeeded")
+    assert (world.directory / "node-2/mnt/models/models/abc/file").read_text() == "x\n"
+
+
+def test_a_pod_waits_for_a_directory_that_is_not_there_yet(world: World) -> None:
+    claim_on_node_2(world)
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "claim"}}]
+    mount = {"name": "v", "mountPath": "/data"}
+    spec = {"restartPolicy": "Never", "containers": [container("exit 0", volumeMounts=[mount])], "volumes": volumes}
+    world.create(Pod, "reader", spec)
+    world.until(Pod, "reader", lambda pod: pod.status.container_statuses)
+    (world.directory / "node-2" / "mnt" / "models").mkdir(parents=True)
+    world.until(Pod, "reader", lambda pod: pod.status.phase == "Succeeded")
+
+
+def test_controllers_that_start_again_go_on_where_they_were(world: World) -> None:
+    """The first attempt's process died with them; there is one pod per attempt, before and after."""
+    marker = world.directory / "again"
+    world.job(f"test -e {marker} && exit 0; touch {marker}; sleep 100")
+    world.until(Job, "job", lambda job: job.status.ready and marker.exists())
+    world.stop()
+    world.start()
+    job = world.until(Job, "job", lambda job: job.is_complete or job.is_failed)
+    assert job.status.failed <= 1
+    assert len(world.pods()) == job.status.failed + 1
+
+
+def test_a_pod_that_fits_no_node_says_so_until_one_fits(world: World) -> None:
+    world.create(Pod, "picky", {"nodeSelector": {"gpu": "yes"}, "containers": [container("sleep 100")]})
+    pod = world.until(Pod, "picky", lambda pod: pod.status.conditions)
+    assert "didn't match Pod's node affinity/selector" in pod.status.conditions[0]["message"]
+    world.client.patch(world.client.get(Node, "node-1"), {"metadata": {"labels": {"gpu": "yes"}}})
+    world.until(Pod, "picky", lambda pod: pod.is_ready)
+
+
+def test_a_pod_deleted_by_force_is_gone_at_once(world: World) -> None:
+    pod = world.create(Pod, "pod", {"containers": [container("sleep 100")]})
+    world.until(Pod, "pod", lambda pod: pod.is_ready)
+    world.client.delete(pod, grace_period_seconds=0)
+    with pytest.raises(NotFoundError):
+        world.client.get(Pod, "pod", namespace=NS)
