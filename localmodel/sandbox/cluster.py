@@ -281,16 +281,28 @@ class AgentPods:
         try:
             if self._shown[node] is None:
                 self._create(pod)
-            now = format_time(self._clock.now())
-            status = "True" if ready else "False"
-            conditions = [
-                {"type": t, "status": status, "lastTransitionTime": now} for t in ("ContainersReady", "Ready")
-            ]
-            self._client.status.patch(pod, {"status": {"phase": "Running", "conditions": conditions}})
+            self._client.status.patch(pod, {"status": self._status(node, ready=ready)})
         except (ApiError, TransportError) as error:
             log.warning("cannot show the agent's pod, trying again", node=node, error=str(error))
         else:
             self._shown[node] = ready
+
+    def _status(self, node: str, *, ready: bool) -> dict[str, Any]:
+        now = format_time(self._clock.now())
+        status = "True" if ready else "False"
+        container = {
+            "name": "manager",
+            "ready": ready,
+            "restartCount": self._agents[node].restarts,
+            "state": {"running": {"startedAt": now}},
+        }
+        return {
+            "phase": "Running",
+            "conditions": [
+                {"type": type_, "status": status, "lastTransitionTime": now} for type_ in ("ContainersReady", "Ready")
+            ],
+            "containerStatuses": [container],
+        }
 
     def _create(self, pod: Pod) -> None:
         try:

@@ -79,7 +79,7 @@ def quantity(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    setup_logging("error", "console")
+    setup_logging("warning", "console")
     interrupt_on_termination()
     view = make_view(sys.stdout, plain=args.plain)
     workdir = (args.workdir or Path(tempfile.mkdtemp(prefix="localmodel-demo-"))).resolve()
@@ -203,10 +203,8 @@ class Demo:
         if state == ModelStatus.MODEL_DOWNLOADED:
             return NodeProgress(node, "downloaded", model.size, model.size)
         known = local.status.models.get(key, NodeModel())
-        total = known.size_bytes or model.size
-        return NodeProgress(
-            node, (known.reason or _WORDS[state]).lower(), min(known.bytes_downloaded or 0, total), total
-        )
+        done = min(known.bytes_downloaded or 0, model.size)
+        return NodeProgress(node, (known.reason or _WORDS[state]).lower(), done, model.size)
 
     @staticmethod
     def _raise_failures(cache: LocalModelCache) -> None:

@@ -11,6 +11,7 @@ kubelet runs it, the garbage collector removes it with its Job.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -144,13 +145,12 @@ class JobReconciler(Reconciler):
         if (deadline := self._deadline(job)) is not None:
             remaining = max((deadline - self.clock.now()).total_seconds(), 0.01)
             wait = min(wait, remaining) if wait > 0 else remaining
-        return Result(requeue_after=wait) if wait > 0 else None
+        return Result(requeue_after=wait) if 0 < wait < math.inf else None
 
     def _wait(self, job: Job, pods: list[Pod]) -> float:
-        """Seconds to the next attempt; with podReplacementPolicy Failed also until the last pod has ended for good."""
-        running = [pod for pod in pods if not pod.is_finished]
-        if running and job.spec.pod_replacement_policy == "Failed":
-            return 3600.0
+        """Seconds to the next attempt; infinite while the policy waits for a pod's end, which will be an event."""
+        if job.spec.pod_replacement_policy == "Failed" and not all(pod.is_finished for pod in pods):
+            return math.inf
         return self._retry_at.get(job.key, 0.0) - self.clock.monotonic()
 
     def _delay(self, failures: int) -> float:
