@@ -66,5 +66,7 @@ def download(
     subclass that says what was wrong; the parts stay for the next call.
     """
     from localmodel.download.engine import Engine
+    from localmodel.download.storageconfig import with_storage_config
 
+    env = with_storage_config(env)
     return Engine(uri=uri, dest=Path(dest), env=env, clock=clock or SystemClock(), on_progress=on_progress).run()

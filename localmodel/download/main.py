@@ -23,6 +23,7 @@ from localmodel import __version__
 from localmodel.download import download
 from localmodel.download.errors import DownloadError
 from localmodel.download.redaction import Redactor
+from localmodel.download.storageconfig import with_storage_config
 
 _TERMINATION_LOG = "/dev/termination-log"
 _TERMINATION_LIMIT = 4096  # bytes that the kubelet takes over
@@ -61,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def run(argv: Sequence[str], *, env: Mapping[str, str], stderr: TextIO) -> int:
     """The program without the end of the process: returns the exit status. Takes over SIGTERM and SIGINT."""
     arguments = _parse(argv)
+    try:
+        env = with_storage_config(env)
+    except DownloadError as error:
+        return _fail(str(error), env=env, status=1)
     redact = Redactor(env)
     _configure_logging(arguments.log_level, arguments.log_format, redact=redact, stderr=stderr)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -57,9 +57,13 @@ class HuggingFaceSource:
     """One revision of one model repository."""
 
     def __init__(self, uri: str, *, env: Mapping[str, str], options: DownloadOptions) -> None:
-        """Reads HF_ENDPOINT and HF_TOKEN. Raises InvalidURIError."""
+        """Reads HF_ENDPOINT, HF_TOKEN and LOCALMODEL_DOWNLOAD_REVISION, which wins over the URI's revision.
+
+        Raises InvalidURIError.
+        """
         self._uri = uri
         self._repository, self._revision = parse_uri(uri)
+        self._revision = env.get("LOCALMODEL_DOWNLOAD_REVISION", "").strip() or self._revision
         self._endpoint = (env.get("HF_ENDPOINT", "").strip() or _DEFAULT_ENDPOINT).rstrip("/")
         if not self._endpoint.startswith(("http://", "https://")):
             raise InvalidURIError("HF_ENDPOINT must start with http:// or https://")

@@ -1,0 +1,40 @@
+"""Credentials that arrive as one JSON document: `STORAGE_CONFIG`, with `STORAGE_OVERRIDE_CONFIG` laid over it.
+
+KServe gives a Job an entry of the secret `storage-config` this way (kserve-behaviour.md section 9.2 and 13). Its
+storage-initializer knows the types s3 and hdfs only and so loses the hub's token of the documented type `hf`
+(D-50); here an entry becomes the variables that the source reads anyway. Variables set on their own win.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from localmodel.download.errors import DownloadError
+
+STORAGE_CONFIG = "STORAGE_CONFIG"
+STORAGE_OVERRIDE_CONFIG = "STORAGE_OVERRIDE_CONFIG"
+_HUGGING_FACE = {"token": "HF_TOKEN", "endpoint": "HF_ENDPOINT", "revision": "LOCALMODEL_DOWNLOAD_REVISION"}
+
+
+def with_storage_config(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with what the documents say added. Raises DownloadError for one that is no flat JSON object."""
+    entry = {**_document(env, STORAGE_CONFIG), **_document(env, STORAGE_OVERRIDE_CONFIG)}
+    if entry.get("type", "hf") != "hf":
+        return env
+    named = {variable: entry[key] for key, variable in _HUGGING_FACE.items() if entry.get(key)}
+    return {**named, **env}
+
+
+def _document(env: Mapping[str, str], name: str) -> dict[str, str]:
+    text = env.get(name, "").strip()
+    if not text:
+        return {}
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+        # Not quoted: it holds credentials.
+        raise DownloadError(f"{name} is not a flat JSON object of strings; correct the entry of the storage secret")
+    return document
