@@ -30,7 +30,7 @@ from localmodel.runtime.objects import PersistentVolumeClaim, Pod, parse_quantit
 
 from . import demo_objects as objects
 from . import install
-from .cluster import Cluster, ClusterOptions, tail
+from .cluster import Cluster, ClusterOptions
 from .controllers.kubelet.mounts import host_path
 from .controllers.main import positive
 from .demo_model import REPOSITORY, URI, Model, ModelError, packaged_model, synthetic_model
@@ -255,7 +255,7 @@ class Demo:
         def ready() -> Pod | None:
             current = self._cluster.client.get(Pod, pod.name, namespace=pod.namespace)
             if current.is_finished:
-                raise DemoError(f"pod {pod.name} ended: {_termination(current)}\n{tail(self._pod_log(current))}")
+                raise DemoError(f"pod {pod.name} ended: {_termination(current)}")
             return current if current.is_ready else None
 
         timeout = STALL_TIMEOUT + 3 * model.size / BANDWIDTH

@@ -17,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="localmodel-serve", description="Loads safetensors files and waits.")
@@ -30,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not files:
         sys.stderr.write(f"no *.safetensors file in {args.model_dir}: the model is not there\n")
         return 1
-    tensors, size = load(files)
+    try:
+        tensors, size = load(files)
+    except (OSError, ValueError, SafetensorError) as error:
+        sys.stderr.write(f"cannot load the model in {args.model_dir}: {error}\n")
+        return 1
     report = {
         "model": args.model_name,
         "files": len(files),
@@ -49,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load(files: Sequence[Path]) -> tuple[int, int]:
     """Reads every tensor into memory; their number and their size in bytes."""
-    from safetensors import safe_open
-
     arrays = []
     for file in files:
         with safe_open(file, framework="np") as tensors:

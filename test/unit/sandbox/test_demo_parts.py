@@ -89,11 +89,17 @@ def test_the_cached_pod_mounts_the_models_folder_read_only() -> None:
     assert "initContainers" not in pod["spec"]
 
 
-def test_the_server_says_that_there_is_no_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("files", "message"), [({}, "the model is not there"), ({"x.safetensors": "garbage"}, "cannot load the model")]
+)
+def test_the_server_says_what_is_wrong_with_the_model(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
     command = [sys.executable, "-m", "localmodel.sandbox.serve", f"--model_dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert "the model is not there" in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_crds_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
