@@ -1,7 +1,7 @@
-"""The admission plugins that are always on: namespace life cycle, service accounts of pods, priorities left alone.
+"""The admission plugins that are always on: namespace life cycle and the service accounts of pods.
 
-Each is a function over `AdmissionAttributes` that refuses with an ApiError or changes the object. Webhooks and
-admission policies are stored but not called: the configurations say so when they are created (a warning).
+Each is called with `AdmissionAttributes` and refuses with an ApiError or changes the object. Webhooks and admission
+policies are stored but not called; whoever writes one is told so by a warning.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ class ServiceAccountAdmission:
 
 def warn_not_called(attributes: AdmissionAttributes) -> None:
     """Says aloud what this server does not do."""
+    if attributes.definition.group_resource == "events.events.k8s.io":
+        attributes.warnings.append("this sandbox API server keeps events.k8s.io events apart from those of core/v1")
     if attributes.operation != "DELETE" and attributes.definition.mapping.plural in _NOT_CALLED:
         attributes.warnings.append(
             f"this sandbox API server stores {attributes.definition.mapping.gvk.kind} objects but does not act on them"

@@ -17,10 +17,11 @@ import structlog
 from localmodel import __version__
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import ApiError, InternalError, NotFoundError
+from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from . import discovery
+from . import discovery, schemas
 from .admission import install as install_admission
 from .audit import AuditLog, AuditRecord
 from .authentication import Authenticator, Tokens, impersonated
@@ -160,6 +161,7 @@ class ApiServerCore:
         kind = review.resource.kind
         if not isinstance(body, dict):
             raise not_found_page()
+        schemas.prune(GroupVersionKind(info.group, info.version, kind), body)
         head = {"kind": kind, "apiVersion": f"{info.group}/{info.version}"}
         return Response.of_json(self._reviews.answer(kind, {**body, **head}, user, info.namespace), status=201)
 

@@ -30,8 +30,9 @@ def crd_faults(new: Json, old: Json | None) -> list[Cause]:
     if causes:
         return causes
     expected = f"{names['plural']}.{spec['group']}"
-    if new["metadata"]["name"] != expected:
-        causes.append(invalid("metadata.name", new["metadata"]["name"], 'must be spec.names.plural+"."+spec.group'))
+    name = new["metadata"].get("name", "")
+    if name != expected:
+        causes.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     if "." not in spec["group"]:
         causes.append(invalid("spec.group", spec["group"], "should be a domain with at least one dot"))
     if spec["scope"] not in ("Cluster", "Namespaced"):

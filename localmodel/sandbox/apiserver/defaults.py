@@ -249,7 +249,7 @@ def _prepare_job(new: Json, old: Json | None) -> None:
     spec = new["spec"]
     if old is not None or spec.get("manualSelector"):
         return
-    uid, name = new["metadata"]["uid"], new["metadata"]["name"]
+    uid, name = new["metadata"]["uid"], new["metadata"].get("name", "")
     labels = spec["template"].setdefault("metadata", {}).get("labels") or {}
     added = {
         "batch.kubernetes.io/controller-uid": uid,

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, help="directory that keeps objects, keys and certificate over restarts"
     )
     parser.add_argument("--audit-log", type=Path, help="file to append one JSON line per request to")
+    parser.add_argument(
+        "--log-level", choices=LOG_LEVELS, default="info", help="least severe lines to log (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--log-format", choices=LOG_FORMATS, default="json", help="form of log lines (default: %(default)s)"
+    )
     parser.add_argument("--crds", action="store_true", help="install the CustomResourceDefinitions of localmodel")
 
 
@@ -43,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     gc.disable()
     from .server import ApiServer, ApiServerOptions
 
+    setup_logging(args.log_level, args.log_format)
     kubeconfig = args.kubeconfig.absolute()
     options = ApiServerOptions(
         host=args.host, port=args.port, data_dir=args.data_dir, audit_log=args.audit_log, crds=args.crds

@@ -19,11 +19,13 @@ from localmodel.runtime.errors import (
     MethodNotAllowedError,
     UnsupportedMediaTypeError,
 )
+from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.writing import Written
 
 from . import requestoptions as options
+from . import schemas
 from .definitions import printer_of
 from .messages import JSON, Headers, Request, Response, WatchResponse
 from .negotiation import Representation, decode_body, decode_json, negotiate
@@ -34,7 +36,7 @@ from .users import User
 Json = dict[str, Any]
 
 _PATCH_TYPES: tuple[PatchType, ...] = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
-_METADATA_FORM = Representation("PartialObjectMetadata")
+_DELETE_OPTIONS = GroupVersionKind("", "v1", "DeleteOptions")
 
 
 def not_allowed() -> MethodNotAllowedError:
@@ -97,7 +99,7 @@ class ResourceHandler:
         obj = msgspec.json.decode(raw)
         if form.form == "Table":
             value = self._table(
-                definition, {"resourceVersion": obj["metadata"]["resourceVersion"]}, [obj], form, include
+                definition, {"resourceVersion": obj["metadata"].get("resourceVersion", "")}, [obj], form, include
             )
         else:
             value = partial_metadata(obj, version=form.version)
@@ -172,6 +174,8 @@ class ResourceHandler:
         )
         if not isinstance(body.value, dict):
             raise BadRequestError.of("the object provided is unrecognized: the body is not a JSON object")
+        if not isinstance(body.value.get("metadata", {}), dict | None):
+            raise BadRequestError.of("json: cannot unmarshal metadata into Go struct field of type v1.ObjectMeta")
         messages = [f'duplicate field "{path}"' for path in body.duplicates]
         if messages and validation == "Strict":
             kind, version = body.value.get("kind", "object"), str(body.value.get("apiVersion", "")).rpartition("/")[2]
@@ -239,6 +243,7 @@ class ResourceHandler:
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         if not isinstance(body, dict) or body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise BadRequestError.of("the body of a delete request must be DeleteOptions")
+        schemas.prune(_DELETE_OPTIONS, body)
         return body
 
     def _delete(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
@@ -317,7 +322,7 @@ class _Lines:
             return line
         obj = msgspec.json.decode(event.object)
         if self._form.form == "Table":
-            metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+            metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
             value = self._handler._table(
                 self._definition,
                 metadata,

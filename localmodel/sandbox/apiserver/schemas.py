@@ -94,6 +94,8 @@ class _Walk:
                         _found(value), owner, path, "[]" + _GO_NAMES.get(schema["items"].get("type"), "struct")
                     )
                 for index, item in enumerate(value):
+                    if item is None:
+                        value[index] = _zero(schema["items"])
                     self.typed(schema["items"], item, f"{path}[{index}]", owner)
             case type_:
                 if not _fits(type_, value):
@@ -107,14 +109,28 @@ class _Walk:
         if properties is None:
             # A type without fields of its own is opaque (managedFields' fieldsV1); a map has typed values.
             for key, item in value.items() if additional else ():
+                if item is None:
+                    value[key] = _zero(additional or {})
                 self.typed(additional or {}, item, prefix + key, owner)
             return
         for key in list(value):
-            if key in properties:
-                self.typed(properties[key], value[key], prefix + key, owner)
-            else:
+            if key not in properties:
                 del value[key]
                 self.dropped.append(prefix + key)
+            elif value[key] is None:
+                # A null is Go's zero value, which is left out when the object is written.
+                del value[key]
+            else:
+                self.typed(properties[key], value[key], prefix + key, owner)
+
+
+def _zero(schema: Json) -> Any:
+    """Go's zero value, which stands for a null in a list or map."""
+    name = reference(schema)
+    if name == _QUANTITY:
+        return "0"
+    zeros = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}
+    return zeros.get(schema.get("type", ""), {}) if name is None else {}
 
 
 def _fits(type_: str | None, value: Any) -> bool:

@@ -102,6 +102,7 @@ class ApiServer:
             lifespan="off",
             access_log=False,
             log_config=None,
+            log_level="warning",
             server_header=False,
             timeout_keep_alive=3600,
             timeout_graceful_shutdown=1,

@@ -12,12 +12,13 @@ import msgspec
 
 from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import BadRequestError, ConflictError, ServiceUnavailableError
-from localmodel.runtime.objects import format_time
+from localmodel.runtime.objects import GroupVersionKind, format_time
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.patch import merge_patch
 from localmodel.runtime.testing.registry import Registry
 
 from . import requestoptions as options
+from . import schemas
 from .authentication import ISSUER, Tokens
 from .fielderrors import invalid
 from .messages import Request, Response, WatchResponse
@@ -29,6 +30,7 @@ from .users import User
 
 Json = dict[str, Any]
 
+_SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 MIN_TOKEN_SECONDS = 600
 DEFAULT_TOKEN_SECONDS = 3600
 MAX_TOKEN_SECONDS = 2**32
@@ -63,10 +65,11 @@ class SubresourceHandler:
             raise not_found_page()
         return self._resources.handle(request, info, definition, user)
 
-    def _body(self, request: Request, kind: str) -> Json:
+    def _body(self, request: Request, group: str, kind: str) -> Json:
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         if not isinstance(body, dict) or body.get("kind", kind) != kind:
             raise BadRequestError.of(f"the body of the request must be a {kind}")
+        schemas.prune(GroupVersionKind(group, "v1", kind), body)
         return body
 
     def _scale(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
@@ -76,9 +79,11 @@ class SubresourceHandler:
         if info.verb == "get":
             return Response.of_json(current)
         if info.verb == "update":
-            wanted = self._body(request, "Scale")
+            wanted = self._body(request, "autoscaling", "Scale")
         elif request.headers.get("content-type", "").partition(";")[0] == MERGE_PATCH:
-            wanted = merge_patch(current, decode_json(request.body))
+            patch = decode_json(request.body)
+            wanted = merge_patch(current, patch) if isinstance(patch, dict) else {}
+            schemas.prune(_SCALE, wanted)
         else:
             raise BadRequestError.of(f"scale takes {MERGE_PATCH}")
         replicas = (wanted.get("spec") or {}).get("replicas", 0)
@@ -87,19 +92,19 @@ class SubresourceHandler:
 
             cause = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
             raise invalid_kind("Scale", "autoscaling", info.name, [cause])
-        patch: Json = {"spec": {"replicas": replicas}}
+        change: Json = {"spec": {"replicas": replicas}}
         if version := (wanted.get("metadata") or {}).get("resourceVersion"):
-            patch["metadata"] = {"resourceVersion": version}
+            change["metadata"] = {"resourceVersion": version}
         write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
         written = self._registry.patch(
-            definition, info.namespace, info.name, patch, MERGE_PATCH, write, user=user_info(user)
+            definition, info.namespace, info.name, change, MERGE_PATCH, write, user=user_info(user)
         )
         return Response.of_json(scale_of(written.object))
 
     def _bind(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
-        node = (self._body(request, "Binding").get("target") or {}).get("name")
+        node = (self._body(request, "", "Binding").get("target") or {}).get("name")
         if not node:
             raise BadRequestError.of("Binding.target.name: Required value")
         pod = self._registry.get(definition, info.namespace, info.name)
@@ -138,7 +143,7 @@ class SubresourceHandler:
     def _evict(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
-        body = self._body(request, "Eviction")
+        body = self._body(request, "policy", "Eviction")
         wanted = options.delete_options(request.query, body.get("deleteOptions") or {})
         self._registry.delete(definition, info.namespace, info.name, user=user_info(user), **wanted)
         return _success(201)
@@ -154,7 +159,7 @@ class SubresourceHandler:
         if info.verb != "create":
             raise not_allowed()
         negotiate(request.headers.get("accept", ""))
-        body = self._body(request, "TokenRequest")
+        body = self._body(request, "authentication.k8s.io", "TokenRequest")
         spec = body.get("spec") or {}
         account = self._registry.get(definition, info.namespace, info.name)
         seconds = spec.get("expirationSeconds") or DEFAULT_TOKEN_SECONDS

@@ -66,6 +66,31 @@ class TestPathsAndBodies:
         assert status == 400
         assert "json: cannot unmarshal number into Go struct field ConfigMap.data.a of type string" in answer["message"]
 
+    def test_nulls_are_zero_values(self, api: InProcess) -> None:
+        body = {"metadata": {"name": "p"}, "spec": {"nodeName": None, "containers": [None]}}
+        status, answer = api.call("POST", "/api/v1/namespaces/default/pods", body)
+        assert (status, [cause["field"] for cause in answer["details"]["causes"]]) == (
+            422,
+            ["spec.containers[0].name", "spec.containers[0].image"],
+        )
+
+    @pytest.mark.parametrize(
+        ("target", "body"),
+        [
+            ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {"resourceAttributes": [1]}}),
+            ("/api/v1/namespaces/default/serviceaccounts/default/token", {"spec": "x"}),
+            (CMS, {"metadata": [1]}),
+        ],
+    )
+    def test_bodies_of_the_wrong_shape_are_400(self, api: InProcess, target: str, body: Json) -> None:
+        assert api.call("POST", target, body)[0] == 400
+
+    def test_an_object_without_a_name_is_422(self, api: InProcess) -> None:
+        crd = widget_crd()
+        del crd["metadata"]["name"]
+        status, answer = api.call("POST", CRDS, crd)
+        assert (status, answer["details"]["causes"][0]["field"]) == (422, "metadata.name")
+
 
 class TestFieldValidation:
     def test_duplicate_fields_are_found_with_their_paths(self) -> None:
@@ -104,6 +129,11 @@ class TestForms:
         answer = api.call("GET", f"{CMS}/a?includeObject=None", accept=TABLE)[1]
         assert [column["name"] for column in answer["columnDefinitions"]] == ["Name", "Data", "Age"]
         assert answer["rows"] == [{"cells": ["a", 1, "0s"]}]
+
+    def test_a_dry_run_has_a_table_too(self, api: InProcess) -> None:
+        status, answer = api.call("POST", f"{CMS}?dryRun=All", config_map("a"), accept=TABLE)
+        assert (status, answer["rows"][0]["cells"][0]) == (201, "a")
+        assert api.call("GET", f"{CMS}/a")[0] == 404
 
 
 class TestWatch:
