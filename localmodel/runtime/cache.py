@@ -179,12 +179,22 @@ class Cache(Reader):
             informer
             for informer in informers
             if not informer.wait_for_sync(
-                max(0.0, deadline - self._clock.monotonic()), or_missing=self._options_of(informer.kind).optional
+                max(0.0, deadline - self._clock.monotonic()), or_missing=self.options_of(informer.kind).optional
             )
         ]
         self._end_filling(freeze=not missing)
         if missing:
             raise CacheSyncTimeoutError("; ".join(map(self._why_missing, missing)))
+
+    def waiting_for(self) -> str:
+        """The kinds that are not in the cache and the reason of each; empty when all are."""
+        with self._lock:
+            informers = tuple(self._informers.values())
+        return "; ".join(
+            self._why_missing(informer)
+            for informer in informers
+            if not informer.has_synced and not (informer.kind_missing and self.options_of(informer.kind).optional)
+        )
 
     def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
         """Raises NotFoundError, and what `list` raises but UnindexedFieldError."""
@@ -237,7 +247,7 @@ class Cache(Reader):
         return informer
 
     def _wait_to_read(self, informer: SharedInformer[Any]) -> None:
-        optional = self._options_of(informer.kind).optional
+        optional = self.options_of(informer.kind).optional
         if not informer.wait_for_sync(self.options.sync_timeout, or_missing=optional):
             raise CacheSyncTimeoutError(self._why_missing(informer))
         if not informer.has_synced:
@@ -257,11 +267,12 @@ class Cache(Reader):
         if was_filling:
             collector.end_filling(freeze=freeze)
 
-    def _options_of(self, kind: type[Object]) -> KindOptions:
+    def options_of(self, kind: type[Object]) -> KindOptions:
+        """The kind's own options; types made by `Unstructured.of` for one resource share them."""
         return self._by_kind.get(_informer_key(kind)) or KindOptions()
 
     def _informer_options(self, kind: type[Object]) -> InformerOptions:
-        own = self._options_of(kind)
+        own = self.options_of(kind)
         return InformerOptions(
             namespaces=own.namespaces or self.options.default_namespaces,
             labels=own.labels,

@@ -12,6 +12,7 @@ it can end and what it cannot.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import uuid
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from . import deadline
+from .cancellation import CancelledError
 from .clock import Clock, RealClock
 from .errors import CacheSyncTimeoutError, ConflictError, RuntimeLibraryError, TerminalError
 from .metrics import RECONCILE_RESULTS, Metrics, ReconcileResult
@@ -165,7 +167,13 @@ class Controller:
 
     def _start_workers(self, stop: threading.Event) -> list[threading.Thread]:
         workers = [
-            threading.Thread(target=self._work, args=(stop,), name=f"{self.name}-{number}", daemon=True)
+            # In a copy of this thread's context a worker shares its cancellation.
+            threading.Thread(
+                target=contextvars.copy_context().run,
+                args=(self._work, stop),
+                name=f"{self.name}-{number}",
+                daemon=True,
+            )
             for number in range(self.options.workers)
         ]
         for worker in workers:
@@ -262,6 +270,8 @@ class Controller:
         if isinstance(error, ConflictError):
             # Ordinary under optimistic locking: the object was read from a cache that is a moment behind.
             log.info("Reconcile conflict, trying again", error=str(error))
+        elif isinstance(error, CancelledError):
+            log.info("Reconcile cancelled, the manager is stopping", error=str(error))
         else:
             log.error("Reconcile failed", error=str(error), terminal=terminal, exc_info=error)
 

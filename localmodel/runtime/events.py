@@ -20,6 +20,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
+from .cancellation import Cancellation
 from .client import Client
 from .clock import Clock, RealClock
 from .errors import ApiError, NotFoundError
@@ -68,6 +69,7 @@ class EventBroadcaster:
         """Events to write. None only wakes the thread, which ends when the queue is empty and `_stop` is set."""
         self._correlator = EventCorrelator(self._clock)
         self._stop = threading.Event()
+        self._cancellation = Cancellation()
         self._thread: threading.Thread | None = None
         self._sequence = itertools.count()
         self._instance = socket.gethostname()
@@ -80,8 +82,11 @@ class EventBroadcaster:
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Writes what is queued, without retries, and ends the thread. Events recorded later are dropped."""
+    def stop(self, timeout: float = 1.0) -> None:
+        """Writes what is queued, without retries and for at most `timeout` seconds, and ends the thread.
+
+        What is left then, and what is recorded later, is dropped.
+        """
         self._stop.set()
         try:
             self._queue.put_nowait(None)
@@ -89,6 +94,8 @@ class EventBroadcaster:
             log.debug("Event queue is full at stop")  # then the thread is not asleep either
         if self._thread is not None:
             self._thread.join(timeout)
+            self._cancellation.cancel()
+            self._thread.join()
 
     def record(self, obj: Object, type_: EventType, reason: str, message: str, component: str) -> None:
         """What `EventRecorder.event` does, for the given component."""
@@ -135,6 +142,10 @@ class EventBroadcaster:
         return obj.name[: _MAX_NAME - len(suffix)] + suffix
 
     def _run(self) -> None:
+        with self._cancellation.scope():
+            self._write_all()
+
+    def _write_all(self) -> None:
         while not (self._stop.is_set() and self._queue.empty()):
             event = self._queue.get()
             if event is None:

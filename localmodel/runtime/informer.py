@@ -17,6 +17,7 @@ from typing import Generic
 
 import structlog
 
+from . import cancellation, deadline
 from .client import ListerWatcher, WatchEvent
 from .clock import Clock, RealClock
 from .errors import RuntimeLibraryError
@@ -228,15 +229,20 @@ class SharedInformer(Generic[T]):
     def wait_for_sync(self, timeout: float, *, or_missing: bool = False) -> bool:
         """Waits for `has_synced`, or (`or_missing`) for the answer that the server does not serve the kind.
 
-        False if neither came within `timeout` seconds or the informer was stopped.
+        False if neither came within `timeout` seconds or the informer was stopped. The deadline and the cancellation
+        of the work in hand end the wait too, with their errors.
         """
-        deadline = self.clock.monotonic() + timeout
-        with self._changed:
+        doing = f"waiting for the informer for {self.kind.__name__}"
+        until = self.clock.monotonic() + timeout
+        with cancellation.waking(self._wake, doing), self._changed:
             while not (self.has_synced or (or_missing and self.kind_missing)):
-                remaining = deadline - self.clock.monotonic()
+                remaining = until - self.clock.monotonic()
                 if self._stopped or remaining <= 0:
                     return False
-                self.clock.wait(self._changed, remaining)
+                cancellation.check(doing)
+                deadline.check(doing)
+                left = deadline.remaining()
+                self.clock.wait(self._changed, remaining if left is None else min(remaining, left))
         return True
 
     def _namespaces(self) -> Iterable[str]:
@@ -297,7 +303,8 @@ class SharedInformer(Generic[T]):
             else:
                 listener.update(old, new)
 
-    def _phase_changed(self) -> None:
+    def _wake(self) -> None:
+        """Lets everyone who waits for a change look again."""
         with self._changed:
             self._changed.notify_all()
 
@@ -330,4 +337,4 @@ class _Scope(Generic[T]):
         self._informer.store.bookmark(resource_version)
 
     def phase_changed(self) -> None:
-        self._informer._phase_changed()
+        self._informer._wake()

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from . import deadline
+from .cancellation import Cancellation
 from .client import Client
 from .clock import Clock, RealClock
 from .errors import ConflictError, NotFoundError, RuntimeLibraryError
@@ -112,6 +113,7 @@ class LeaderElector:
         """When the content was last seen to change, or was written by us; monotonic seconds."""
         self._reported_leader = ""
         self._keep = False
+        self._cancellation = Cancellation()
         self._renewed_at: float | None = None
         """When our last successful try began; None while we do not lead."""
         self._log = log.bind(lease=f"{config.namespace}/{config.name}", identity=config.identity)
@@ -131,7 +133,15 @@ class LeaderElector:
             raise NotRenewedError(f"lease {self._config.name} was last renewed {age:.0f} s ago")
 
     def run(self, stop: threading.Event) -> None:
-        """Blocks until leadership is lost or `stop` is set."""
+        """Blocks until leadership is lost or `stop` is set, and the lease is given up."""
+        with self._cancellation.scope():
+            self._run(stop)
+
+    def cancel(self) -> None:
+        """Ends a request under way and makes no other: `run`, whose `stop` is set, returns at once."""
+        self._cancellation.cancel()
+
+    def _run(self, stop: threading.Event) -> None:
         self._master_status.set(0)
         cancelled = False
         try:

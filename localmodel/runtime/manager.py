@@ -36,6 +36,12 @@ log = structlog.get_logger(__name__)
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
+REQUEST_GRACE = 1.0
+"""Seconds for requests that are under way when the manager stops; then they are cancelled."""
+_HURRY = 0.25
+"""The same, once other requests had to be cancelled: the API server does not answer."""
+
+
 class GracePeriodExpiredError(RuntimeLibraryError):
     """Runnables went on for longer than the grace period after they were told to stop."""
 
@@ -175,10 +181,14 @@ class Manager:
                 raise AlreadyStartedError("the manager was started already")
             self._stop = stop
         election: threading.Thread | None = None
+        # `stop` is set at the end in any case, and then this thread ends.
+        abandon = threading.Thread(target=self._abandon_sync, args=(stop,), name="cache-stop", daemon=True)
         try:
             self._start_servers()
             self._events.start()
-            self._start_cache(stop)
+            self.cache.start()
+            abandon.start()
+            self._wait_for_cache(stop)
             if not stop.is_set():
                 self._others.start()
                 election = self._start_leaders()
@@ -186,6 +196,8 @@ class Manager:
         except BaseException as error:  # noqa: BLE001 - raised below, after everything was stopped
             self._fail(error)
         self._shut_down(election)
+        if abandon.ident is not None:
+            abandon.join()
         if self._failure is not None:
             raise self._failure
 
@@ -226,11 +238,8 @@ class Manager:
         for server in self._servers():
             server.start()
 
-    def _start_cache(self, stop: threading.Event) -> None:
+    def _wait_for_cache(self, stop: threading.Event) -> None:
         """Returns when the cache has synced or `stop` is set; raises CacheSyncTimeoutError."""
-        self.cache.start()
-        # `stop` is set at the end in any case, and then this thread ends.
-        threading.Thread(target=self._abandon_sync, args=(stop,), name="cache-stop", daemon=True).start()
         try:
             self.cache.wait_for_sync()
         except CacheSyncTimeoutError:
@@ -248,7 +257,9 @@ class Manager:
 
     def _check_cache(self) -> None:
         if not self._cache_synced:
-            raise RuntimeLibraryError("the cache has not synced yet")
+            raise RuntimeLibraryError(
+                f"the cache has not synced yet: {self.cache.waiting_for() or 'it is not started'}"
+            )
 
     # leadership -------------------------------------------------------------------------------------------------
 
@@ -292,7 +303,7 @@ class Manager:
         log.info("Stopping manager")
         lost = isinstance(self._failure, LeaderElectionLostError)
         grace = 0.0 if lost else self.options.graceful_shutdown_timeout
-        left = self._stop_groups(None if grace < 0 else grace)
+        answered, left = self._stop_groups(None if grace < 0 else grace)
         if left and grace != 0:
             self._fail(
                 GracePeriodExpiredError(
@@ -302,24 +313,43 @@ class Manager:
         if left and self._elector is not None:
             # Whoever still runs acts as leader: the lease must run out by itself.
             self._elector.keep_lease()
-        self._release_lease.set()
-        if election is not None:
-            election.join()
+        answered &= self._stop_election(election, REQUEST_GRACE if answered else _HURRY)
         self.cache.stop()
-        self._events.stop()
+        self._events.stop(REQUEST_GRACE if answered else _HURRY)
         for server in self._servers():
             server.stop()
         log.info("Manager stopped")
 
-    def _stop_groups(self, grace: float | None) -> list[str]:
-        """Stops the groups in order within one grace period; the names of the runnables that are left."""
-        left: list[str] = []
-        until = None if grace is None else self.clock.monotonic() + grace
+    def _stop_groups(self, grace: float | None) -> tuple[bool, list[str]]:
+        """Stops the groups within one grace period.
+
+        Whether all ended before their requests were cancelled, and the names of the runnables that are left.
+        """
+        began = self.clock.monotonic()
         for group in (self._others, self._leaders):
             group.stop()
+        late = self._join_groups(began + (REQUEST_GRACE if grace is None else min(grace, REQUEST_GRACE)))
+        for group in (self._others, self._leaders):
+            group.cancel()
+        return not late, self._join_groups(None if grace is None else began + grace)
+
+    def _join_groups(self, until: float | None) -> list[str]:
+        """The names of the runnables that have not ended at `until` (None: waits for ever)."""
+        left: list[str] = []
         for group in (self._others, self._leaders):
             left += group.join(None if until is None else max(0.0, until - self.clock.monotonic()))
         return left
+
+    def _stop_election(self, election: threading.Thread | None, patience: float) -> bool:
+        """Gives the lease up; whether the server answered within `patience` seconds."""
+        self._release_lease.set()
+        if election is None or self._elector is None:
+            return True
+        election.join(patience)
+        answered = not election.is_alive()
+        self._elector.cancel()
+        election.join()
+        return answered
 
 
 def _process_metrics() -> Metrics:

@@ -28,6 +28,7 @@ import msgspec
 import structlog
 
 from .backoff import Backoff, BackoffOptions
+from .cancellation import Cancellation, CancelledError
 from .client import ListerWatcher, ListOptions, WatchEvent, WatchOptions, WatchStream
 from .clock import Clock
 from .errors import (
@@ -163,6 +164,8 @@ class Reflector(Generic[T]):
     _fruitless_in_a_row: int = field(default=0, init=False)
     """Watches since one brought anything that ended early, broke, or stayed silent."""
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _cancellation: Cancellation = field(default_factory=Cancellation, init=False)
+    """Ends a request under way on `stop`."""
     _stream_lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _stream: WatchStream | None = field(default=None, init=False)
     """The open watch; `stop` closes it to wake the reflector's thread. Guarded by `_stream_lock`."""
@@ -184,12 +187,14 @@ class Reflector(Generic[T]):
 
     def run(self) -> None:
         """Steps until `stop`. Never raises."""
-        while not isinstance(self.state, Stopped):
-            self.step()
+        with self._cancellation.scope():
+            while not isinstance(self.state, Stopped):
+                self.step()
 
     def stop(self) -> None:
-        """From any thread: ends the present step, a blocked watch included."""
+        """From any thread: ends the present step, a request or watch that waits for the server included."""
         self._stop.set()
+        self._cancellation.cancel()
         with self._stream_lock:
             stream = self._stream
         if stream is not None:
@@ -201,6 +206,8 @@ class Reflector(Generic[T]):
         if not self._stop.is_set():
             try:
                 following = self._do(self.state)
+            except CancelledError:
+                log.debug("A reflector's request was cancelled", **self._facts)
             except Exception as error:  # a mirror that dies silently is worse than any error
                 log.exception("Unexpected error in a reflector", **self._facts)
                 following = self._failed("unexpected error while mirroring", error, then=Listing())

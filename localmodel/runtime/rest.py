@@ -15,7 +15,8 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 import tenacity
 
-from . import deadline
+from . import cancellation, deadline
+from .cancellation import Cancellation
 from .client import (
     APPLY_PATCH,
     DEFAULT_WRITE,
@@ -73,19 +74,19 @@ class LiveClient(Client, ListerWatcher):
         self._metrics = metrics
         self._clock = clock or RealClock()
         self._transport = Transport(config)
-        self._closed = threading.Event()
+        self._closing = Cancellation()
         self._status = _LiveStatus(self)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_asks_to_wait),
             wait=lambda state: float(_retry_after(state)),
-            stop=lambda state: self._closed.is_set() or _gives_up(state),
+            stop=lambda state: self._closing.cancelled or _gives_up(state),
             sleep=self._sleep,
             reraise=True,
         )
 
     def close(self) -> None:
         """Ends every request under way, and every wait for a retry, with an error. Idempotent."""
-        self._closed.set()
+        self._closing.cancel()
         self._transport.close()
 
     # reads ------------------------------------------------------------------------------------------------------
@@ -238,7 +239,11 @@ class LiveClient(Client, ListerWatcher):
         return response.body
 
     def _sleep(self, seconds: float) -> None:
-        self._closed.wait(seconds)
+        """Until the time has passed, the client is closed, or the work in hand is cancelled; then CancelledError."""
+        woken = threading.Event()
+        with self._closing.waking(woken.set), cancellation.waking(woken.set):
+            self._clock.wait_event(woken, seconds)
+        cancellation.check()
 
     def _observe(self, method: str, code: str, seconds: float) -> None:
         if self._metrics:

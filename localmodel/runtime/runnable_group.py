@@ -1,7 +1,8 @@
 """`RunnableGroup`: runnables that start and stop together, each in a thread of its own.
 
 The manager has two, for those that only the leader runs and for the others. A group may be given runnables before and
-while it runs; once stopped it takes and starts none, so that a lease won too late starts nothing.
+while it runs; once stopped it takes and starts none, so that a lease won too late starts nothing. What a runnable waits
+for can be ended by `cancel` (see `cancellation`), in its own thread and in those that it starts with its context.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from .cancellation import Cancellation, CancelledError
 from .clock import Clock
 from .errors import RuntimeLibraryError
 
@@ -40,6 +42,7 @@ class RunnableGroup:
         self.name = name
         self._on_failure = on_failure
         self._clock = clock
+        self._cancellation = Cancellation()
         self._stop = threading.Event()
         """Set when the runnables are to end: by `stop`, or by a runnable that failed."""
         self._changed = threading.Condition()
@@ -77,6 +80,10 @@ class RunnableGroup:
             self._stopped = True
         self._stop.set()
 
+    def cancel(self) -> None:
+        """Ends the requests, and the waits for the cache, that runnables which were told to stop are still in."""
+        self._cancellation.cancel()
+
     def join(self, timeout: float | None) -> list[str]:
         """Waits at most `timeout` seconds (None: for ever) for all to end; the names of those that have not."""
         until = None if timeout is None else self._clock.monotonic() + timeout
@@ -96,7 +103,10 @@ class RunnableGroup:
 
     def _run(self, runnable: Runnable, name: str) -> None:
         try:
-            runnable.start(self._stop)
+            with self._cancellation.scope():
+                runnable.start(self._stop)
+        except CancelledError as error:
+            log.info("Runnable cancelled", runnable=name, error=str(error))
         except BaseException as error:
             log.error("Runnable failed", runnable=name, error=str(error), exc_info=error)
             self._on_failure(error)

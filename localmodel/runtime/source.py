@@ -100,8 +100,7 @@ class Kind(Source):
 
     def start(self, context: SourceContext) -> None:
         self._clock = context.clock
-        options = context.cache.options.by_kind.get(self.kind)
-        self._optional = options is not None and options.optional
+        self._optional = context.cache.options_of(self.kind).optional
         self._informer = context.cache.get_informer(self.kind)
         dispatcher = _Dispatcher(self, self._handler, self._predicates, context)
         self._registration = self._informer.add_event_handler(_InformerHandler(dispatcher))

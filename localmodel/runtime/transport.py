@@ -13,16 +13,17 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from . import deadline
+from . import cancellation, deadline
+from .connection import Connection
 from .errors import TransportError
 from .kubeconfig import RestConfig
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _BROKEN = (http.client.HTTPException, OSError)
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Transport:
     """Sends requests with credentials and the user agent; raises TransportError when there is no answer.
 
     A request other than a watch stays within the `deadline` of the work in hand: DeadlineExceededError once it is over.
+    The `cancellation` of the work in hand ends a request under way, and the opening of a watch, by CancelledError.
     """
 
     def __init__(self, config: RestConfig) -> None:
@@ -46,137 +48,144 @@ class Transport:
         self._host, self._port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         self._prefix = url.path.rstrip("/")
         self._local = threading.local()
-        self._connections: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
+        """Guards the two fields below."""
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        """Of all threads and watches. A thread's connection goes with the thread."""
         self._is_closed = False
 
     def request(self, method: str, target: str, *, body: bytes | None = None, headers: dict[str, str]) -> Response:
         """One request on this thread's connection. A 401 is answered by fresh credentials and one more try."""
-        response = self._send(method, target, body, headers, refresh=False)
+        authorization = self.config.authorization()
+        response = self._send(method, target, body, self._headers(headers, authorization))
         if response.code == 401:
-            response = self._send(method, target, body, headers, refresh=True)
+            authorization = self._fresh_authorization(authorization)
+            response = self._send(method, target, body, self._headers(headers, authorization))
         return response
 
     def stream(self, target: str, *, headers: dict[str, str], silence: float) -> tuple[int, Stream]:
         """Opens a GET on a connection of its own; returns the HTTP code and the body to be read piece by piece."""
-        for refresh in (False, True):
-            stream = self._open_stream(target, headers, silence, refresh=refresh)
-            if stream.code != 401 or refresh:
-                break
+        authorization = self.config.authorization()
+        stream = self._open_stream(target, self._headers(headers, authorization), silence)
+        if stream.code == 401:
             stream.close()
+            authorization = self._fresh_authorization(authorization)
+            stream = self._open_stream(target, self._headers(headers, authorization), silence)
         return stream.code, stream
 
     def close(self) -> None:
-        """Shuts the connections of all threads; a thread that waits for an answer gets a TransportError at once."""
+        """Aborts the connections of all threads; a thread that waits for an answer gets a TransportError at once."""
         with self._lock:
             self._is_closed = True
             connections = list(self._connections)
         for connection in connections:
-            _shut(connection.sock)
+            connection.abort()
 
-    def _open_stream(self, target: str, headers: dict[str, str], silence: float, *, refresh: bool) -> Stream:
-        connection = self._connect(silence)
+    def _open_stream(self, target: str, headers: dict[str, str], silence: float) -> Stream:
+        doing = f"watch {target}"
+        connection = self._new_connection()
         try:
-            connection.request("GET", self._prefix + target, headers=self._headers(headers, refresh=refresh))
-            # getresponse() drops the socket when the server says it will close; the reader must still be wakeable.
-            sock = connection.sock
-            return Stream(connection.getresponse(), sock, connection, target)
+            with cancellation.waking(connection.abort, doing):
+                self._open(connection, self.config.connect_timeout)
+                sock = connection.opened_socket
+                sock.settimeout(min(silence, self.config.request_timeout))
+                connection.request("GET", self._prefix + target, headers=headers)
+                response = connection.getresponse()
+                sock.settimeout(silence)
+                return Stream(response, connection, target)
         except _BROKEN as error:
             connection.close()
+            cancellation.check(doing)
             raise TransportError(f"cannot watch {self.config.server}{target}: {_cause(error)}") from error
 
-    def _send(
-        self, method: str, target: str, body: bytes | None, headers: dict[str, str], *, refresh: bool
-    ) -> Response:
-        all_headers = self._headers(headers, refresh=refresh)
-        deadline.check(f"{method} {target}")
+    def _send(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Response:
+        doing = f"{method} {target}"
         for last_try in (False, True):
-            connection, reused = self._connection()
+            deadline.check(doing)
+            kept = self._kept_connection()
+            connection = kept or self._new_connection()
             try:
-                connection.sock.settimeout(self._time_for_an_answer())
-                connection.request(method, self._prefix + target, body=body, headers=all_headers)
-                answer = connection.getresponse()
-                response = Response(answer.status, answer.read(), answer.headers)
+                with cancellation.waking(connection.abort, doing):
+                    if not kept:
+                        self._open(connection, self._limited(self.config.connect_timeout))
+                        self._local.connection = connection
+                    return self._exchange(connection, method, target, body, headers)
             except _BROKEN as error:
                 self._forget(connection)
+                cancellation.check(doing)
                 # A kept connection may have been closed by the server just now; a fresh one that breaks is an error.
-                if last_try or not reused or method not in _IDEMPOTENT:
+                if last_try or not kept or method not in _IDEMPOTENT:
                     raise TransportError(f"{method} {self.config.server}{target}: {_cause(error)}") from error
-                continue
-            if answer.will_close:
-                self._forget(connection)
-            return response
         raise AssertionError("unreachable")
 
-    def _time_for_an_answer(self) -> float:
+    def _open(self, connection: Connection, timeout: float) -> None:
+        try:
+            connection.open(timeout)
+        except _BROKEN as error:
+            cancellation.check(f"connecting to {self.config.server}")
+            raise TransportError(f"cannot connect to {self.config.server}: {_cause(error)}") from error
+
+    def _exchange(
+        self, connection: Connection, method: str, target: str, body: bytes | None, headers: dict[str, str]
+    ) -> Response:
+        """Each wait is bounded by the deadline anew: many short ones must not add up to a long one."""
+        sock = connection.opened_socket
+        sock.settimeout(self._limited(self.config.request_timeout))
+        connection.request(method, self._prefix + target, body=body, headers=headers)
+        answer = connection.getresponse()
+        pieces = []
+        while piece := answer.read1(_PIECE):
+            pieces.append(piece)
+            sock.settimeout(self._limited(self.config.request_timeout))
+        if answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
+        answer.close()
+        if answer.will_close:
+            self._forget(connection)
+        return Response(answer.status, b"".join(pieces), answer.headers)
+
+    def _limited(self, seconds: float) -> float:
         left = deadline.remaining()
-        return self.config.request_timeout if left is None else max(0.001, min(left, self.config.request_timeout))
+        return seconds if left is None else max(0.001, min(left, seconds))
 
-    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
-        """This thread's connection, and whether it was used before."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None and connection.sock is not None:
-            if not _is_readable(connection.sock):
-                return connection, True
+    def _kept_connection(self) -> Connection | None:
+        """This thread's connection, if it is open and idle."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            return None
+        if connection.sock is None or _is_readable(connection.sock):
             self._forget(connection)  # idle and readable: the server has closed it
-        if self._is_closed:
-            raise TransportError(f"the client of {self.config.server} is closed")
-        connection = self._connect(self.config.request_timeout)
-        self._local.connection = connection
-        with self._lock:
-            self._connections.add(connection)
-        return connection, False
+            return None
+        return connection
 
-    def _forget(self, connection: http.client.HTTPConnection) -> None:
+    def _forget(self, connection: Connection) -> None:
         connection.close()
         self._local.connection = None
 
-    def _connect(self, read_timeout: float) -> http.client.HTTPConnection:
-        connection = self._new_connection()
-        try:
-            connection.connect()
-        except OSError as error:
-            raise TransportError(f"cannot connect to {self.config.server}: {_cause(error)}") from error
-        sock: socket.socket = connection.sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.settimeout(read_timeout)
-        return connection
-
-    def _new_connection(self) -> http.client.HTTPConnection:
+    def _new_connection(self) -> Connection:
+        """One that is not open yet, but known to `close`; raises TransportError after it."""
         config = self.config
         proxy = urlsplit(config.proxy) if config.proxy else None
         host, port = (proxy.hostname or "", proxy.port or 3128) if proxy else (self._host, self._port)
-        connection: http.client.HTTPConnection
-        if config.tls is None:
-            connection = http.client.HTTPConnection(host, port, timeout=config.connect_timeout)
-        elif config.server_name:
-            connection = _NamedConnection(host, port, config)
-        else:
-            connection = http.client.HTTPSConnection(host, port, timeout=config.connect_timeout, context=config.tls)
+        connection = Connection(host, port, tls=config.tls, server_name=config.server_name or self._host)
         if proxy:
             connection.set_tunnel(self._host, self._port)
+        with self._lock:
+            if self._is_closed:
+                raise TransportError(f"the client of {config.server} is closed")
+            self._connections.add(connection)
         return connection
 
-    def _headers(self, headers: dict[str, str], *, refresh: bool) -> dict[str, str]:
-        authorization = self.config.authorization(refresh=refresh)
+    def _headers(self, headers: dict[str, str], authorization: str | None) -> dict[str, str]:
         common = {"User-Agent": self.config.user_agent}
         if authorization:
             common["Authorization"] = authorization
         return common | headers
 
-
-class _NamedConnection(http.client.HTTPSConnection):
-    """Verifies the server's certificate against `tls-server-name` instead of the host."""
-
-    def __init__(self, host: str, port: int, config: RestConfig) -> None:
-        super().__init__(host, port, timeout=config.connect_timeout, context=config.tls)
-        self._named = config
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        assert self._named.tls is not None
-        self.sock = self._named.tls.wrap_socket(self.sock, server_hostname=self._named.server_name)
+    def _fresh_authorization(self, refused: str | None) -> str | None:
+        """Reads the credentials again, unless another thread has done so since the refused ones were sent."""
+        current = self.config.authorization()
+        return current if current != refused else self.config.authorization(refresh=True)
 
 
 class Stream:
@@ -185,14 +194,12 @@ class Stream:
     def __init__(
         self,
         response: http.client.HTTPResponse,
-        sock: socket.socket,
-        connection: http.client.HTTPConnection,
+        connection: Connection,
         target: str,
     ) -> None:
         self.code = response.status
         self.headers = response.headers
         self._response = response
-        self._socket = sock
         self._connection = connection
         self._target = target
         self._closed = threading.Event()
@@ -200,8 +207,10 @@ class Stream:
     def read(self) -> bytes:
         """The whole body, for an answer that is not a stream."""
         try:
-            return self._response.read()
+            with cancellation.waking(self._connection.abort, self._target):
+                return self._response.read()
         except (*_BROKEN, ValueError) as error:
+            cancellation.check(self._target)
             raise TransportError(f"{self._target}: {_cause(error)}") from error
 
     def lines(self) -> Iterator[bytes]:
@@ -235,15 +244,8 @@ class Stream:
         if self._closed.is_set():
             return
         self._closed.set()
-        _shut(self._socket)
+        self._connection.abort()
         self._connection.close()
-
-
-def _shut(sock: socket.socket | None) -> None:
-    """Wakes whoever reads the socket. SSLSocket.shutdown would pull the TLS state from under the reader."""
-    if sock is not None:
-        with suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _is_readable(sock: socket.socket) -> bool:

@@ -1,0 +1,102 @@
+"""One HTTP connection, over TLS or not, that any thread can abort at every stage: dialling, handshake, exchange.
+
+The standard library's connection cannot be reached while it connects: its socket is known to nobody before the TLS
+handshake has ended, and a server that accepts and never answers holds the thread until the timeout. Here each socket is
+known before it blocks. Also, the time to connect is one budget for all addresses and the handshake.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+
+
+class Connection(http.client.HTTPConnection):
+    """Owned by one thread; `abort` may be called from any. Never connects by itself: call `open`."""
+
+    auto_open = 0
+
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, server_name: str = "") -> None:
+        """`server_name`: what the certificate must be for, the host by default."""
+        super().__init__(host, port)
+        self.default_port = http.client.HTTPS_PORT if tls else http.client.HTTP_PORT
+        self._tls = tls
+        self._server_name = server_name
+        self._until = 0.0
+        """When connecting has to have ended, in monotonic seconds."""
+        self._guard = threading.Lock()
+        """Guards the fields below."""
+        self._last_socket: socket.socket | None = None
+        """Known longer than `sock`, which is dropped once the server says that it will close."""
+        self._is_aborted = False
+        self._create_connection = self._dial
+
+    @property
+    def opened_socket(self) -> socket.socket:
+        """The open connection's socket, also after the headers of the last answer were read."""
+        if self._last_socket is None:
+            raise http.client.NotConnected
+        return self._last_socket
+
+    def open(self, timeout: float) -> None:
+        """Connects within `timeout` seconds, the handshake included; raises OSError."""
+        self._until = time.monotonic() + timeout
+        try:
+            # Calls `_dial`, and asks a proxy for a tunnel.
+            self.connect()
+            if self._tls is not None:
+                name = self._server_name or getattr(self, "_tunnel_host", None) or self.host
+                secure = self._tls.wrap_socket(self.sock, server_hostname=name, do_handshake_on_connect=False)
+                self._take(secure)
+                secure.settimeout(self._left())
+                secure.do_handshake()
+        except BaseException:
+            self.close()
+            raise
+
+    def abort(self) -> None:
+        """Fails whatever the owner does with the connection, now or later, with an OSError or an end of file."""
+        with self._guard:
+            self._is_aborted = True
+            shut(self._last_socket)
+
+    def _dial(self, address: tuple[str, int], *_: object) -> socket.socket:
+        """`socket.create_connection`, but the socket can be aborted while it connects."""
+        failure: OSError | None = None
+        for family, kind, protocol, _name, target in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._take(sock)
+                sock.settimeout(self._left())
+                sock.connect(target)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                return sock
+        raise failure or OSError(f"{address[0]} has no address")
+
+    def _take(self, sock: socket.socket) -> None:
+        """Makes the socket known to `abort`, before anything blocks on it."""
+        with self._guard:
+            self.sock = self._last_socket = sock
+            if self._is_aborted:
+                raise ConnectionAbortedError("the connection was aborted while it was opened")
+
+    def _left(self) -> float:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out while connecting")
+        return left
+
+
+def shut(sock: socket.socket | None) -> None:
+    """Wakes whoever reads the socket. SSLSocket.shutdown would pull the TLS state from under the reader."""
+    if sock is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
