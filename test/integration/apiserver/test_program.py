@@ -99,9 +99,12 @@ def test_a_watcher_that_goes_away_is_forgotten_at_once(tmp_path: Path) -> None:
 
 def test_sigterm_ends_watches_and_the_program(tmp_path: Path) -> None:
     program = Program(tmp_path)
-    watch = RawWatch(program, "/api/v1/namespaces?watch=1")
-    assert watch.event() is not None
-    assert program.stop() == 0
+    try:
+        watch = RawWatch(program, "/api/v1/namespaces?watch=1")
+        assert watch.event() is not None
+    finally:
+        status = program.stop()
+    assert status == 0
     watch.close()
 
 
@@ -141,8 +144,10 @@ def test_kill_loses_no_acknowledged_write(tmp_path: Path) -> None:
     writers = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
     for thread in writers:
         thread.start()
-    eventually(lambda: len(acknowledged) >= 60)
-    program.stop(signal.SIGKILL)
+    try:
+        eventually(lambda: len(acknowledged) >= 60)
+    finally:
+        program.stop(signal.SIGKILL)
     for thread in writers:
         thread.join(10)
 
