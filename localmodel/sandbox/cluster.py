@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +34,7 @@ from localmodel.runtime.rest import LiveClient
 from . import install
 from .controllers.kubelet.kubelet import MIRROR
 from .controllers.main import node_names
-from .supervisor import Child, Program, Supervisor, wait_until
+from .supervisor import Child, Program, Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -142,12 +143,11 @@ class Cluster:
             flags += ["--data-dir", str(self.workdir / "apiserver"), "--audit-log", str(self.logs / "audit.jsonl")]
             self.kubeconfig.unlink(missing_ok=True)
             child = self._program("apiserver", (console_script("localmodel"), "sandbox", "apiserver", *flags), {})
-            self._wait("the API server", child, self.kubeconfig.exists)
+            self._wait("the API server", self.kubeconfig.exists, child)
         elif self.kubeconfig != self.options.external_kubeconfig.resolve():
             self.kubeconfig.write_bytes(self.options.external_kubeconfig.read_bytes())
         self._client = LiveClient(load_config(self.kubeconfig, user_agent=f"localmodel-sandbox/{__version__}"))
-        answers = _answers(lambda: self.client.list(Namespace))
-        wait_until("the API server answers", answers, timeout=START_TIMEOUT, clock=self.clock)
+        self._wait("the API server", self._answers)
         self._report(f"the API server is at {self.client.config.server}")
 
     def _start_controllers(self) -> None:
@@ -224,7 +224,7 @@ class Cluster:
 
     def _wait_ready(self) -> None:
         for name in self._health_ports:
-            self._wait(name, self.supervisor[name], lambda name=name: self._is_ready(name))  # type: ignore[misc]
+            self._wait(name, partial(self._is_ready, name), self.supervisor[name])
         self._report(f"the manager and {len(self.nodes)} agents are ready")
 
     def _is_ready(self, name: str) -> bool:
@@ -238,13 +238,23 @@ class Cluster:
         finally:
             connection.close()
 
-    def _wait(self, what: str, child: Child, condition: Callable[[], bool]) -> None:
-        """Waits for a part; one that dies three times on the way is not waited for."""
+    def _answers(self) -> bool:
+        """Whether the API server answers an administrator's request."""
+        try:
+            self.client.list(Namespace)
+        except (ApiError, TransportError) as error:
+            log.debug("the API server does not answer yet", error=str(error))
+            return False
+        return True
+
+    def _wait(self, what: str, condition: Callable[[], bool], child: Child | None = None) -> None:
+        """Waits until a part is there; not for one that dies three times on the way. Raises ClusterError."""
         end = self.clock.monotonic() + START_TIMEOUT
         pause = threading.Event()
         while not condition():
-            if self.clock.monotonic() > end or child.restarts >= 3:
-                raise ClusterError(f"{what} did not become ready; the end of its log {child.log}:\n{tail(child.log)}")
+            if self.clock.monotonic() > end or (child is not None and child.restarts >= 3):
+                log_end = f"; the end of its log {child.log}:\n{tail(child.log)}" if child else ""
+                raise ClusterError(f"{what} did not become ready within {START_TIMEOUT:.0f} s{log_end}")
             self.clock.wait_event(pause, 0.05)
 
 
@@ -270,7 +280,7 @@ class AgentPods:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._clock.wait_event(self._stopping, 0.2):
+        while not self._clock.wait_event(self._stopping, 0.5):
             for node, child in self._agents.items():
                 ready = child.is_running and self._is_ready(f"agent-{node}")
                 if ready != self._shown[node]:
@@ -342,14 +352,3 @@ def free_port() -> int:
 def tail(path: Path, lines: int = 12) -> str:
     """The last lines of a log."""
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"
-
-
-def _answers(call: Callable[[], object]) -> Callable[[], bool]:
-    def answers() -> bool:
-        try:
-            call()
-        except (ApiError, TransportError):
-            return False
-        return True
-
-    return answers

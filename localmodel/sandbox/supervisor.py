@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -139,15 +139,3 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def wait_until(
-    what: str, condition: Callable[[], bool], *, timeout: float, clock: Clock, stop: threading.Event | None = None
-) -> None:
-    """Waits until the condition holds, looking every 50 ms; raises TimeoutError naming what did not happen."""
-    end = clock.monotonic() + timeout
-    stop = stop or threading.Event()
-    while not condition():
-        if clock.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {timeout:.0f} s")
-        clock.wait_event(stop, 0.05)
