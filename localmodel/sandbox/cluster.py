@@ -147,7 +147,7 @@ class Cluster:
         elif self.kubeconfig != self.options.external_kubeconfig.resolve():
             self.kubeconfig.write_bytes(self.options.external_kubeconfig.read_bytes())
         self._client = LiveClient(load_config(self.kubeconfig, user_agent=f"localmodel-sandbox/{__version__}"))
-        self._wait("the API server", self._answers)
+        self._wait(f"the API server {self._client.config.server}", self._answers)
         self._report(f"the API server is at {self.client.config.server}")
 
     def _start_controllers(self) -> None:

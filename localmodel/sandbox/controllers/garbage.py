@@ -1,14 +1,15 @@
 """`GarbageCollector`: deletes objects whose owners are gone, and carries out foreground and orphaning deletion.
 
-It watches the metadata of all kinds in use. A request names one object of one kind (`ResourceKey`); a change of an
-object enqueues it, its disappearance enqueues what it owned (found by an index over owner uids) and its owners, which
-may wait for it in the foreground. Whether an owner is gone is asked of the API server, never concluded from the cache.
+It watches the metadata of all kinds in use, also of custom ones that are defined later. A request names one object of
+one kind (`ResourceKey`); a change of an object enqueues it, its disappearance enqueues what it owned (found by an index
+over owner uids) and its owners, which may wait for it in the foreground. Whether an owner is gone is asked of the API
+server, never concluded from the cache.
 Rules: https://kubernetes.io/docs/concepts/architecture/garbage-collection/ (owner references, propagation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,22 @@ import structlog
 
 from localmodel.runtime.cache import Cache
 from localmodel.runtime.client import Preconditions, Propagation
+from localmodel.runtime.controller import Controller
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.event import DeleteEvent, Event
 from localmodel.runtime.handler import EventHandler, RequestQueue
-from localmodel.runtime.objects import Object, ObjectKey, OwnerReference, PartialObjectMetadata, RESTMapping
+from localmodel.runtime.objects import (
+    CustomResourceDefinition,
+    Object,
+    ObjectKey,
+    OwnerReference,
+    PartialObjectMetadata,
+    RESTMapping,
+)
 from localmodel.runtime.reconcile import Reconciler, Request, Result
+from localmodel.runtime.source import Kind
+
+from .kinds import served_kinds
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
@@ -59,9 +71,20 @@ class GarbageCollector(Reconciler):
 
     def __init__(self, mappings: Sequence[RESTMapping]) -> None:
         self._types = {mapping.group_resource: PartialObjectMetadata.of(mapping) for mapping in mappings}
+        """By `plural.group`. This dictionary and the next are replaced, never changed: other threads iterate."""
         self._by_kind = {(kind.mapping.gvk.group, kind.mapping.gvk.kind): kind for kind in self._types.values()}
         self._cache: Cache | None = None
         """Holds the owner index; a kind that is not served yet is simply not in it."""
+
+    def look_after(self, mapping: RESTMapping, cache: Cache, controller: Controller) -> None:
+        """Adds a kind while the collector runs; does nothing for a known one."""
+        if mapping.group_resource in self._types:
+            return
+        kind = PartialObjectMetadata.of(mapping)
+        cache.index_field(kind, OWNER_INDEX, owner_uids)
+        self._types = {**self._types, mapping.group_resource: kind}
+        self._by_kind = {**self._by_kind, (mapping.gvk.group, mapping.gvk.kind): kind}
+        controller.watch(Kind(kind, _Enqueue(self, mapping.group_resource)))
 
     @property
     def kinds(self) -> Iterable[type[PartialObjectMetadata]]:
@@ -232,6 +255,22 @@ class GarbageCollector(Reconciler):
             if kind is not None:
                 namespace = obj.namespace if kind.mapping.namespaced else ""
                 yield ResourceKey(namespace, reference.name, kind.mapping.group_resource)
+
+
+class CustomKindReconciler(Reconciler):
+    """Hands custom kinds that are defined after the start to the garbage collector."""
+
+    def __init__(self, look_after: Callable[[RESTMapping], None]) -> None:
+        self._look_after = look_after
+
+    def setup(self, builder: Builder) -> None:
+        builder.named("garbage-collector-kinds").for_(CustomResourceDefinition)
+
+    def reconcile(self, request: Request) -> Result | None:
+        definition = self.client.find(CustomResourceDefinition, request.name)
+        for mapping in served_kinds(definition) if definition else ():
+            self._look_after(mapping)
+        return None
 
 
 class _Enqueue(EventHandler):

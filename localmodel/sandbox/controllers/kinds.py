@@ -75,13 +75,18 @@ class NamespaceFinalize(Namespace):
 
 def custom_kinds(reader: Reader) -> list[RESTMapping]:
     """The storage version of every custom resource that the API server serves."""
-    mappings = []
-    for crd in reader.list(CustomResourceDefinition):
-        names = crd.spec["names"]
-        for version in crd.spec["versions"]:
-            if version.get("storage") and version.get("served"):
-                namespaced = crd.spec.get("scope") == "Namespaced"
-                mappings.append(
-                    _of(crd.spec["group"], version["name"], names["kind"], names["plural"], namespaced=namespaced)
-                )
-    return mappings
+    return [mapping for crd in reader.list(CustomResourceDefinition) for mapping in served_kinds(crd)]
+
+
+def served_kinds(crd: CustomResourceDefinition) -> list[RESTMapping]:
+    """The storage version of one definition; empty until it is established."""
+    if not any(
+        c.get("type") == "Established" and c.get("status") == "True" for c in crd.status.get("conditions") or []
+    ):
+        return []
+    names, namespaced = crd.spec["names"], crd.spec.get("scope") == "Namespaced"
+    return [
+        _of(crd.spec["group"], version["name"], names["kind"], names["plural"], namespaced=namespaced)
+        for version in crd.spec["versions"]
+        if version.get("storage") and version.get("served")
+    ]

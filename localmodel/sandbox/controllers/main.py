@@ -20,7 +20,7 @@ from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
-from .garbage import GarbageCollector
+from .garbage import CustomKindReconciler, GarbageCollector
 from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
 from .kubelet import KubeletOptions, KubeletReconciler
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOptions, jobs: JobOptions) -> Manager:
-    """All controllers, ready to be started. Custom kinds are those served at this moment."""
+    """All controllers, ready to be started."""
     mappings = [*BUILT_IN, *custom_kinds(client)]
     collector = GarbageCollector(mappings)
     options = ManagerOptions(
@@ -85,9 +85,10 @@ def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOpt
     )
     manager = Manager(client, options)
     collector.index(manager.cache)
+    collecting = manager.add_reconciler(collector)
     runner = KubeletReconciler(kubelet)
     for reconciler in (
-        collector,
+        CustomKindReconciler(lambda mapping: collector.look_after(mapping, manager.cache, collecting)),
         NamespaceReconciler(),
         VolumeClaimReconciler(),
         VolumeReconciler(),

@@ -13,11 +13,23 @@ from support.eventually import eventually
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.manager import Manager
-from localmodel.runtime.objects import Job, Namespace, ObjectMeta, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.objects import (
+    ConfigMap,
+    CustomResourceDefinition,
+    Job,
+    Namespace,
+    ObjectMeta,
+    OwnerReference,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    RESTMapping,
+    Unstructured,
+)
 from localmodel.runtime.rest import LiveClient
 from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
 from localmodel.sandbox.controllers.jobs import JobOptions
-from localmodel.sandbox.controllers.kinds import Node
+from localmodel.sandbox.controllers.kinds import Node, served_kinds
 from localmodel.sandbox.controllers.kubelet import KubeletOptions
 from localmodel.sandbox.controllers.main import build_manager
 from localmodel.sandbox.controllers.nodes import NodeOptions
@@ -141,6 +153,23 @@ def test_a_namespace_goes_with_everything_in_it(world: World) -> None:
     world.client.delete(world.client.get(Namespace, NS))
     eventually(lambda: world.client.find(Namespace, NS) is None, timeout=20)
     assert world.pods() == []
+
+
+def test_objects_of_a_kind_defined_later_are_collected_too(world: World) -> None:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}]
+    names = {"kind": "Widget", "plural": "widgets"}
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions}
+    world.create(CustomResourceDefinition, "widgets.example.com", spec)
+    widget = Unstructured.of(RESTMapping.of("example.com", "v1", "Widget"))
+    crds = CustomResourceDefinition
+    eventually(lambda: served_kinds(world.client.get(crds, "widgets.example.com")), timeout=20)
+    owner = world.client.create(ConfigMap(metadata=ObjectMeta(name="owner", namespace=NS)))
+    reference = OwnerReference(api_version="v1", kind="ConfigMap", name="owner", uid=owner.metadata.uid)
+    metadata = ObjectMeta(name="owned", namespace=NS, owner_references=[reference])
+    world.client.create(widget(metadata=metadata))
+    world.client.delete(owner)
+    world.gone(widget, "owned")
 
 
 def claim_on_node_2(world: World) -> None:
