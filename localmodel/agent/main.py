@@ -24,7 +24,7 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager, ManagerOptions, process_metrics
 from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
@@ -38,7 +38,7 @@ from .store import ModelStore
 log = structlog.get_logger(__name__)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The program's flags."""
     parser = argparse.ArgumentParser(
         prog="localmodel-agent",
@@ -108,7 +108,7 @@ def read_jobs_namespace(reader: Reader, namespace: str) -> str:
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
     """Runs until a signal ends it; the exit status: 0, 1 after a failure, 2 for wrong use."""
-    args = make_parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     setup_logging(args.log_level, args.log_format)
     node_name = env.get("NODE_NAME", "").strip()
     if not node_name:
@@ -127,7 +127,9 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
 
 def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
     stop = setup_signal_handler()
-    client = LiveClient(load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}"))
+    metrics = process_metrics()
+    config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
+    client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)
     try:
         jobs_namespace = read_jobs_namespace(client, namespace)
@@ -139,6 +141,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
                 health_probe_addr=args.health_probe_addr,
                 cache=cache_options(node_name, namespace=namespace, jobs_namespace=jobs_namespace),
             ),
+            metrics=metrics,
         )
         reconciler = LocalModelNodeReconciler(
             node_name=node_name,

@@ -18,7 +18,7 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager, ManagerOptions, process_metrics
 from localmodel.runtime.objects import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
@@ -113,8 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     setup_logging(options.log_level, options.log_format)
     namespace = os.environ.get("POD_NAMESPACE") or KSERVE_NAMESPACE
+    metrics = process_metrics()
     try:
-        client = LiveClient(load_config(options.kubeconfig, user_agent=f"localmodel-manager/{__version__}"))
+        config = load_config(options.kubeconfig, user_agent=f"localmodel-manager/{__version__}")
+        client = LiveClient(config, metrics=metrics)
         manager = Manager(
             client,
             ManagerOptions(
@@ -126,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 leader_election_namespace=namespace,
                 cache=cache_options(namespace),
             ),
+            metrics=metrics,
         )
         add_reconcilers(manager, Settings(namespace), workers=options.workers)
         log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)

@@ -89,7 +89,7 @@ class Manager:
             raise TypeError(f"{type(client).__name__} cannot list and watch: give the manager a live client")
         self.options = options or ManagerOptions()
         self.clock = clock or RealClock()
-        self.metrics = metrics or _process_metrics()
+        self.metrics = metrics or process_metrics()
         self.live = client
         """Reads and writes at the API server."""
         self.cache = Cache(cast("ListerWatcher", client), self.options.cache, clock=self.clock)
@@ -352,7 +352,7 @@ class Manager:
         return answered
 
 
-def _process_metrics() -> Metrics:
+def process_metrics() -> Metrics:
     """Metrics in a registry that also tells of the process: memory, CPU, collector, version of Python."""
     metrics = Metrics()
     ProcessCollector(registry=metrics.registry)

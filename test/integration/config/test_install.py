@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localmodel.agent.main import make_parser as agent_parser
+from localmodel.agent.main import build_parser as agent_parser
 from localmodel.manager.main import build_parser as manager_parser
 from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
 

@@ -1,0 +1,60 @@
+"""Both programs as processes on an API server: /metrics tells of their requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.eventually import eventually
+
+from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+
+QUIET = ["--health-probe-addr", "0", "--metrics-addr", "127.0.0.1:0", "--log-format", "json"]
+
+
+@contextmanager
+def running(module: str, home: Path, *arguments: str) -> Iterator[str]:
+    """The program; the URL where it serves HTTP."""
+    command = [sys.executable, "-m", module, "--kubeconfig", str(home / "kubeconfig"), *QUIET, *arguments]
+    environment = {**os.environ, "NODE_NAME": "node-1"}
+    log = home / f"{module}.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    try:
+
+        def url() -> str:
+            lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+            return next((str(line["url"]) for line in lines if line.get("event") == "Serving HTTP"), "")
+
+        eventually(url)
+        yield url()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        pytest.param("localmodel.manager.main", ["--webhook-port", "0"], id="manager"),
+        pytest.param("localmodel.agent.main", ["--models-root", "{home}"], id="agent"),
+    ],
+)
+def test_metrics_count_the_programs_own_requests(module: str, arguments: list[str], tmp_path: Path) -> None:
+    with ApiServer(ApiServerOptions(crds=True)) as server:
+        server.write_kubeconfig(tmp_path / "kubeconfig")
+        with running(module, tmp_path, *(argument.format(home=tmp_path) for argument in arguments)) as url:
+
+            def scraped() -> bool:
+                with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+                    text = answer.read().decode()
+                return 'rest_client_requests_total{code="200"' in text and "process_resident_memory_bytes" in text
+
+            eventually(scraped)
