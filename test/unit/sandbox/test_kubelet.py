@@ -13,8 +13,10 @@ from support.reconciling import wire
 
 from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.objects import Pod
-from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.testing import FakeClient, FakeClock
 from localmodel.sandbox.controllers.kubelet import KubeletOptions, KubeletReconciler
+from localmodel.sandbox.controllers.kubelet.container import Command, Container
+from localmodel.sandbox.spawn import Spawner
 
 NODE = "node-1"
 POLITE = "trap 'echo stopped; exit 0' TERM; echo started; while :; do sleep 0.05; done"
@@ -133,6 +135,29 @@ def test_restart_policy_on_failure_starts_it_again(world: World) -> None:
     done = world.ended()
     assert (done.status.phase, done.status.container_statuses[0].restart_count) == ("Succeeded", 1)
     assert world.log(done, run=0) == "first\n"
+
+
+def test_a_container_without_a_command_waits_with_a_reason(world: World) -> None:
+    world.create(pod("", container={"command": []}))
+    it = world.until(lambda pod: bool(pod.status.container_statuses))
+    assert state(it).waiting["reason"] == "CreateContainerConfigError"
+
+
+def test_a_container_that_keeps_failing_is_started_ever_later(tmp_path: Path) -> None:
+    clock = FakeClock()
+    container = Container({"name": "c"}, spawner=Spawner(), clock=clock, wake=lambda: None)
+    log = tmp_path / "log"
+    command = Command(arguments=["false"], env={}, directory=tmp_path, log=log, termination_log=tmp_path / "message")
+    delays = []
+    for _ in range(3):
+        container.start(command)
+        assert container.wait(10)
+        container.observe()
+        delays.append(container.back_off())
+        assert container.status()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        clock.advance(delays[-1])
+        assert container.back_off() == 0
+    assert delays == [1, 2, 4]
 
 
 def test_init_containers_run_first_and_in_order(world: World) -> None:

@@ -21,6 +21,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.objects import format_time
 from localmodel.sandbox.spawn import Spawner, signal_group
 
+BACK_OFF = "CrashLoopBackOff"
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0
 MESSAGE_LIMIT = 4096
@@ -105,6 +106,7 @@ class Container:
         command.log.parent.mkdir(parents=True, exist_ok=True)
         command.termination_log.unlink(missing_ok=True)
         self._command = command
+        self.waiting, self.not_before = ("ContainerCreating", ""), 0.0
         self.started_at = self._clock.now()
         self._process = self._spawner.spawn(
             command.arguments, env=command.env, directory=command.directory, log=command.log
@@ -160,11 +162,15 @@ class Container:
 
     def back_off(self) -> float:
         """Seconds until a container that ended may be started again: 1 s, doubling with each restart."""
-        if self.not_before == 0.0 or self.waiting[0] != "CrashLoopBackOff":
+        if not self._backs_off:
             delay = min(FIRST_BACKOFF * 2**self.restarts, LONGEST_BACKOFF)
             self.not_before = self._clock.monotonic() + delay
-            self.waiting = ("CrashLoopBackOff", f"back-off {delay:.0f}s restarting failed container={self.name}")
+            self.waiting = (BACK_OFF, f"back-off {delay:.0f}s restarting failed container={self.name}")
         return self.not_before - self._clock.monotonic()
+
+    @property
+    def _backs_off(self) -> bool:
+        return self.termination is not None and self.waiting[0] == BACK_OFF
 
     def refuse(self, reason: str, message: str, *, retry: float) -> None:
         """It cannot be started now; looks again after `retry` seconds."""
@@ -203,7 +209,8 @@ class Container:
 
     def status(self) -> Json:
         """The ContainerStatus."""
-        data: Json = {
+        last = self.termination if self._backs_off else self.last_termination
+        return {
             "name": self.name,
             "image": self.spec.get("image", ""),
             "imageID": "",
@@ -211,14 +218,13 @@ class Container:
             "started": self.is_running,
             "restartCount": self.restarts,
             "state": self._state(),
-            "lastState": {"terminated": self.last_termination.to_dict()} if self.last_termination else {},
+            "lastState": {"terminated": last.to_dict()} if last else {},
         }
-        return data
 
     def _state(self) -> Json:
         if self._process is not None and self.started_at is not None:
             return {"running": {"startedAt": format_time(self.started_at)}}
-        if self.termination is not None:
+        if self.termination is not None and not self._backs_off:
             return {"terminated": self.termination.to_dict()}
         reason, message = self.waiting
         return {"waiting": {"reason": reason, **({"message": message} if message else {})}}

@@ -158,6 +158,8 @@ class PodRunner:
         own = build_environment(spec, pod, self._node.reader)
         command = spec.get("command") or [*entry_point]
         arguments = [rewrite(expand(argument, own), mounts) for argument in [*command, *(spec.get("args") or [])]]
+        if not arguments:
+            raise ContainerConfigError(f'no command specified, and image "{spec["image"]}" has none here')
         env = {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "HOME": str(directory),
