@@ -1,0 +1,159 @@
+"""The embedded API server in this process, clients of it over HTTPS, and what its audit log says they asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.eventually import eventually
+
+from localmodel.runtime.backoff import BackoffOptions
+from localmodel.runtime.cache import CacheOptions
+from localmodel.runtime.client import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
+from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, RESTMapping, Unstructured
+from localmodel.runtime.reflector import ReflectorOptions
+from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.store import Stored
+from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+
+AGENT = "runtime-test/1"
+QUICK = ReflectorOptions(backoff=BackoffOptions(initial=0.02, maximum=0.1))
+NS = "default"
+
+ClusterRole = Unstructured.of(RESTMapping.of("rbac.authorization.k8s.io", "v1", "ClusterRole", namespaced=False))
+ClusterRoleBinding = Unstructured.of(
+    RESTMapping.of("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", namespaced=False)
+)
+
+
+def quick_cache(**options: Any) -> CacheOptions:
+    """Options of a cache that tries again soon and leaves the process's garbage collector alone."""
+    return CacheOptions(reflector=QUICK, tune_collector=False, **options)
+
+
+def config_map(name: str, value: str = "") -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name=name, namespace=NS), data={"value": value})
+
+
+def audit_lines(path: Path, agent: str = AGENT) -> list[dict[str, Any]]:
+    """Of the requests of one user agent."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line for line in lines if line["userAgent"] == agent]
+
+
+def verbs(path: Path, agent: str = AGENT) -> Counter[str]:
+    return Counter(line["verb"] for line in audit_lines(path, agent))
+
+
+@dataclass
+class Live:
+    """A server and the clients made for it; `stop` ends all."""
+
+    directory: Path
+    server: ApiServer = field(init=False)
+    _clients: list[LiveClient] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server = ApiServer(ApiServerOptions(audit_log=self.audit))
+        self.server.start()
+
+    @property
+    def audit(self) -> Path:
+        return self.directory / "audit.jsonl"
+
+    def client(self, user: str = "admin", *, token: str | None = None, agent: str = AGENT) -> LiveClient:
+        """Of the administrator, or of the user whose token is given; its kubeconfig is `kubeconfig(user)`."""
+        self.server.write_kubeconfig(self.kubeconfig(user), user=user, token=token)
+        client = LiveClient(load_config(self.kubeconfig(user), user_agent=agent))
+        self._clients.append(client)
+        return client
+
+    def end_watches(self, resource: str, *, agent: str = AGENT, opened: int = 1) -> None:
+        """Ends those of a resource, once the agent has opened so many watches of anything."""
+        eventually(lambda: verbs(self.audit, agent)["watch"] >= opened)
+        assert self.server.registry.end_watches(resource)
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        return self.directory / f"{user}.kubeconfig"
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        self.server.stop()
+
+
+class Recording:
+    """An event handler that writes down what it hears: "+name", "~name", "-name".
+
+    A deletion that was only noticed by a new list is "!name".
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_add(self, obj: Stored[Any], is_in_initial_list: bool) -> None:
+        self.heard.append(f"+{obj.key.name}")
+
+    def on_update(self, old: Stored[Any], new: Stored[Any]) -> None:
+        self.heard.append(f"~{new.key.name}")
+
+    def on_delete(self, obj: Stored[Any], final_state_unknown: bool) -> None:
+        self.heard.append(f"{'!' if final_state_unknown else '-'}{obj.key.name}")
+
+
+class Gate(ListerWatcher):
+    """Lists and watches by another, and holds back new watches while it is shut."""
+
+    def __init__(self, inner: ListerWatcher) -> None:
+        self._inner = inner
+        self._open = threading.Event()
+        self._open.set()
+        self.waiting = threading.Event()
+        """Set while somebody waits at the gate."""
+
+    def shut(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def list_page(self, kind: type[Object], options: ListOptions) -> ListPage:
+        return self._inner.list_page(kind, options)
+
+    def watch(self, kind: type[Object], options: WatchOptions) -> WatchStream:
+        self.waiting.set()
+        self._open.wait(30)
+        self.waiting.clear()
+        return self._inner.watch(kind, options)
+
+
+class Doing:
+    """Something done in a thread; `end` waits for it and raises what it raised."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self._do = do
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._do()
+        except BaseException as error:  # noqa: BLE001 - raised by `end`
+            self._error = error
+
+    def end(self, timeout: float = 10.0) -> None:
+        self._thread.join(timeout)
+        assert not self._thread.is_alive()
+        if self._error is not None:
+            raise self._error
