@@ -101,7 +101,7 @@ class Downloads:
             record=record,
         )
         if situation.job in _ACTIVE:
-            current.reserved[wanted.key] = _declared_size(wanted.leader) or 0
+            current.reserved[wanted.key] = max(record.promised, _declared_size(wanted.leader) or 0)
         return situation, folder
 
     def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
@@ -175,6 +175,7 @@ class Downloads:
             message="",
             next_retry_time=None,
             credentials=fingerprint(wanted.leader),
+            promised=size,
         )
         self._store.write_record(wanted.key, begun)
         current.reserved[wanted.key] = size

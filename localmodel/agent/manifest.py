@@ -66,6 +66,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_retry_time: datetime | None = None
     credentials: str = ""
     """The fingerprint of the credentials that the download used."""
+    promised: int = 0
+    """Bytes that the current attempt may take on the disk."""
     references: tuple[Reference, ...] = ()
     unreferenced_since: datetime | None = None
     """When the last entry with this key vanished from the LocalModelNode while its cache still stood."""

@@ -152,7 +152,7 @@ class LocalModelNodeReconciler(Reconciler):
         self._tell_unknown(keys)
 
         status = build_status(
-            node.status,
+            writer.latest(node),
             outcome.reports,
             usage=current.usage,
             limit=downloads.storage_limit(node.spec.local_models),
@@ -247,7 +247,7 @@ class LocalModelNodeReconciler(Reconciler):
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.
         writer = self._components()[2]
-        status = node.status.model_copy(deep=True)
+        status = writer.latest(node).model_copy(deep=True)
         self._set_storage_condition(node, status, error)
         writer.write(node, status)
 
@@ -257,12 +257,13 @@ class LocalModelNodeReconciler(Reconciler):
         value: ConditionStatus = "True" if error is None else "False"
         reason = "Ready" if error is None else error.reason
         message = f"{self._store.models} can be used" if error is None else str(error)
-        known = find_condition(node.status.conditions, STORAGE_READY)
+        known = find_condition(status.conditions, STORAGE_READY)
         generation = node.metadata.generation if known is None or known.status != value else known.observed_generation
+        told = known.reason if known is not None else ""
         set_condition(
             status.conditions, STORAGE_READY, value, reason, message, observed_generation=generation, clock=self.clock
         )
-        if error is not None and (known is None or known.reason != reason):
+        if error is not None and told != reason:
             self.recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
 
 

@@ -108,9 +108,15 @@ class NodeStatusWriter:
         self._live = live
         self._policy = policy
         self._clock = clock
-        self._last: tuple[str, dict[str, Any]] | None = None
-        """The object's uid and the status written last; None until one was written or found as it should be."""
+        self._last: tuple[str, LocalModelNodeStatus, dict[str, Any]] | None = None
+        """The object's uid and the status written last, also as JSON; None until one was written."""
         self._progress_written = float("-inf")
+
+    def latest(self, node: LocalModelNode) -> LocalModelNodeStatus:
+        """The status as it was last written, else as it was read: what is read may be older, or pruned."""
+        if self._last is not None and self._last[0] == node.metadata.uid:
+            return self._last[1]
+        return node.status
 
     def write(self, node: LocalModelNode, status: LocalModelNodeStatus) -> bool:
         """Writes the status if that is due; whether it was. Raises ApiError or TransportError."""
@@ -118,13 +124,13 @@ class NodeStatusWriter:
         if not self._is_due(node, wanted):
             return False
         self._put(node, status)
-        self._last = node.metadata.uid, wanted
+        self._last = node.metadata.uid, status, wanted
         self._progress_written = self._clock.monotonic()
         return True
 
     def _is_due(self, node: LocalModelNode, wanted: dict[str, Any]) -> bool:
         found = node.status.to_dict()
-        last = self._last[1] if self._last is not None and self._last[0] == node.metadata.uid else None
+        last = self._last[2] if self._last is not None and self._last[0] == node.metadata.uid else None
         if last is None and wanted == found:
             return False
         if last is not None and wanted.get("modelStatus") != found.get("modelStatus"):

@@ -1,0 +1,173 @@
+"""One node with its agent, for tests: a real directory, an API server in memory, and the cluster that a test plays."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from localmodel.agent.filesystem import FileSystem
+from localmodel.agent.reconciler import LocalModelNodeReconciler
+from localmodel.agent.status import ProgressPolicy
+from localmodel.agent.store import ModelStore
+from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import storage_key
+from localmodel.api.node import NodeModel
+from localmodel.runtime.objects import ConfigMap, Job, Object, Pod
+from localmodel.runtime.reconcile import Request, Result
+from localmodel.runtime.testing.fake import FakeClient
+from localmodel.runtime.testing.fake_clock import FakeClock
+
+URI = "s3://mybucket/mymodel"
+KEY = storage_key(URI)
+JOBS = "kserve-localmodel-jobs"
+FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
+
+
+class Recorder:
+    """Keeps events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
+        self.events.append((type_, reason, message))
+
+
+class JumpingClock(FakeClock):
+    """A clock whose time of day somebody sets."""
+
+    def jump(self, by: timedelta) -> None:
+        """Time of day moves, without any time going by."""
+        self._start += by
+
+
+class World:
+    """One node: its agent, its disk, the API server, and the parts of the cluster that a test plays."""
+
+    def __init__(self, root: Path, *, filesystem: FileSystem | None = None) -> None:
+        self.filesystem = filesystem
+        self.clock = JumpingClock()
+        self.client = FakeClient(clock=self.clock)
+        self.recorder = Recorder()
+        self.root = root
+        self.start()
+        config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60}
+        self.client.create(
+            ConfigMap.from_dict(
+                {
+                    "metadata": {"name": "inferenceservice-config", "namespace": "kserve"},
+                    "data": {"localModel": json.dumps(config)},
+                }
+            )
+        )
+        self.client.create(
+            LocalModelNodeGroup.from_dict({"metadata": {"name": "gpu1"}, "spec": {"storageLimit": "10Mi"}})
+        )
+
+    def start(self) -> None:
+        """A fresh agent process on the same disk."""
+        self.store = ModelStore(self.root, owner="node-1", filesystem=self.filesystem, clock=self.clock)
+        self.agent = LocalModelNodeReconciler(
+            node_name="node-1",
+            namespace="kserve",
+            jobs_namespace=JOBS,
+            store=self.store,
+            progress=ProgressPolicy.every(1),
+        )
+        self.agent.client = self.agent.live = self.client
+        self.agent.clock = self.clock
+        self.agent.recorder = self.recorder  # type: ignore[assignment]
+
+    def restart(self) -> None:
+        self.store.close()
+        self.start()
+
+    def want(self, *entries: dict[str, Any]) -> None:
+        """Sets the entries, each with its cache."""
+        for entry in entries:
+            entry.setdefault("nodeGroup", "gpu1")
+            entry.setdefault("modelSize", "1Mi")
+            if not entry.get("namespace") and self.client.find(LocalModelCache, entry["modelName"]) is None:
+                self.client.create(
+                    LocalModelCache.from_dict(
+                        {
+                            "metadata": {"name": entry["modelName"]},
+                            "spec": {
+                                "sourceModelUri": entry["sourceModelUri"],
+                                "modelSize": "1Mi",
+                                "nodeGroups": ["gpu1"],
+                            },
+                        }
+                    )
+                )
+        node = self.client.find(LocalModelNode, "node-1")
+        spec = {"localModels": list(entries)}
+        if node is None:
+            self.client.create(LocalModelNode.from_dict({"metadata": {"name": "node-1"}, "spec": spec}))
+        else:
+            self.client.patch(node, {"spec": spec})
+
+    def run(self) -> Result | None:
+        return self.agent.reconcile(Request("", "node-1"))
+
+    def cache(self, name: str = "iris") -> LocalModelCache:
+        return self.client.get(LocalModelCache, name)
+
+    @property
+    def node(self) -> LocalModelNode:
+        return self.client.get(LocalModelNode, "node-1")
+
+    def status(self, key: str = "iris") -> str | None:
+        return self.node.status.model_status.get(key)
+
+    def model(self, key: str = "iris") -> NodeModel:
+        return self.node.status.models[key]
+
+    @property
+    def jobs(self) -> list[Job]:
+        return self.client.list(Job)
+
+    def finish(self, job: Job, condition: str, **counts: int) -> None:
+        conditions = [{"type": condition, "status": "True", "reason": "Test", "message": "said the Job"}]
+        self.client.status.patch(job, {"status": {"conditions": conditions, **counts}})
+
+    def download(self, job: Job, files: dict[str, bytes] = FILES) -> None:
+        """Plays the download's container."""
+        mount = job.spec.template["spec"]["containers"][0]["volumeMounts"][0]
+        for name, content in files.items():
+            path = self.root / mount["subPath"] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.finish(job, "Complete", succeeded=1)
+
+    def publish(self) -> None:
+        self.want({"modelName": "iris", "sourceModelUri": URI})
+        self.run()
+        self.download(self.jobs[0])
+        self.run()
+        assert self.status() == "ModelDownloaded"
+
+    def download_pod(self, job: Job, **status: Any) -> Pod:
+        pod = self.client.create(Pod.from_dict({
+            "metadata": {"name": f"{job.name}-x", "namespace": JOBS, "labels": job.metadata.labels,
+                         "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": job.name,
+                                              "uid": job.metadata.uid, "controller": True}]},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "download", "image": "i"}]},
+        }))  # fmt: skip
+        return self.client.status.patch(pod, {"status": {"phase": "Running", **status}})
+
+    def serving_pod(self, *, sub_path: str = f"models/{KEY}", claim: str = "iris-gpu1") -> Pod:
+        mount = {"name": "m", "mountPath": "/m", "subPath": sub_path}
+        return self.client.create(Pod.from_dict({
+            "metadata": {"name": "server", "namespace": "default"},
+            "spec": {
+                "nodeName": "node-1",
+                "volumes": [{"name": "m", "persistentVolumeClaim": {"claimName": claim}}],
+                "containers": [{"name": "c", "image": "i", "volumeMounts": [mount]}],
+            },
+        }))  # fmt: skip
+
+    def reasons(self) -> list[str]:
+        return [reason for _, reason, _ in self.recorder.events]
