@@ -52,7 +52,7 @@ def _what_to_install(error: ModuleNotFoundError) -> str:
     missing = (error.name or "").split(".")[0]
     if missing == "localmodel":
         raise error
-    return f"the Python package {missing!r} is missing: install localmodel[demo], which has all of it"
+    return f"the Python package {missing!r} is missing: install localmodel[sandbox], or localmodel[demo] for the demo"
 
 
 def _add_commands(subparsers: Any, commands: dict[str, tuple[str, str]]) -> None:
