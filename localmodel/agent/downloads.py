@@ -13,7 +13,6 @@ from dataclasses import replace
 import msgspec
 import structlog
 
-from localmodel.api.container import ClusterStorageContainer, ContainerFormatError, find_download_container
 from localmodel.api.node import LocalModelInfo, ModelStatus
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Client, Reader
@@ -24,12 +23,10 @@ from localmodel.runtime.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
-    RuntimeLibraryError,
 )
 from localmodel.runtime.events import EventRecorder
-from localmodel.runtime.objects import Job, parse_quantity
+from localmodel.runtime.objects import Job
 
-from .caches import find_cache
 from .context import Pass
 from .credentials import CredentialsBuilder, fingerprint
 from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, decide, entry_key, retry_delay
@@ -44,6 +41,7 @@ from .errors import (
 from .jobs import DownloadRequest, build_job
 from .manifest import KeyRecord, Reference
 from .observation import download_pods, find_job, is_ours, job_message, job_state
+from .requirements import Requirements, declared_size, required_size
 from .space import check_room
 from .status import ModelReport
 from .store import FolderState, ModelStore
@@ -75,8 +73,7 @@ class Downloads:
         self._store = store
         self._recorder = recorder
         self._clock = clock
-        self._limits: dict[str, int | None] = {}
-        """Node group -> its storage limit in bytes, as it was last read: at the start, then with each download."""
+        self._requirements = Requirements(live)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
 
@@ -101,8 +98,12 @@ class Downloads:
             record=record,
         )
         if situation.job in _ACTIVE:
-            current.reserved[wanted.key] = max(record.promised, _declared_size(wanted.leader) or 0)
+            current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
         return situation, folder
+
+    def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
+        """See `Requirements.storage_limit`."""
+        return self._requirements.storage_limit(entries)
 
     def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
         """Takes the next step towards the model on disk. An obstacle becomes a report, not an error.
@@ -136,25 +137,27 @@ class Downloads:
             reason=decision.reason,
             message=told,
             storage_key=wanted.key,
-            size=_declared_size(wanted.leader),
+            size=declared_size(wanted.leader),
             attempts=decision.attempt,
         )
 
     def _make_job(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
         """Makes the Job of an attempt; what came of it, in words. Raises AgentError where something is in the way."""
-        entry = self._complete(wanted.leader)
+        entry = self._requirements.complete(wanted.leader)
         group = self._live.find(LocalModelNodeGroup, entry.node_group) if entry.node_group else None
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
-        size = _required_size(entry)
-        check_room(wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._limit_of(group))
+        size = required_size(entry)
+        check_room(
+            wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
+        )
         job = build_job(
             DownloadRequest(
                 node=current.node,
                 entry=entry,
                 attempt=attempt,
                 config=current.config,
-                container=self._container_for(entry.source_model_uri),
+                container=self._requirements.container_for(entry.source_model_uri),
                 credentials=CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials).build(
                     entry
                 ),
@@ -244,7 +247,7 @@ class Downloads:
             reason=reason,
             message=message,
             storage_key=wanted.key,
-            size=_declared_size(wanted.leader),
+            size=declared_size(wanted.leader),
             attempts=record.attempt,
             next_retry_time=record.next_retry_time,
         )
@@ -254,54 +257,6 @@ class Downloads:
         Action.PUBLISH: _publish,
         Action.RECORD_FAILURE: _record_failure,
     }
-
-    # what a start needs ------------------------------------------------------------------------------------------
-
-    def _complete(self, entry: LocalModelInfo) -> LocalModelInfo:
-        """The entry with what KServe's CRD prunes from it, read from its cache."""
-        if entry.model_size:
-            return entry
-        cache = find_cache(self._live, name=entry.model_name, namespace=entry.namespace)
-        if cache is None or cache.spec.source_model_uri != entry.source_model_uri:
-            return entry
-        found = cache.spec
-        return entry.model_copy(
-            update={
-                "model_size": found.model_size,
-                "revision": found.revision,
-                "include": found.include,
-                "exclude": found.exclude,
-                "digest": found.digest,
-            }
-        )
-
-    def _limit_of(self, group: LocalModelNodeGroup) -> int | None:
-        try:
-            limit = parse_quantity(group.spec.storage_limit) if group.spec.storage_limit else None
-        except ValueError as error:
-            raise DownloadSetupError(f"storageLimit of LocalModelNodeGroup {group.name}: {error}") from error
-        self._limits[group.name] = limit
-        return limit
-
-    def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
-        """The largest limit of the groups that the entries come from, for the status; None where none sets one."""
-        groups = {entry.node_group for entry in entries if entry.node_group}
-        for name in sorted(groups - self._limits.keys()):
-            try:
-                group = self._live.find(LocalModelNodeGroup, name)
-                self._limits[name] = self._limit_of(group) if group is not None else None
-            except (DownloadSetupError, RuntimeLibraryError) as error:
-                log.warning("storage limit of a node group is not known", group=name, error=str(error))
-        known = (self._limits.get(name) for name in groups)
-        return max((limit for limit in known if limit is not None), default=None)
-
-    def _container_for(self, uri: str) -> ClusterStorageContainer | None:
-        try:
-            return find_download_container(self._live.list(ClusterStorageContainer), uri)
-        except NotFoundError:
-            return None  # KServe's CRD for it is not installed here.
-        except ContainerFormatError as error:
-            raise DownloadSetupError(str(error)) from error
 
     # reports -----------------------------------------------------------------------------------------------------
 
@@ -317,7 +272,7 @@ class Downloads:
             reason=error.reason,
             message=str(error),
             storage_key=wanted.key,
-            size=_declared_size(wanted.leader),
+            size=declared_size(wanted.leader),
             attempts=situation.record.attempt,
         )
 
@@ -330,7 +285,7 @@ class Downloads:
             reason=decision.reason,
             message=decision.message,
             storage_key=wanted.key,
-            size=_declared_size(wanted.leader),
+            size=declared_size(wanted.leader),
             attempts=record.attempt,
             next_retry_time=record.next_retry_time if decision.status == ModelStatus.MODEL_DOWNLOAD_ERROR else None,
             in_use=wanted.key in current.in_use,
@@ -362,22 +317,6 @@ class Downloads:
             size=progress.bytes_total if progress.bytes_total is not None else report.size,
             reason=Reason.VERIFYING if verifying else report.reason,
         )
-
-
-def _declared_size(entry: LocalModelInfo) -> int | None:
-    """The declared size in bytes; None where it is missing or cannot be read."""
-    try:
-        return parse_quantity(entry.model_size) if entry.model_size else None
-    except ValueError:
-        return None
-
-
-def _required_size(entry: LocalModelInfo) -> int:
-    """The declared size in bytes, 0 where none is; raises DownloadSetupError for one that cannot be read."""
-    size = _declared_size(entry)
-    if size is None and entry.model_size:
-        raise DownloadSetupError(f"modelSize {entry.model_size!r} of {entry_key(entry)} is not a quantity")
-    return size or 0
 
 
 def _published(record: KeyRecord) -> KeyRecord:
