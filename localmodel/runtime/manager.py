@@ -38,7 +38,7 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 REQUEST_GRACE = 1.0
 """Seconds for requests that are under way when the manager stops; then they are cancelled."""
-_HURRY = 0.25
+_HURRY = 0.1
 """The same, once other requests had to be cancelled: the API server does not answer."""
 
 

@@ -74,9 +74,11 @@ class Live:
         self._clients.append(client)
         return client
 
-    def end_watches(self, resource: str, *, agent: str = AGENT, opened: int = 1) -> None:
-        """Ends those of a resource, once the agent has opened so many watches of anything."""
-        eventually(lambda: verbs(self.audit, agent)["watch"] >= opened)
+    def wait_for_watch(self, agent: str = AGENT) -> None:
+        """Until the agent has opened its first watch."""
+        eventually(lambda: verbs(self.audit, agent)["watch"])
+
+    def end_watches(self, resource: str) -> None:
         assert self.server.registry.end_watches(resource)
 
     def kubeconfig(self, user: str = "admin") -> Path:

@@ -149,7 +149,7 @@ def test_after_compaction_a_new_list_tells_exactly_what_was_missed(live: Live, c
     informer.add_event_handler(recording)
     informer.start()
     try:
-        eventually(lambda: verbs(live.audit)["watch"] == 1)
+        live.wait_for_watch()
         gate.shut()
         live.end_watches("configmaps")
         assert gate.waiting.wait(10)
@@ -255,9 +255,10 @@ def test_a_right_that_is_taken_away_is_reported_and_heals(live: Live, client: Li
     informer = cache.get_informer(ConfigMap)
     cache.start()
     cache.wait_for_sync(10)
+    live.wait_for_watch("jane/1")
     binding = client.get(ClusterRoleBinding, "jane")
     client.delete(binding)
-    live.end_watches("configmaps", agent="jane/1")
+    live.end_watches("configmaps")
     eventually(lambda: informer.phases == (Phase.FORBIDDEN,))
     assert cache.list(ConfigMap), "what is known stays readable"
 
@@ -288,11 +289,11 @@ def test_a_token_that_is_refused_is_read_again_from_the_kubeconfig(
     cache.start()
     cache.wait_for_sync(10)
     robot.get(ServiceAccount, "robot", namespace=NS)
-    eventually(lambda: verbs(live.audit, "robot/1")["watch"] == 1)
+    live.wait_for_watch("robot/1")
 
     client.delete(ServiceAccount(metadata=ObjectMeta(name="robot", namespace=NS)))
     live.server.write_kubeconfig(live.kubeconfig("robot"), user="robot", token=new_token())
-    live.end_watches("configmaps", agent="robot/1")
+    live.end_watches("configmaps")
     robot.get(ServiceAccount, "robot", namespace=NS)
     client.create(config_map("a"))
 
