@@ -116,6 +116,9 @@ class Transport:
                 # A kept connection may have been closed by the server just now; a fresh one that breaks is an error.
                 if last_try or not kept or method not in _IDEMPOTENT:
                     raise TransportError(f"{method} {self.config.server}{target}: {_cause(error)}") from error
+            except BaseException:
+                self._forget(connection)  # cut off half-way (Ctrl-C): the next answer on it would be this request's
+                raise
         raise AssertionError("unreachable")
 
     def _open(self, connection: Connection, timeout: float) -> None:

@@ -311,3 +311,23 @@ def test_close_ends_a_request_under_way() -> None:
         assert not thread.is_alive()
         release.set()
     assert len(errors) == 1
+
+
+def test_a_request_cut_off_half_way_does_not_spoil_the_next_one() -> None:
+    class Interrupt(BaseException):
+        pass
+
+    with scripted_server(ok({"metadata": {"name": "n"}})) as server:
+        client = client_for(server.url)
+        client.get(Node, "n")
+        connection = client._transport._local.connection
+        answer_of = connection.getresponse
+
+        def interrupted() -> None:
+            raise Interrupt
+
+        connection.getresponse = interrupted
+        with pytest.raises(Interrupt):
+            client.get(Node, "n")
+        connection.getresponse = answer_of
+        assert client.get(Node, "n").name == "n"
