@@ -1,18 +1,18 @@
 """What the sandbox puts on an API server before the programs start: namespaces, configuration, roles, CRDs.
 
-It is what `config/` installs on a real cluster, with the values of a laptop. The roles are the shipped ones where the
-source tree is at hand (they are not part of the installed package). Everything is written with server-side apply, so
-a second run on the same server changes nothing.
+It is what `config/` installs on a real cluster, with the values of a laptop: the programs have the rights of the
+shipped roles and no others. Everything is written with server-side apply, so a second run on the same server changes
+nothing.
 """
 
 from __future__ import annotations
 
 import json
+import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import structlog
 import yaml
 from pydantic import Field
 
@@ -30,14 +30,16 @@ from localmodel.runtime.objects import (
 
 from .controllers.kinds import BUILT_IN, custom_kinds
 
-log = structlog.get_logger(__name__)
-
 FIELD_OWNER = "localmodel-sandbox"
 NAMESPACE = "kserve"
 JOB_NAMESPACE = "kserve-localmodel-jobs"
 MANAGER_ACCOUNT = "kserve-localmodel-controller-manager"
 AGENT_ACCOUNT = "kserve-localmodelnode-agent"
-ROLES = Path(__file__).resolve().parents[2] / "config" / "rbac"
+ROLES = (
+    Path(__file__).resolve().parents[2] / "config" / "rbac",
+    Path(sysconfig.get_path("data")) / "share" / "localmodel" / "rbac",
+)
+"""Where the shipped roles lie: in a checkout, and where a wheel puts its data."""
 
 Json = dict[str, Any]
 
@@ -113,26 +115,12 @@ def service_account_token(client: Client, namespace: str, name: str) -> str:
 
 
 def roles() -> list[Json]:
-    """The shipped service accounts and roles; without the source tree, accounts that may do everything."""
-    if ROLES.is_dir():
-        files = sorted(path for path in ROLES.glob("*.yaml") if path.name != "kustomization.yaml")
-        return [document for path in files for document in yaml.safe_load_all(path.read_text()) if document]
-    log.warning("the shipped roles are not at hand, the programs may do everything", missing=str(ROLES))
-    accounts = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}}
-        for name in (MANAGER_ACCOUNT, AGENT_ACCOUNT)
-    ]
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "localmodel-sandbox"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [
-            {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
-            for name in (MANAGER_ACCOUNT, AGENT_ACCOUNT)
-        ],
-    }
-    return [*accounts, binding]
+    """The shipped service accounts and roles; raises FileNotFoundError where an installation lacks them."""
+    directory = next((path for path in ROLES if path.is_dir()), None)
+    if directory is None:
+        raise FileNotFoundError(f"the roles are in none of {', '.join(map(str, ROLES))}: install localmodel again")
+    files = sorted(path for path in directory.glob("*.yaml") if path.name != "kustomization.yaml")
+    return [document for path in files for document in yaml.safe_load_all(path.read_text()) if document]
 
 
 def inference_service_crd() -> Json:
