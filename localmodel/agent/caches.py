@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localmodel.api.caches import Cache, LocalModelCache, LocalModelNamespaceCache
 from localmodel.runtime.client import Reader
+from localmodel.runtime.objects import ObjectKey
 
 
 def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | None:
@@ -11,3 +12,9 @@ def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | Non
     if namespace:
         return reader.find(LocalModelNamespaceCache, name, namespace=namespace)
     return reader.find(LocalModelCache, name)
+
+
+def is_wanted_by(reader: Reader, cache: ObjectKey, uri: str) -> bool:
+    """Whether the cache exists, is not being deleted and names this URI."""
+    found = find_cache(reader, name=cache.name, namespace=cache.namespace)
+    return found is not None and not found.is_deleting and found.spec.source_model_uri == uri

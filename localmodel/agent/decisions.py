@@ -135,7 +135,7 @@ def _next_attempt(situation: Situation, now: datetime) -> Decision:
             attempt=record.attempt + 1,
         )
     # Without an outcome the attempt still stands: its Job is made again, or was made and is not seen yet.
-    attempt = record.attempt + 1 if record.outcome == "failed" else max(record.attempt, 1)
+    attempt = record.attempt + 1 if record.outcome else max(record.attempt, 1)
     return Decision(action=Action.START, attempt=attempt, message="the download is about to start")
 
 
@@ -158,12 +158,12 @@ class Wanted:
         return self.sharing[0]
 
 
-def group_entries(entries: Iterable[LocalModelInfo], recorded_credentials: Callable[[str], str | None]) -> list[Wanted]:
+def group_entries(entries: Iterable[LocalModelInfo], recorded: Callable[[str], KeyRecord]) -> list[Wanted]:
     """The entries by storage key, highest priority first.
 
     Entries share a download if their credentials and selection of files are the same. Where they differ, those go first
-    that match what was downloaded (`recorded_credentials(key)`: a fingerprint, None if nothing was), else the first by
-    name: nobody loses a model because another cache comes along (D-16, D-17). Entries without a name or URI, and
+    that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else the first by name: nobody
+    loses a model because another cache comes along (D-16, D-17). Entries without a name or URI, and
     repetitions, are left out.
     """
     by_key: dict[str, list[LocalModelInfo]] = {}
@@ -175,14 +175,15 @@ def group_entries(entries: Iterable[LocalModelInfo], recorded_credentials: Calla
             continue
         seen.add(name)
         by_key.setdefault(storage_key(entry.source_model_uri), []).append(entry)
-    wanted = [_share(key, members, recorded_credentials(key)) for key, members in by_key.items()]
+    wanted = [_share(key, members, recorded(key)) for key, members in by_key.items()]
     return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
 
 
-def _share(key: str, members: list[LocalModelInfo], recorded: str | None) -> Wanted:
+def _share(key: str, members: list[LocalModelInfo], record: KeyRecord) -> Wanted:
     ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
     prints = [fingerprint(entry) for entry in ordered]
-    chosen = recorded if recorded in prints else prints[0]
+    owned = [p for e, p in zip(ordered, prints, strict=True) if entry_key(e) in record.owners]
+    chosen = record.credentials if record.owners and record.credentials in prints else (owned or prints)[0]
     return Wanted(
         key=key,
         uri=ordered[0].source_model_uri,

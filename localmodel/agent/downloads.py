@@ -13,10 +13,12 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from localmodel.api.names import JOB_NODE_LABEL
 from localmodel.api.node import LocalModelInfo, ModelStatus
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.controllerutil import get_controller_of
 from localmodel.runtime.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -28,19 +30,21 @@ from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import Job
 
 from .context import Pass
-from .credentials import CredentialsBuilder, fingerprint
+from .credentials import CredentialsBuilder
 from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, decide, entry_key, retry_delay
 from .errors import (
     AgentError,
     DownloadSetupError,
+    EarlierJobError,
     InsufficientStorageError,
     JobRejectedError,
     StoreError,
     VerificationError,
 )
-from .jobs import DownloadRequest, build_job
+from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
 from .manifest import KeyRecord, Reference
-from .observation import download_pods, find_job, is_ours, job_message, job_state
+from .observation import attempt_of, download_pods, find_job, is_ours, is_unfinished, job_message, job_state
+from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
 from .space import check_room
 from .status import ModelReport
@@ -74,6 +78,7 @@ class Downloads:
         self._recorder = recorder
         self._clock = clock
         self._requirements = Requirements(live)
+        self._handover = Handover(client=client, live=live, store=store)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
 
@@ -84,8 +89,11 @@ class Downloads:
         record = msgspec.structs.replace(
             record, uri=wanted.uri, references=references_of(wanted), unreferenced_since=None
         )
-        if folder.is_complete and record.outcome != "published":
-            record = _published(record)
+        if is_owned_by(record, wanted):
+            if folder.is_complete and record.outcome != "published":
+                record = _published(record)
+            if folder.is_complete or record.owners:
+                record = with_owners(record, wanted)
         self._store.write_record(wanted.key, record)
         job = find_job(current.jobs, wanted.key, record.attempt)
         pods = download_pods(current.pods, wanted.key, current.jobs_namespace)
@@ -110,6 +118,12 @@ class Downloads:
 
         Raises StoreError where the disk fails, ApiError and TransportError where the API server does.
         """
+        if not is_owned_by(situation.record, wanted):
+            waits = self._handover.run(wanted, situation.record, current)
+            folder = FolderState("absent")
+            situation = Situation(folder="absent", record=self._store.record(wanted.key))
+            if waits is not None:
+                return self._report(wanted, situation, folder, waits, current)
         decision = decide(situation, current.now)
         limit = current.config.local_model.max_concurrent_downloads_per_node
         if decision.action is Action.START and limit and len(current.reserved.keys() - {wanted.key}) >= limit:
@@ -124,6 +138,8 @@ class Downloads:
     def _start(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         try:
             message = self._make_job(wanted, situation.record, decision.attempt, current)
+        except EarlierJobError as error:
+            message = str(error)
         except InsufficientStorageError as error:
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_PENDING)
         except StoreError:
@@ -165,19 +181,16 @@ class Downloads:
             )
         )
         # Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
-        found = self._live.find(Job, job.name, namespace=job.namespace)
-        if found is not None and not is_ours(found, current.node.metadata.uid):
-            raise DownloadSetupError(f"Job {found.key} exists and does not belong to this node; delete it")
+        found = self._standing(job, current)
         if found is None:
             self._store.prepare_staging(wanted.key, wanted.uri)
         begun = msgspec.structs.replace(
-            record,
-            attempt=attempt,
+            with_owners(record, wanted),
+            attempt=attempt if found is None else attempt_of(found),
             outcome="",
             reason="",
             message="",
             next_retry_time=None,
-            credentials=fingerprint(wanted.leader),
             promised=size,
         )
         self._store.write_record(wanted.key, begun)
@@ -185,6 +198,26 @@ class Downloads:
         if found is None:
             return self._create(job, wanted, current)
         return f"an earlier Job {job.name} is still being deleted" if found.is_deleting else f"Job {job.name} exists"
+
+    def _standing(self, job: Job, current: Pass) -> Job | None:
+        """The Job that stands for this download already: the same, or another of the key that has not ended.
+
+        That can be one for another cache that shares the download, or of an attempt that the disk has forgotten. A Job
+        of an earlier LocalModelNode of this node is deleted, and holds the download up until it is gone.
+        """
+        labels = {name: job.metadata.labels[name] for name in (STORAGE_KEY_LABEL, JOB_NODE_LABEL)}
+        found = self._live.find(Job, job.name, namespace=job.namespace)
+        others = self._live.list(Job, namespace=job.namespace, labels=labels)
+        running = [other for other in others if other.name != job.name and is_unfinished(other)]
+        for other in [*([found] if found is not None else []), *running]:
+            if is_ours(other, current.node.metadata.uid):
+                return other
+            owner = get_controller_of(other)
+            if owner is None or (owner.kind, owner.name) != ("LocalModelNode", current.node.name):
+                raise DownloadSetupError(f"Job {other.key} exists and does not belong to this node; delete it")
+            delete_job(self._client, other)
+            raise EarlierJobError(f"waiting for Job {other.name} of an earlier LocalModelNode to end")
+        return None
 
     def _create(self, job: Job, wanted: Wanted, current: Pass) -> str:
         try:

@@ -91,6 +91,12 @@ class DownloadSetupError(AgentError):
     reason = "DownloadSetupFailed"
 
 
+class EarlierJobError(AgentError):
+    """A Job for the same model, of a LocalModelNode that is gone, has not ended yet."""
+
+    reason = "Waiting"
+
+
 class JobRejectedError(AgentError):
     """The API server refuses the download Job."""
 

@@ -1,4 +1,4 @@
-"""The download Job of one model on one node: its name, its labels, its specification. Pure functions.
+"""The download Job of one model on one node: its name, its labels, its specification, its end.
 
 The shape is KServe's (kserve-behaviour.md 8), so that what users configured for it goes on working, with design.md's
 changes: the name is a function of what is downloaded, so no stale cache can start one download twice; the pod is pinned
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.container import ClusterStorageContainer
 from localmodel.api.names import (
@@ -27,7 +29,9 @@ from localmodel.api.names import (
     storage_key,
 )
 from localmodel.api.node import LocalModelInfo, LocalModelNode
+from localmodel.runtime.client import Client, Preconditions
 from localmodel.runtime.controllerutil import set_controller_reference
+from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.objects import Job, JobSpec, ObjectMeta
 
 from .credentials import Credentials
@@ -52,6 +56,8 @@ DOWNLOAD_USER: Final = 1000
 _MAX_NAME = 63
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 Json = dict[str, Any]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,16 @@ def build_job(request: DownloadRequest) -> Job:
     )
     set_controller_reference(node, job)
     return job
+
+
+def delete_job(client: Client, job: Job) -> None:
+    """Deletes this very Job, with its pods; nothing to do where it is gone, or going. Raises ApiError."""
+    if job.is_deleting:
+        return
+    try:
+        client.delete(job, propagation="Background", preconditions=Preconditions(uid=job.metadata.uid))
+    except (NotFoundError, ConflictError):
+        log.debug("a Job is gone already", job=job.name)
 
 
 def _pod_spec(request: DownloadRequest, key: str) -> Json:

@@ -15,8 +15,9 @@ import msgspec
 
 from localmodel.download.manifest import FileEntry
 
-Outcome = Literal["", "published", "failed"]
-"""How the current attempt ended: not yet known, in a published folder, or in a failure that was counted."""
+Outcome = Literal["", "published", "failed", "removed"]
+"""How the current attempt ended: not yet known, in a published folder, in a failure that was counted, or with the
+removal of all that it had brought."""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True):
@@ -66,6 +67,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_retry_time: datetime | None = None
     credentials: str = ""
     """The fingerprint of the credentials that the download used."""
+    owners: tuple[str, ...] = ()
+    """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
     promised: int = 0
     """Bytes that the current attempt may take on the disk."""
     references: tuple[Reference, ...] = ()

@@ -19,6 +19,11 @@ def is_ours(job: Job, node_uid: str) -> bool:
     return owner is not None and owner.uid == node_uid and STORAGE_KEY_LABEL in job.metadata.labels
 
 
+def is_unfinished(job: Job) -> bool:
+    """The Job may still run pods."""
+    return not (job.is_complete or job.is_failed)
+
+
 def storage_key_of(job: Job) -> str:
     return job.metadata.labels.get(STORAGE_KEY_LABEL, "")
 
@@ -27,6 +32,12 @@ def cache_of(job: Job) -> ObjectKey:
     """The cache that the Job was made for: its namespace (empty for a LocalModelCache) and name."""
     annotations = job.metadata.annotations
     return ObjectKey(annotations.get(MODEL_NAMESPACE_ANNOTATION, ""), annotations.get(MODEL_ANNOTATION, ""))
+
+
+def attempt_of(job: Job) -> int:
+    """Which attempt at the model the Job is."""
+    number = job.metadata.annotations.get(ATTEMPT_ANNOTATION, "")
+    return int(number) if number.isdecimal() else 1
 
 
 def find_job(jobs: Iterable[Job], key: str, attempt: int) -> Job | None:

@@ -136,7 +136,7 @@ class LocalModelNodeReconciler(Reconciler):
     def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
         """Everything that is due for the node; how long until the next look."""
         downloads, removal, writer = self._components()
-        groups = group_entries(node.spec.local_models, self._recorded_credentials)
+        groups = group_entries(node.spec.local_models, self._store.record)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = _Outcome()
@@ -173,10 +173,6 @@ class LocalModelNodeReconciler(Reconciler):
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
             )
         return self._parts
-
-    def _recorded_credentials(self, key: str) -> str | None:
-        record = self._store.record(key)
-        return record.credentials if record.attempt else None
 
     def _observe(self, node: LocalModelNode) -> Pass:
         namespace = self._config.local_model.jobs_namespace

@@ -15,16 +15,16 @@ import msgspec
 import structlog
 
 from localmodel.api.names import status_key
-from localmodel.runtime.client import Client, Preconditions, Reader
-from localmodel.runtime.errors import ConflictError, NotFoundError, RuntimeLibraryError
-from localmodel.runtime.objects import Job
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.objects import Job, ObjectKey
 
-from .caches import find_cache
+from .caches import is_wanted_by
 from .context import Pass
 from .errors import StoreError
-from .jobs import SOURCE_URI_ANNOTATION
+from .jobs import SOURCE_URI_ANNOTATION, delete_job
 from .manifest import KeyRecord, Reference
-from .observation import cache_of, download_pods, storage_key_of
+from .observation import cache_of, download_pods, is_unfinished, storage_key_of
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
@@ -68,11 +68,11 @@ class Removal:
         # What no cache can be asked about gets the grace too.
         keep = not record.references or any(self._is_wanted_by(cache, record.uri) for cache in record.references)
         if keep and not self._grace_is_over(key, record, current, outcome):
-            outcome.lingering |= {_key_of(job) for job in jobs if not (job.is_complete or job.is_failed)}
+            outcome.lingering |= {_key_of(job) for job in jobs if is_unfinished(job)}
             return
         outcome.lingering |= {_key_of(job) for job in jobs}
         for job in jobs:
-            self._delete_job(job)
+            delete_job(self._client, job)
         if any(not pod.is_finished for pod in download_pods(current.pods, key, current.jobs_namespace)):
             log.info("waiting for a download's pod before its model is removed", storage_key=key)
         elif key in current.in_use:
@@ -94,9 +94,7 @@ class Removal:
         return msgspec.structs.replace(record, uri=record.uri or uri, references=references)
 
     def _is_wanted_by(self, reference: Reference, uri: str) -> bool:
-        """The cache exists, is not being deleted and names this URI."""
-        cache = find_cache(self._live, name=reference.model, namespace=reference.namespace)
-        return cache is not None and not cache.is_deleting and cache.spec.source_model_uri == uri
+        return is_wanted_by(self._live, ObjectKey(reference.namespace, reference.model), uri)
 
     def _grace_is_over(self, key: str, record: KeyRecord, current: Pass, outcome: Removed) -> bool:
         grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
@@ -110,14 +108,6 @@ class Removal:
             return True
         outcome.sooner(left)
         return False
-
-    def _delete_job(self, job: Job) -> None:
-        if job.is_deleting:
-            return
-        try:
-            self._client.delete(job, propagation="Background", preconditions=Preconditions(uid=job.metadata.uid))
-        except (NotFoundError, ConflictError):
-            log.debug("a Job is gone already", job=job.name)
 
 
 def _key_of(job: Job) -> str:

@@ -378,7 +378,21 @@ class ModelStore:
             if os.path.lexists(self.staging / key):
                 self._discard(self.staging / key, key)
             self._fs.sync_directory(self.models)
-        self.write_record(key, KeyRecord(attempt=self.record(key).attempt))
+        attempt = self.record(key).attempt
+        self.write_record(key, KeyRecord(attempt=attempt, outcome="removed" if attempt else ""))
+
+    def disown(self, key: str) -> None:
+        """What is here of a key counts no more: its folder is not complete again until another takes its place, and
+        what was staged is discarded. The caller has made sure that no download writes."""
+        with self._mutex, disk_errors(self.models):
+            self._ledger.forget_manifest(key)
+            if os.path.lexists(self.staging / key):
+                self._discard(self.staging / key, key)
+        record = self.record(key)
+        self.write_record(
+            key,
+            KeyRecord(uri=record.uri, attempt=record.attempt, outcome="removed", references=record.references),
+        )
 
     def empty_trash(self, is_mounted: Callable[[str, datetime], bool] = lambda _key, _since: False) -> None:
         """Deletes what was discarded, except what a pod may still have mounted.

@@ -81,27 +81,29 @@ def entry(name: str, uri: str = "s3://a", **fields: Any) -> LocalModelInfo:
 
 
 def test_entries_with_one_uri_share_a_download() -> None:
-    (group,) = group_entries([entry("b"), entry("a", namespace="team")], lambda _: None)
+    (group,) = group_entries([entry("b"), entry("a", namespace="team")], lambda _: KeyRecord())
     assert [entry_key(e) for e in group.sharing] == ["b", "team/a"]
     assert group.refused == ()
 
 
 def test_entries_with_other_credentials_do_not() -> None:
     entries = [entry("a", service_account_name="x"), entry("b"), entry("c", storage=LocalModelStorageSpec(key="k"))]
-    (group,) = group_entries(entries, lambda _: None)
+    (group,) = group_entries(entries, lambda _: KeyRecord())
     assert ([e.model_name for e in group.sharing], [e.model_name for e in group.refused]) == (["a"], ["b", "c"])
 
 
 def test_who_downloaded_first_keeps_the_model_when_another_comes() -> None:
-    (group,) = group_entries([entry("a", service_account_name="x"), entry("b")], lambda _: "")
+    (group,) = group_entries([entry("a", service_account_name="x"), entry("b")], lambda _: KeyRecord(owners=("b",)))
     assert group.leader.model_name == "b"
 
 
 def test_incomplete_and_repeated_entries_are_left_out() -> None:
-    groups = group_entries([entry(""), entry("a", uri=""), entry("b"), entry("b", uri="s3://other")], lambda _: None)
+    groups = group_entries(
+        [entry(""), entry("a", uri=""), entry("b"), entry("b", uri="s3://other")], lambda _: KeyRecord()
+    )
     assert [g.uri for g in groups] == ["s3://a"]
 
 
 def test_high_priority_goes_first() -> None:
-    groups = group_entries([entry("low", "s3://1"), entry("high", "s3://2", priority=5)], lambda _: None)
+    groups = group_entries([entry("low", "s3://1"), entry("high", "s3://2", priority=5)], lambda _: KeyRecord())
     assert [g.leader.model_name for g in groups] == ["high", "low"]

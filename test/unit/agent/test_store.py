@@ -453,7 +453,7 @@ def test_removal_takes_the_folder_and_keeps_the_attempt_counter(tmp_path: Path) 
     store.remove(KEY)
     assert store.check(KEY).kind == "absent"
     assert store.known_keys() == set()
-    assert store.record(KEY) == KeyRecord(attempt=3)
+    assert store.record(KEY) == KeyRecord(attempt=3, outcome="removed")
 
 
 def test_removal_of_a_link_in_a_models_place_leaves_its_target(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Whose download is it? What one cache's credentials brought to the disk is no other cache's (D-16, D-17).
+
+A key's record names its owners: the caches that shared the download, all with the same credentials and selection of
+files. While one of them asks for the model it stays theirs, also if it changes its credentials. A cache with others
+gets it only when no owner wants it any more, and then by a download of its own.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.objects import ObjectKey
+
+from .caches import is_wanted_by
+from .context import Pass
+from .credentials import fingerprint
+from .decisions import Decision, Reason, Wanted, entry_key
+from .jobs import delete_job
+from .manifest import KeyRecord
+from .observation import download_pods, is_unfinished, storage_key_of
+from .store import ModelStore
+
+
+def is_owned_by(record: KeyRecord, wanted: Wanted) -> bool:
+    """Whether the entries may use what the record is about: it has no owner, or they are it, or are as good as it."""
+    if not record.owners or record.credentials == fingerprint(wanted.leader):
+        return True
+    return not {entry_key(entry) for entry in wanted.sharing}.isdisjoint(record.owners)
+
+
+def with_owners(record: KeyRecord, wanted: Wanted) -> KeyRecord:
+    """The record of a download that belongs to these entries."""
+    owners = tuple(sorted(entry_key(entry) for entry in wanted.sharing))
+    return msgspec.structs.replace(record, owners=owners, credentials=fingerprint(wanted.leader))
+
+
+class Handover:
+    """Takes a key from owners that have gone, so that others may download it."""
+
+    def __init__(self, *, client: Client, live: Reader, store: ModelStore) -> None:
+        self._client = client
+        self._live = live
+        self._store = store
+
+    def run(self, wanted: Wanted, record: KeyRecord, current: Pass) -> Decision | None:
+        """Why that must wait; None once the key is free. The folder stays for pods that have it, and counts no more."""
+        for owner in map(ObjectKey.parse, record.owners):
+            if is_wanted_by(self._live, owner, wanted.uri):
+                return Decision(
+                    reason=Reason.CREDENTIALS_DIFFER,
+                    message=f"{wanted.uri} is on this node for {owner} with other credentials, revision or patterns; "
+                    "use the same to share it",
+                )
+        jobs = [job for job in current.jobs if storage_key_of(job) == wanted.key]
+        for job in jobs:
+            delete_job(self._client, job)
+        pods = download_pods(current.pods, wanted.key, current.jobs_namespace)
+        if any(map(is_unfinished, jobs)) or any(not pod.is_finished for pod in pods):
+            return Decision(message="waiting for a download with other credentials to end")
+        self._store.disown(wanted.key)
+        return None
