@@ -55,6 +55,8 @@ CLEAN_UP_LIMIT: Final = timedelta(minutes=10)
 """How long a deleted cache waits for agents to remove the model."""
 CLEAN_UP_CHECK_SECONDS: Final = 15.0
 """How often it looks whether an agent that it waits for is still there."""
+VOLUME_CHECK_SECONDS: Final = 60.0
+"""How often it looks again at a volume that stands in the way: what is not ours is not watched."""
 
 
 class CacheReconciler(Reconciler):
@@ -69,6 +71,9 @@ class CacheReconciler(Reconciler):
         self._written: dict[Request, tuple[str, LocalModelCacheStatus]] = {}
         """By cache: its uid and the status that was written last. What is read may be older, and under KServe's CRDs
         lacks our fields for good. One worker at a time touches an entry."""
+
+        self._deleting: dict[Request, tuple[str, float]] = {}
+        """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
 
     def setup(self, builder: Builder) -> None:
         (
@@ -93,6 +98,7 @@ class CacheReconciler(Reconciler):
         if cache is None:
             self._pacer.forget(request)
             self._written.pop(request, None)
+            self._deleting.pop(request, None)
             return None
         if cache.is_deleting:
             return self._finalize(cache)
@@ -102,12 +108,13 @@ class CacheReconciler(Reconciler):
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache)
         problems, failure = self._reconcile_volumes(cache, groups, consumers)
+        check = VOLUME_CHECK_SECONDS if problems else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
         if failure is not None:
             raise failure
-        return Result(requeue_after=wait)
+        return Result(requeue_after=wait or check)
 
     # volumes ----------------------------------------------------------------------------------------------------------
 
@@ -158,7 +165,9 @@ class CacheReconciler(Reconciler):
             for node in self.client.list(Node)
             if any(group_has_node(group, node) for group in groups)
         ]
-        views = observe(key, members, self.client.list(LocalModelNode, fields={BY_MODEL: key}))
+        views = observe(
+            key, cache.spec.source_model_uri, members, self.client.list(LocalModelNode, fields={BY_MODEL: key})
+        )
         pending = [view.node for view in views if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
         return Observation(
             nodes=views,
@@ -240,8 +249,14 @@ class CacheReconciler(Reconciler):
         return any(agent.is_ready and not agent.is_deleting for agent in agents)
 
     def _time_left(self, cache: Cache) -> float:
+        """Seconds. The server's clock and ours may differ, so it is never longer than since we know of the deletion."""
         assert cache.metadata.deletion_timestamp is not None
-        return (cache.metadata.deletion_timestamp + CLEAN_UP_LIMIT - self.clock.now()).total_seconds()
+        uid, since = self._deleting.get(cache.key, ("", 0.0))
+        if uid != cache.metadata.uid:
+            since = self.clock.monotonic()
+            self._deleting[cache.key] = cache.metadata.uid, since
+        by_date = (cache.metadata.deletion_timestamp + CLEAN_UP_LIMIT - self.clock.now()).total_seconds()
+        return min(by_date, since + CLEAN_UP_LIMIT.total_seconds() - self.clock.monotonic())
 
     # what concerns a cache --------------------------------------------------------------------------------------------
 

@@ -41,8 +41,8 @@ class LocalModelNodeGroupReconciler(Reconciler):
 
     def __init__(self) -> None:
         self._pacer = Pacer()
-        self._written: dict[str, tuple[str, LocalModelNodeGroupStatus]] = {}
-        """By group: its uid and the status that was written last; under KServe's CRDs it is not read back whole."""
+        self._written: dict[str, tuple[LocalModelNodeGroup, LocalModelNodeGroupStatus]] = {}
+        """By group: what it was and the status that was written last; under KServe's CRDs it is not read back whole."""
 
     def setup(self, builder: Builder) -> None:
         (
@@ -61,17 +61,22 @@ class LocalModelNodeGroupReconciler(Reconciler):
         wait = self._pacer.delay(group.name, interval_for(group.status.nodes or 0), self.clock)
         if wait > 0:
             return Result(requeue_after=wait)
-        uid, last = self._written.get(group.name, ("", group.status))
-        old = last if uid == group.metadata.uid else group.status
+        seen, old = self._written.get(group.name, (group, group.status))
+        if seen.metadata.uid != group.metadata.uid:
+            seen, old = group, group.status
+        if seen.spec == group.spec:
+            # Without a status subresource each write of the status counts as a new generation.
+            group.metadata.generation = seen.metadata.generation
         nodes = self.client.list(Node)
         reports = {node.name: node for node in self.client.list(LocalModelNode)}
         new = group_status(group, nodes, reports, old, clock=self.clock)
         if new == old:
             return None
+        seen = group.deepcopy()
         group.status = new
         self._write(group)
         self._pacer.wrote(group.name, self.clock)
-        self._written[group.name] = (group.metadata.uid, new)
+        self._written[group.name] = seen, new
         return None
 
     def _write(self, group: LocalModelNodeGroup) -> None:

@@ -74,7 +74,9 @@ class NodeReconciler(Reconciler):
         node = self.client.find(Node, request.name)
         existing = self.client.find(LocalModelNode, request.name)
         if node is None or node.is_deleting:
-            self._remove(request.name, existing)
+            # Asked live: a cache that is behind, beside another manager's, must not cost a node its reports.
+            if self.live.find(Node, request.name) is None or (node is not None and node.is_deleting):
+                self._remove(request.name, existing)
             return None
         if existing is not None and existing.is_deleting:
             return None
@@ -108,7 +110,8 @@ class NodeReconciler(Reconciler):
         if wanted.to_dict() == existing.to_dict():
             return
         known = (_intent(wanted), existing.metadata.uid, existing.metadata.generation)
-        if self._written.get(node.name) == known:
+        unowned = wanted.metadata.owner_references != existing.metadata.owner_references
+        if self._written.get(node.name) == known and not unowned:
             return
         self._remember(wanted, self.client.update(wanted))
         log.info("Updated LocalModelNode", node=node.name, models=len(entries))

@@ -22,6 +22,7 @@ from localmodel.api import (
     NodeModel,
     NodeStatus,
 )
+from localmodel.api.names import storage_key
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, find_condition, set_condition
 from localmodel.runtime.events import EventType
@@ -86,9 +87,12 @@ class Observation:
 
 
 def observe(
-    key: str, members: Iterable[tuple[str, bool]], local_model_nodes: Iterable[LocalModelNode]
+    key: str, uri: str, members: Iterable[tuple[str, bool]], local_model_nodes: Iterable[LocalModelNode]
 ) -> list[NodeView]:
     """One view for each node that has the model's entry or shall get it, sorted by name.
+
+    What a node says counts only if it is about this URI: its entry may be that of an earlier cache of the name, or its
+    report about the entry before (D-28, D-45).
 
     `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62), as
     NodeNotReady where that keeps them from getting one. A node that has its entry keeps what its agent last said.
@@ -98,10 +102,15 @@ def observe(
         for name, ready in members
     }
     for node in local_model_nodes:
-        if any(key_of(entry) == key for entry in node.spec.local_models):
-            reported = node.status.model_status.get(key, "")
-            status = _NODE_STATUS.get(reported, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
-            views[node.name] = NodeView(node=node.name, status=status, detail=node.status.models.get(key))
+        entry = next((entry for entry in node.spec.local_models if key_of(entry) == key), None)
+        if entry is None:
+            continue
+        reported, detail = node.status.model_status.get(key, ""), node.status.models.get(key)
+        told_of = detail.storage_key if detail is not None else ""
+        if entry.source_model_uri != uri or told_of not in ("", storage_key(uri)):
+            reported, detail = "", None
+        status = _NODE_STATUS.get(reported, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
+        views[node.name] = NodeView(node=node.name, status=status, detail=detail)
     return [views[name] for name in sorted(views)]
 
 

@@ -46,7 +46,11 @@ log = structlog.get_logger(__name__)
 
 Volume = PersistentVolume | PersistentVolumeClaim
 
-_RELEASED: Final = "Released"
+_BOUND: Final = "Bound"
+_UNBOUND: Final = frozenset({"Released", "Failed"})
+"""A PersistentVolume whose claim is gone; Failed where nobody can reclaim it, as with local volumes."""
+_LOST: Final = "Lost"
+"""A claim whose volume is gone: it never binds again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,8 @@ class VolumePair:
     group: str
     volume: str
     claim: ObjectKey
+    serving: bool = False
+    """Pods that serve mount it, so it is not replaced under them."""
 
 
 def download_pair(cache: Cache, group: str, job_namespace: str) -> VolumePair:
@@ -73,6 +79,7 @@ def serving_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
         group=group,
         volume=serving_pv_name(cache.name, group, namespace),
         claim=ObjectKey(namespace, serving_pvc_name(cache.name, group)),
+        serving=True,
     )
 
 
@@ -184,21 +191,39 @@ class Volumes:
 
     def _mend(self, existing: Volume, wanted: Volume, pair: VolumePair) -> list[Problem]:
         """Brings an existing object to what is wanted, as far as it may be changed."""
-        if existing.is_deleting and self._is_ours(existing):
-            return []  # its end queues the cache again
         ours = self._is_ours(existing)
-        if not _fits(existing, pair) or not (ours or self._was_kserves(existing, wanted)):
+        if existing.is_deleting and ours:
+            return []  # its end queues the cache again
+        if not (ours or (_fits(existing, pair) and self._was_kserves(existing, wanted))):
             return [self._conflict(existing)]
+        if _is_outdated(existing, wanted) or not _fits(existing, pair):
+            return self._replace(existing, pair)
 
         changed = existing.deepcopy()
         changed.metadata.labels.update(wanted.metadata.labels)
         changed.metadata.annotations.update(wanted.metadata.annotations)
-        if isinstance(changed, PersistentVolume) and changed.status.phase == _RELEASED and changed.spec.claim_ref:
+        if isinstance(changed, PersistentVolume) and changed.status.phase in _UNBOUND and changed.spec.claim_ref:
             changed.spec.claim_ref.uid = changed.spec.claim_ref.resource_version = ""
         if changed.to_dict() != existing.to_dict():
             self._client.update(changed)
             if not ours:
                 self._recorder.event(self._cache, "Normal", "VolumeAdopted", f"{existing} was found and is used")
+        return []
+
+    def _replace(self, existing: Volume, pair: VolumePair) -> list[Problem]:
+        """Deletes what cannot be changed into what is wanted; its end queues the cache again, which makes it anew."""
+        if isinstance(existing, PersistentVolume) and existing.status.phase == _BOUND:
+            if pair.serving or not _fits(existing, pair):
+                bound = existing.spec.claim_ref
+                message = (
+                    f"{existing} does not fit LocalModelNodeGroup {pair.group} any more: delete claim "
+                    f"{ObjectKey(bound.namespace, bound.name) if bound else pair.claim} when no pod uses it"
+                )
+                return [Problem(reason="VolumeOutdated", message=message)]
+            claim = self._client.find(PersistentVolumeClaim, pair.claim.name, namespace=pair.claim.namespace)
+            if claim is not None and self._is_ours(claim):
+                self._delete(claim)
+        self._delete(existing)
         return []
 
     def _is_ours(self, obj: Volume) -> bool:
@@ -212,13 +237,22 @@ class Volumes:
         """Whether the object is what KServe made for this cache: unowned only where the cache cannot own it."""
         if get_controller_of(existing) is not None or get_controller_of(wanted) is not None:
             return False
-        if CACHE_UID_LABEL in existing.metadata.labels:
+        if CACHE_UID_LABEL in existing.metadata.labels and not self._was_a_namesakes(existing):
             return False
         if isinstance(existing, PersistentVolume) and isinstance(wanted, PersistentVolume):
             return _path(existing.spec) == _path(wanted.spec)
         return True
 
+    def _was_a_namesakes(self, existing: Volume) -> bool:
+        """An earlier cache of our name left it: there is one of a name at a time."""
+        name = status_key(self._cache.name, self._cache.namespace)
+        return existing.metadata.annotations.get(CACHE_ANNOTATION) == name
+
     def _conflict(self, existing: Object) -> Problem:
+        if existing.is_deleting:
+            claim = "the claim" if isinstance(existing, PersistentVolume) else "it"
+            message = f"{existing} of an earlier cache is being deleted: waiting until no pod uses {claim} any more"
+            return Problem(reason="VolumeTerminating", message=message)
         owner = get_controller_of(existing)
         annotated = existing.metadata.annotations.get(CACHE_ANNOTATION)
         whose = f"{owner.kind} {owner.name}" if owner else f"cache {annotated}" if annotated else "somebody else"
@@ -239,10 +273,18 @@ def _invalid(what: str, error: Exception) -> Problem:
     return Problem(reason="VolumeInvalid", message=f"{what}: {error}")
 
 
-def _fits(existing: Volume, pair: VolumePair) -> bool:
-    """Whether claim and volume point at each other, or at nothing yet."""
+def _is_outdated(existing: Volume, wanted: Volume) -> bool:
+    """Whether it is of no use and cannot be changed: a lost claim, a volume of another path or other nodes."""
     if isinstance(existing, PersistentVolumeClaim):
-        return existing.spec.volume_name in ("", pair.volume)
+        return existing.status.phase == _LOST
+    assert isinstance(wanted, PersistentVolume)
+    return (_path(existing.spec), existing.spec.node_affinity) != (_path(wanted.spec), wanted.spec.node_affinity)
+
+
+def _fits(existing: Volume, pair: VolumePair) -> bool:
+    """Whether claim and volume point at each other, or at nothing yet. A bound claim may have another of its group."""
+    if isinstance(existing, PersistentVolumeClaim):
+        return existing.spec.volume_name in ("", pair.volume) or existing.status.phase == _BOUND
     claim = existing.spec.claim_ref
     return claim is None or ObjectKey(claim.namespace, claim.name) == pair.claim
 

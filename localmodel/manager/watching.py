@@ -13,7 +13,7 @@ from typing import Any
 from localmodel.api import LocalModelNode
 from localmodel.runtime.event import CreateEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
-from localmodel.runtime.objects import Node, Object, PersistentVolume
+from localmodel.runtime.objects import Node, Object, PersistentVolume, PersistentVolumeClaim
 from localmodel.runtime.predicate import Funcs, Predicate
 from localmodel.runtime.reconcile import Request
 
@@ -46,6 +46,9 @@ def _membership(node: Node) -> object:
     return node.metadata.labels, node.is_ready, node.metadata.uid
 
 
+_BROKEN = frozenset({"Released", "Failed", "Lost"})
+
+
 class OurVolumeChanged(Predicate):
     """Lets pass what may need mending: the end of one of our volumes, its release, the loss of our label."""
 
@@ -57,8 +60,8 @@ class OurVolumeChanged(Predicate):
 
 
 def _volume_state(volume: Object) -> object:
-    released = isinstance(volume, PersistentVolume) and volume.status.phase == "Released"
-    return released, volume.is_deleting, volume.metadata.labels.get(CACHE_UID_LABEL)
+    broken = isinstance(volume, PersistentVolume | PersistentVolumeClaim) and volume.status.phase in _BROKEN
+    return broken, volume.is_deleting, volume.metadata.labels.get(CACHE_UID_LABEL)
 
 
 class EnqueueChangedModels(EventHandler):

@@ -61,7 +61,7 @@ def test_what_a_node_reports_is_mapped_as_kserve_does() -> None:
         local_model_node("f", "iris", iris=""),
         local_model_node("g", iris="ModelDownloaded"),
     ]
-    assert {view.node: str(view.status) for view in observe("iris", [], nodes)} == {
+    assert {view.node: str(view.status) for view in observe("iris", "x", [], nodes)} == {
         "a": "NodeDownloaded",
         "b": "NodeDownloadError",
         "c": "NodeDownloading",
@@ -72,7 +72,7 @@ def test_what_a_node_reports_is_mapped_as_kserve_does() -> None:
 
 
 def test_members_count_before_they_have_an_entry_d62() -> None:
-    seen = observe("iris", [("b", True), ("c", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
+    seen = observe("iris", "x", [("b", True), ("c", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
     assert [(view.node, str(view.status)) for view in seen] == [
         ("a", "NodeDownloaded"),
         ("b", "NodeDownloadPending"),
@@ -85,7 +85,7 @@ def test_members_count_before_they_have_an_entry_d62() -> None:
 
 
 def test_a_node_with_an_entry_keeps_its_state_while_it_is_not_ready() -> None:
-    seen = observe("iris", [("a", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
+    seen = observe("iris", "x", [("a", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
     assert [str(view.status) for view in seen] == ["NodeDownloaded"]
 
 
