@@ -7,7 +7,8 @@ equal facts give equal statuses and nothing is written for nothing (D-63, D-64).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,7 @@ _NODE_STATUS: Final = {
 }
 _UNREMARKABLE: Final = frozenset({"", "Waiting", "Downloading", "Verifying", "Published", "Evicted"})
 """Reasons of a pending model that are no failure."""
+_AMOUNT: Final = re.compile(r"\d[\d.]* ?[KMGTPE]?i?B\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +132,10 @@ def cache_status(seen: Observation, old: LocalModelCacheStatus, *, clock: Clock)
     status.progress = progress(seen)
     failures = [failure for view in seen.nodes if (failure := _failure(view)) is not None]
     status.failures = failures[:MAX_FAILURES]
+    obstacles = _obstacles(seen)
     for type_, (state, reason, message) in {
-        READY: _ready(seen, counts, failures),
-        PROGRESSING: _progressing(seen, counts),
+        READY: _ready(seen, counts, failures, obstacles),
+        PROGRESSING: _progressing(seen, counts, obstacles),
         DEGRADED: _degraded(seen, failures),
     }.items():
         set_condition(
@@ -184,11 +187,11 @@ def transitions(
     before = find_condition(old.conditions, DEGRADED)
     told = before.message if before is not None else ""
     events += [("Warning", p.reason, p.message) for p in problems if p.message not in told]
-    known = {(f.node, f.reason, f.message, f.attempts) for f in old.failures}
+    known = {_identity(failure) for failure in old.failures}
     events += [
         ("Warning", failure.reason, f"Node {failure.node}: {failure.message or 'the download failed'}")
         for failure in new.failures
-        if (failure.node, failure.reason, failure.message, failure.attempts) not in known
+        if _identity(failure) not in known
     ]
     return events
 
@@ -209,6 +212,11 @@ def _bytes(quantity: str) -> int:
         return 0
 
 
+def _identity(failure: NodeFailure) -> tuple[object, ...]:
+    """What makes a failure another one. Amounts do not: how much room is left changes with every other download."""
+    return failure.node, failure.reason, failure.attempts, _AMOUNT.sub("#", failure.message)
+
+
 def _failure(view: NodeView) -> NodeFailure | None:
     detail = view.detail or NodeModel()
     failed = view.status == NodeStatus.NODE_DOWNLOAD_ERROR
@@ -224,10 +232,23 @@ def _failure(view: NodeView) -> NodeFailure | None:
     )
 
 
+def _obstacles(seen: Observation) -> dict[str, str]:
+    """By node, what keeps a download from starting or what its last try failed with: it may yet pass by itself."""
+    return {
+        view.node: shorten(view.detail.message)
+        for view in seen.nodes
+        if view.status in (NodeStatus.NODE_DOWNLOADING, NodeStatus.NODE_DOWNLOAD_PENDING)
+        and view.detail is not None
+        and view.detail.message
+    }
+
+
 _State = tuple[ConditionStatus, str, str]
 
 
-def _ready(seen: Observation, counts: ModelCopies, failures: Sequence[NodeFailure]) -> _State:
+def _ready(
+    seen: Observation, counts: ModelCopies, failures: Sequence[NodeFailure], obstacles: Mapping[str, str]
+) -> _State:
     """Why the model cannot be counted on everywhere: what needs a person comes first."""
     have = f"{counts.available} of {counts.total} nodes have the model"
     if seen.waiting_for is not None:
@@ -240,17 +261,18 @@ def _ready(seen: Observation, counts: ModelCopies, failures: Sequence[NodeFailur
     if counts.available == counts.total:
         return "True", "AllCopiesAvailable", have
     if failures:
-        return "False", failures[0].reason, f"{have}; {_told(failures)}"
+        return "False", failures[0].reason, "; ".join([have, *_told(_causes(failures))])
     for status, reason in (
         (NodeStatus.NODE_DOWNLOADING, "Downloading"),
         (NodeStatus.NODE_DOWNLOAD_PENDING, "DownloadPending"),
     ):
         if _count(seen, status):
-            return "False", reason, f"{have}; {_idle(seen.without_agent)}" if seen.without_agent else have
+            idle = [_idle(seen.without_agent)] if seen.without_agent else []
+            return "False", reason, "; ".join([have, *idle, *_told(obstacles)])
     return "False", "NodeNotReady", f"{have}; the others are not ready"
 
 
-def _progressing(seen: Observation, counts: ModelCopies) -> _State:
+def _progressing(seen: Observation, counts: ModelCopies, obstacles: Mapping[str, str]) -> _State:
     if seen.waiting_for is not None:
         return "True", "Deleting", _deleting(seen.waiting_for)
     if not counts.total:
@@ -258,16 +280,16 @@ def _progressing(seen: Observation, counts: ModelCopies) -> _State:
     if counts.available == counts.total:
         return "False", "AllCopiesAvailable", ""
     if downloading := _count(seen, NodeStatus.NODE_DOWNLOADING):
-        return "True", "Downloading", f"downloading to {_nodes(downloading)}"
+        return "True", "Downloading", "; ".join([f"downloading to {_nodes(downloading)}", *_told(obstacles)])
     if counts.failed:
         return "True", "Retrying", f"trying again on {_nodes(counts.failed)} after a failure"
     if pending := _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
-        return "True", "DownloadPending", f"{_nodes(pending)} yet to start"
+        return "True", "DownloadPending", "; ".join([f"{_nodes(pending)} yet to start", *_told(obstacles)])
     return "False", "NodeNotReady", "the remaining nodes are not ready"
 
 
 def _degraded(seen: Observation, failures: Sequence[NodeFailure]) -> _State:
-    messages = [problem.message for problem in seen.problems] + ([_told(failures)] if failures else [])
+    messages = [problem.message for problem in seen.problems] + _told(_causes(failures))
     if not messages:
         return "False", "AsExpected", ""
     reasons = [problem.reason for problem in seen.problems] + [failure.reason for failure in failures]
@@ -286,14 +308,25 @@ def _idle(nodes: Sequence[str]) -> str:
     return f"no agent is ready on {listed('node', nodes)}"
 
 
-def _told(failures: Sequence[NodeFailure]) -> str:
-    shown = "; ".join(f"{failure.node}: {failure.message or failure.reason}" for failure in failures[:3])
-    more = len(failures) - 3
-    return f"{shown}; and {more} more" if more > 0 else shown
+def _causes(failures: Iterable[NodeFailure]) -> dict[str, str]:
+    return {failure.node: failure.message or failure.reason for failure in failures}
+
+
+def _told(messages: Mapping[str, str]) -> list[str]:
+    """Messages by node, each told once with all of its nodes; at most three, then how many nodes have others."""
+    nodes: dict[str, list[str]] = {}
+    for node, message in messages.items():
+        nodes.setdefault(message, []).append(node)
+    told = [f"{_named(names)}: {message}" for message, names in list(nodes.items())[:3]]
+    others = sum(len(names) for names in list(nodes.values())[3:])
+    return [*told, f"and {_nodes(others)} more"] if others else told
 
 
 def listed(noun: str, names: Sequence[str]) -> str:
     """ "node a", "nodes a, b", "nodes a, b, c and 4 more"."""
-    shown = ", ".join(names[:5])
+    return f"{noun}{'' if len(names) == 1 else 's'} {_named(names)}"
+
+
+def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{noun}{'' if len(names) == 1 else 's'} {shown}{more}"
+    return ", ".join(names[:5]) + more

@@ -250,8 +250,8 @@ class Volumes:
 
     def _conflict(self, existing: Object) -> Problem:
         if existing.is_deleting:
-            claim = "the claim" if isinstance(existing, PersistentVolume) else "it"
-            message = f"{existing} of an earlier cache is being deleted: waiting until no pod uses {claim} any more"
+            what = "its claim" if isinstance(existing, PersistentVolume) else "it"
+            message = f"{existing} is being deleted: waiting until it is gone, which takes until no pod uses {what}"
             return Problem(reason="VolumeTerminating", message=message)
         owner = get_controller_of(existing)
         annotated = existing.metadata.annotations.get(CACHE_ANNOTATION)

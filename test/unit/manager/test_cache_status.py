@@ -153,7 +153,36 @@ def test_messages_and_failures_are_bounded() -> None:
     assert len(made.failures) == MAX_FAILURES
     assert len(made.node_status) == 200
     assert all(len(c.message) <= 1000 for c in made.conditions)
-    assert "and 197 more" in condition(made, "Degraded")[2]
+    assert condition(made, "Degraded")[2].startswith(
+        "node-000, node-001, node-002, node-003, node-004 and 195 more: xxx"
+    )
+
+
+def test_each_cause_is_told_once_with_its_nodes() -> None:
+    causes = {"a": "404", "b": "401", "c": "404", "d": "full", "e": "slow", "f": "gone"}
+    made = status(
+        [
+            NodeView(node=node, status="NodeDownloadError", detail=NodeModel(message=cause))
+            for node, cause in causes.items()
+        ]
+    )
+    assert condition(made, "Degraded")[2] == "a, c: 404; b: 401; d: full; and 2 nodes more"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "expected"),
+    [
+        ("NodeDownloadPending", "Waiting", '2 nodes yet to start; a, b: secret "hf" not found'),
+        ("NodeDownloading", "Retrying", 'downloading to 2 nodes; a, b: secret "hf" not found'),
+    ],
+)
+def test_what_a_download_waits_for_is_told_without_calling_it_a_failure(state: str, reason: str, expected: str) -> None:
+    detail = NodeModel(reason=reason, message='secret "hf" not found')
+    made = status([NodeView(node=node, status=state, detail=detail) for node in "ab"])
+    assert condition(made, "Progressing")[2] == expected
+    assert condition(made, "Ready")[2] == '0 of 2 nodes have the model; a, b: secret "hf" not found'
+    assert condition(made, "Degraded")[0] == "False"
+    assert made.failures == []
 
 
 def test_progress_sums_what_is_known() -> None:
@@ -202,6 +231,20 @@ def test_events_tell_the_difference_once() -> None:
         ("Warning", "DownloadFailed", "Node b: 404"),
     ]
     assert transitions(new, new, [problem]) == []
+
+
+def test_room_that_shrinks_is_no_new_event_but_another_cause_is() -> None:
+    def waiting(reason: str, message: str) -> LocalModelCacheStatus:
+        detail = NodeModel(reason=reason, message=message)
+        return status([NodeView(node="a", status="NodeDownloadPending", detail=detail)])
+
+    old = waiting("InsufficientStorage", "needs 4.5 TiB; models take 87.4 MiB, 196.0 MiB are reserved")
+    less = waiting("InsufficientStorage", "needs 4.5 TiB; models take 1.2 GiB, 0 B are reserved")
+    assert old.failures != less.failures
+    assert transitions(old, less, []) == []
+    assert transitions(less, waiting("CredentialsInvalid", "Secret x does not exist"), []) == [
+        ("Warning", "CredentialsInvalid", "Node a: Secret x does not exist")
+    ]
 
 
 def test_many_arrivals_at_once_are_one_event() -> None:

@@ -139,6 +139,27 @@ def test_a_volume_of_somebody_else_is_never_taken_d59() -> None:
     assert cluster.recorder.reasons == ["VolumeConflict"]
 
 
+def test_a_volume_that_an_earlier_cache_leaves_is_waited_for_not_fought_over() -> None:
+    left = PersistentVolume.from_dict({"metadata": {"name": "iris-gpu-download", "finalizers": ["x/in-use"]}})
+    cluster = Cluster(group(), cache(), left)
+    cluster.client.delete(left)
+    settle(cluster)
+    found = find_condition(cluster.cache().status.conditions, "Ready")
+    assert found is not None
+    assert found.reason == "VolumeTerminating"
+    assert "is being deleted: waiting until it is gone, which takes until no pod uses its claim" in found.message
+
+    going = volume(cluster, "iris-gpu-download")
+    assert going is not None
+    going.metadata.finalizers = []
+    cluster.client.update(going)
+    settle(cluster)
+    made = volume(cluster, "iris-gpu-download")
+    assert made is not None
+    assert owners(made) == [("LocalModelCache", "iris", True)]
+    assert ready_reason(cluster.cache()) == "NoNodes"
+
+
 def test_two_caches_whose_names_run_together_do_not_share_a_volume_d59() -> None:
     cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"))
     cluster.reconcile_cache("a-b")
