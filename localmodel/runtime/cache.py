@@ -70,8 +70,8 @@ class KindOptions:
     transform: Transform | None = None
     """Called once per object before it is stored, to leave out what is never read."""
     optional: bool = False
-    """An absent kind does not hold up the start. It is watched as soon as its CRD is installed; until then reading it
-    raises KindNotServedError."""
+    """An absent kind does not hold up the start. It is watched within seconds of its CRD's installation; until then
+    reading it raises KindNotServedError. If the CRD goes later, what was not seen to be deleted stays readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

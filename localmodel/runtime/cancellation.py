@@ -2,7 +2,7 @@
 
 Python cannot interrupt a thread, so whatever blocks says how it is woken: a client shuts the socket of the request
 under way, a wait notifies its condition. A thread enters a `Cancellation` by `scope`; everything that it calls, and the
-threads that it starts with a copy of its context, can then be ended by `cancel`. Without a scope nothing is cancelled.
+threads that it starts with `carrying`, can then be ended by `cancel`. Without a scope nothing is cancelled.
 
 Neighbours: `transport` and `informer` block; `reflector`, `runnable_group`, `leaderelection` and `events` cancel.
 """
@@ -13,8 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import ParamSpec
 
 from .errors import RuntimeLibraryError
+
+P = ParamSpec("P")
 
 
 class CancelledError(RuntimeLibraryError):
@@ -79,6 +82,17 @@ def check(doing: str = "the work in hand") -> None:
     current = _current.get()
     if current is not None:
         current.check(doing)
+
+
+def carrying(target: Callable[P, object]) -> Callable[P, None]:
+    """A thread's target that works under the calling thread's cancellation. (A deadline is not carried along.)"""
+    current = _current.get()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with nullcontext() if current is None else current.scope():
+            target(*args, **kwargs)
+
+    return run
 
 
 def waking(wake: Callable[[], object], doing: str = "the work in hand") -> AbstractContextManager[None]:

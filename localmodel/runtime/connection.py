@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -19,6 +20,8 @@ class Connection(http.client.HTTPConnection):
     """Owned by one thread; `abort` may be called from any. Never connects by itself: call `open`."""
 
     auto_open = 0
+    _tunnel_host: str | None
+    _tunnel: Callable[[], None]
 
     def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, server_name: str = "") -> None:
         """`server_name`: what the certificate must be for, the host by default."""
@@ -33,7 +36,6 @@ class Connection(http.client.HTTPConnection):
         self._last_socket: socket.socket | None = None
         """Known longer than `sock`, which is dropped once the server says that it will close."""
         self._is_aborted = False
-        self._create_connection = self._dial
 
     @property
     def opened_socket(self) -> socket.socket:
@@ -46,10 +48,9 @@ class Connection(http.client.HTTPConnection):
         """Connects within `timeout` seconds, the handshake included; raises OSError."""
         self._until = time.monotonic() + timeout
         try:
-            # Calls `_dial`, and asks a proxy for a tunnel.
             self.connect()
             if self._tls is not None:
-                name = self._server_name or getattr(self, "_tunnel_host", None) or self.host
+                name = self._server_name or self.host
                 secure = self._tls.wrap_socket(self.sock, server_hostname=name, do_handshake_on_connect=False)
                 self._take(secure)
                 secure.settimeout(self._left())
@@ -58,16 +59,24 @@ class Connection(http.client.HTTPConnection):
             self.close()
             raise
 
+    def connect(self) -> None:
+        """The part of `open` before TLS; what http.client does, on a socket that can be aborted."""
+        self._dial()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self._tunnel_host:
+            self._tunnel()
+
     def abort(self) -> None:
         """Fails whatever the owner does with the connection, now or later, with an OSError or an end of file."""
         with self._guard:
             self._is_aborted = True
             shut(self._last_socket)
 
-    def _dial(self, address: tuple[str, int], *_: object) -> socket.socket:
-        """`socket.create_connection`, but the socket can be aborted while it connects."""
+    def _dial(self) -> None:
+        """Connects to the first address that answers, as `socket.create_connection`."""
         failure: OSError | None = None
-        for family, kind, protocol, _name, target in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, target in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             sock = socket.socket(family, kind, protocol)
             try:
                 self._take(sock)
@@ -77,9 +86,8 @@ class Connection(http.client.HTTPConnection):
                 sock.close()
                 failure = error
             else:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                return sock
-        raise failure or OSError(f"{address[0]} has no address")
+                return
+        raise failure or OSError(f"{self.host} has no address")
 
     def _take(self, sock: socket.socket) -> None:
         """Makes the socket known to `abort`, before anything blocks on it."""

@@ -12,7 +12,6 @@ it can end and what it cannot.
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import uuid
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from . import deadline
-from .cancellation import CancelledError
+from .cancellation import CancelledError, carrying
 from .clock import Clock, RealClock
 from .errors import CacheSyncTimeoutError, ConflictError, RuntimeLibraryError, TerminalError
 from .metrics import RECONCILE_RESULTS, Metrics, ReconcileResult
@@ -167,13 +166,7 @@ class Controller:
 
     def _start_workers(self, stop: threading.Event) -> list[threading.Thread]:
         workers = [
-            # In a copy of this thread's context a worker shares its cancellation.
-            threading.Thread(
-                target=contextvars.copy_context().run,
-                args=(self._work, stop),
-                name=f"{self.name}-{number}",
-                daemon=True,
-            )
+            threading.Thread(target=carrying(self._work), args=(stop,), name=f"{self.name}-{number}", daemon=True)
             for number in range(self.options.workers)
         ]
         for worker in workers:

@@ -190,8 +190,8 @@ class SharedInformer(Generic[T]):
             self._started = True
             for listener in self._listeners:
                 listener.start()
-        for thread in self._threads:
-            thread.start()
+            for thread in self._threads:
+                thread.start()
 
     def stop(self) -> None:
         """Ends the watches, then the handlers, and waits for their threads at most a second. Idempotent."""

@@ -15,6 +15,7 @@ from typing import Generic, Protocol
 
 import structlog
 
+from .cancellation import carrying
 from .clock import Clock
 from .objects import T
 from .store import Stored
@@ -64,7 +65,10 @@ _Event = _Added[T] | _Updated[T] | _Deleted[T] | _InitialListDone
 
 
 class Listener(Generic[T]):
-    """The queue and the dispatcher thread of one handler. The informer calls the methods under its own lock."""
+    """The queue and the dispatcher thread of one handler. The informer calls the methods under its own lock.
+
+    The handler works under the cancellation of the thread that makes the listener.
+    """
 
     def __init__(
         self,
@@ -90,7 +94,7 @@ class Listener(Generic[T]):
         """Guards the queue and `_stopping`."""
         self._stopping = False
         self._failed_initially = False
-        self._thread = threading.Thread(target=self._run, name=f"{name}-handler", daemon=True)
+        self._thread = threading.Thread(target=carrying(self._run), name=f"{name}-handler", daemon=True)
 
     def add(self, obj: Stored[T], *, initial: bool) -> None:
         self._enqueue(_Added(obj, initial))

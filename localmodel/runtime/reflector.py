@@ -49,6 +49,9 @@ log = structlog.get_logger(__name__)
 MIN_WATCH_TIMEOUT = 300
 SHORT_WATCH = 1.0
 """Seconds. A watch that ends sooner and brought nothing new is a failure."""
+MISSING_KIND_DELAY = 10.0
+"""Seconds at most between two tries to list a kind that is not served: its CRD may be installed at any moment, and who
+installs it watches."""
 STALE_AFTER = 3
 """So many watches in a row that brought nothing mean a version that is too old: some servers (GKE) close such a watch
 instead of answering 410 (fabric8 #7896)."""
@@ -358,10 +361,13 @@ class Reflector(Generic[T]):
     def _failed(self, what: str, error: Exception, *, then: Listing | Watching) -> Waiting:
         self.stats.failures += 1
         delay = self._backoff.next_delay((error.retry_after or 0) if isinstance(error, ApiError) else 0)
+        phase = Phase.of_failure(error)
+        if phase is Phase.KIND_MISSING:
+            delay = min(delay, MISSING_KIND_DELAY)
         message = f"{what} {self._where}: {explain(error)}"
         emit = log.debug if message == self.last_error else log.warning
         emit("A reflector failed and will try again", error=message, delay=round(delay, 3), **self._facts)
-        self.last_error, self._failure = message, Phase.of_failure(error)
+        self.last_error, self._failure = message, phase
         return Waiting(delay, then)
 
     def _recovered(self) -> None:

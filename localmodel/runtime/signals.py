@@ -1,11 +1,16 @@
-"""Stopping a program by signal: the first SIGTERM or SIGINT asks it to stop, the second ends it at once."""
+"""Stopping a program by signal: the first SIGTERM or SIGINT asks it to stop, the second ends it at once.
+
+Python runs signal handlers in the main thread, between two of its steps. A signal that comes just as the main thread
+begins to wait is not noticed before that wait ends, and a handler that takes a lock can meet the main thread inside it.
+So the handlers here do nothing: the interpreter writes each signal's number into a pipe the moment it comes, and a
+thread reads it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from types import FrameType
 
 import structlog
 
@@ -13,34 +18,38 @@ from .errors import RuntimeLibraryError
 
 log = structlog.get_logger(__name__)
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _installed = threading.Event()
 
 
 def setup_signal_handler() -> threading.Event:
     """An event that is set by the first SIGTERM or SIGINT; the second ends the process with code 1.
 
-    Once per process, in the main thread (signals.SetupSignalHandler).
+    Once per process, in the main thread (signals.SetupSignalHandler). It starts the thread "signal", which stays.
     """
     if _installed.is_set():
         raise RuntimeLibraryError("the signal handler is set up already: pass on the event of the first call")
     _installed.set()
     stop = threading.Event()
-    requested = False
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal requested
-        if requested:
-            os._exit(1)
-        requested = True
-        # The handler runs inside the main thread, which may hold the event's lock at this moment; another thread can
-        # wait for it.
-        threading.Thread(target=_request_stop, args=(stop, number), name="signal", daemon=True).start()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    arriving, sending = os.pipe()
+    os.set_blocking(sending, False)
+    threading.Thread(target=_listen, args=(arriving, stop), name="signal", daemon=True).start()
+    signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        # Without a handler of Python's the interpreter would not see the signal.
+        signal.signal(number, lambda *_: None)
     return stop
 
 
-def _request_stop(stop: threading.Event, number: int) -> None:
-    log.info("Stopping", signal=signal.Signals(number).name)
-    stop.set()
+def _listen(arriving: int, stop: threading.Event) -> None:
+    """Reads the numbers of signals for as long as the process lives."""
+    requested = False
+    while True:
+        for number in os.read(arriving, 64):
+            if number not in _SIGNALS:
+                continue
+            if requested:
+                os._exit(1)
+            requested = True
+            log.info("Stopping", signal=signal.Signals(number).name)
+            stop.set()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from .cancellation import carrying
 from .clock import Clock
 from .errors import CacheSyncTimeoutError
 from .event import CreateEvent, DeleteEvent, Event, GenericEvent, UpdateEvent
@@ -177,7 +178,7 @@ class Channel(Source):
     def start(self, context: SourceContext) -> None:
         dispatcher = _Dispatcher(self, self._handler, self._predicates, context)
         self._thread = threading.Thread(
-            target=self._deliver, args=(dispatcher,), name=f"channel-{self._name}", daemon=True
+            target=carrying(self._deliver), args=(dispatcher,), name=f"channel-{self._name}", daemon=True
         )
         self._thread.start()
 

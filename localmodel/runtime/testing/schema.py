@@ -108,7 +108,8 @@ _APPLY: Mapping[Path, ListType] = {
     ("volumes",): map_list("name"),
     ("volumeMounts",): map_list("mountPath"),
     ("volumeDevices",): map_list("devicePath"),
-    ("imagePullSecrets",): map_list("name"),
+    ("spec", "imagePullSecrets"): map_list("name"),
+    ("secrets",): map_list("name"),
     ("hostAliases",): map_list("ip"),
     ("podIPs",): map_list("ip"),
     ("hostIPs",): map_list("ip"),
@@ -119,15 +120,15 @@ _APPLY: Mapping[Path, ListType] = {
     ("accessModes",): ATOMIC,
     ("webhooks",): map_list("name"),
     ("matchConditions",): map_list("name"),
+    ("variables",): map_list("name"),
+    ("spec", "drivers"): map_list("name"),
+    ("x-kubernetes-validations",): map_list("rule"),
     ("endpoints", "addresses"): SET,
     ("status", "addresses"): map_list("type"),
-    ("spec", "finalizers"): ATOMIC,
 }
 
 _PATCH_ONLY: Mapping[Path, ListType] = {
-    ("secrets",): map_list("name"),
-    ("taints",): map_list("key"),
-    ("spec", "finalizers"): SET,
+    ("endpoints", "addresses"): ATOMIC,
 }
 
 _ATOMIC_MAPS: frozenset[Path] = frozenset(

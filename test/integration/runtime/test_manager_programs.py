@@ -1,4 +1,4 @@
-"""Programs of a manager as real processes: who leads, who takes over, and that they end fast whatever the server does."""
+"""Programs of a manager as real processes: who leads, who takes over, and how fast they end, come what may."""
 
 from __future__ import annotations
 

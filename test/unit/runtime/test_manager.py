@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,15 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.eventually import eventually
 
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import CacheOptions
 from localmodel.runtime.controller import AlreadyStartedError
-from localmodel.runtime.errors import CacheSyncTimeoutError, TransportError
+from localmodel.runtime.errors import CacheSyncTimeoutError, ForbiddenError, TransportError
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.leaderelection import LeaderElectionConfig, LeaderElectionLostError
 from localmodel.runtime.manager import GracePeriodExpiredError, Manager, ManagerOptions
-from localmodel.runtime.objects import ConfigMap, Lease
+from localmodel.runtime.objects import ConfigMap, Lease, Object, ObjectMeta, Secret
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.runnable_group import GroupStoppedError
 from localmodel.runtime.testing import FakeClient
@@ -411,3 +414,61 @@ def test_two_managers_in_one_process_do_not_share_metrics(client: FakeClient, lo
     second.add_reconciler(Greeter(log))
 
     assert first.metrics.registry is not second.metrics.registry
+
+
+@dataclass
+class StuckReader(Reconciler):
+    """Reads a kind that cannot be cached, in its map function or in `reconcile`: the read waits for its informer."""
+
+    in_map_function: bool
+    reading: threading.Event = field(default_factory=threading.Event)
+
+    def setup(self, builder: Builder) -> None:
+        builder.named("stuck").watches(ConfigMap, EnqueueRequestsFromMapFunc(self._map))
+
+    def _map(self, obj: Object) -> list[Request]:
+        if self.in_map_function:
+            self._read()
+        return [obj.key]
+
+    def reconcile(self, request: Request) -> Result | None:
+        self._read()
+        return None
+
+    def _read(self) -> None:
+        self.reading.set()
+        self.client.list(Secret)
+
+
+@pytest.mark.parametrize("in_map_function", [True, False])
+def test_a_read_that_waits_for_its_informer_does_not_hold_up_the_stop(
+    client: FakeClient, in_map_function: bool
+) -> None:
+    client.faults.fail(ForbiddenError.of("secrets is forbidden"), verb="list", kind=Secret, times=None)
+    client.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="ns")))
+    manager = Manager(client, ManagerOptions(**OFF))
+    reconciler = StuckReader(in_map_function)
+    manager.add_reconciler(reconciler)
+    before = set(threading.enumerate())
+    running = Running(manager)
+    assert reconciler.reading.wait(TIMEOUT)
+
+    began = time.monotonic()
+    assert running.end() is None
+    assert time.monotonic() - began < 5
+    eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_the_reason_why_the_cache_has_not_synced_is_logged_with_readyz(client: FakeClient) -> None:
+    client.faults.fail(ForbiddenError.of("configmaps is forbidden"), verb="list", kind=ConfigMap, times=None)
+    manager = Manager(client, ManagerOptions(metrics_addr="0", health_probe_addr="127.0.0.1:0"))
+    manager.cache.get_informer(ConfigMap)
+    running = Running(manager)
+
+    def reasons() -> list[str]:
+        with capture_logs() as lines, pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{manager.probe_url}/readyz", timeout=TIMEOUT)
+        return [line["error"] for line in lines if line.get("check") == "cache-sync"]
+
+    eventually(lambda: any("Forbidden (403): configmaps is forbidden" in reason for reason in reasons()))
+    assert running.end() is None

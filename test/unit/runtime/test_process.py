@@ -152,6 +152,33 @@ def test_the_first_signal_asks_the_program_to_stop(program: subprocess.Popen[str
     assert program.wait(TIMEOUT) == 0
 
 
+def test_a_signal_that_finds_the_main_thread_waiting_for_something_else_is_heeded() -> None:
+    """The signal goes to another thread, as if it had come just before the main thread began to wait."""
+    code = """
+import signal, threading
+from localmodel.runtime import setup_signal_handler
+stop = setup_signal_handler()
+ready = threading.Event()
+def other():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    ready.set()
+    threading.Event().wait()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+threading.Thread(target=other, daemon=True).start()
+ready.wait()
+print("ready", flush=True)
+stop.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(TIMEOUT) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("program", [["linger"]], indirect=True)
 def test_the_second_signal_ends_the_program_at_once(program: subprocess.Popen[str]) -> None:
     assert program.stdout is not None

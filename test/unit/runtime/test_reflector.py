@@ -204,6 +204,16 @@ def test_10_a_list_error_starts_with_failed_to_list_and_names_the_resource() -> 
     assert r.reflector.last_error.startswith("failed to list configmaps in namespace team: Forbidden (403): ")
 
 
+def test_a_missing_kind_is_asked_for_at_least_every_ten_seconds() -> None:
+    r = rig(*[NotFoundError.of("the server could not find the requested resource")] * 10)
+    delays = []
+    while len(delays) < 10:
+        r.step()
+        if isinstance(r.reflector.state, Waiting):
+            delays.append(r.reflector.state.delay)
+    assert max(delays) == 10.0
+
+
 def test_a_missing_kind_is_a_visible_state_that_ends_when_the_crd_arrives() -> None:
     r = rig(NotFoundError.of("the server could not find the requested resource"), page(10))
     r.step()
