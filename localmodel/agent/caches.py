@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from localmodel.api.caches import Cache, LocalModelCache, LocalModelNamespaceCache
 from localmodel.runtime.client import Reader
+from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.objects import ObjectKey
 
 
 def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | None:
-    """The LocalModelNamespaceCache of that namespace, the LocalModelCache where it is empty; None if it is gone."""
-    if namespace:
-        return reader.find(LocalModelNamespaceCache, name, namespace=namespace)
-    return reader.find(LocalModelCache, name)
+    """The LocalModelNamespaceCache of that namespace, the LocalModelCache where it is empty; None if it is gone.
+
+    Raises ApiError and TransportError; NotFoundError where the kind itself is not found.
+    """
+    try:
+        if namespace:
+            return reader.get(LocalModelNamespaceCache, name, namespace=namespace)
+        return reader.get(LocalModelCache, name)
+    except NotFoundError as error:
+        if not (error.status.get("details") or {}).get("name"):
+            raise  # The kind is not served, as for a moment while an API server starts: that says nothing of the cache.
+        return None
 
 
 def is_wanted_by(reader: Reader, cache: ObjectKey, uri: str) -> bool:

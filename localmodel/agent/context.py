@@ -11,7 +11,7 @@ from localmodel.api.node import LocalModelNode
 from localmodel.runtime.objects import Job, Pod
 
 from .inuse import InUse
-from .store import DiskUsage
+from .usage import DiskUsage
 
 
 @dataclass(slots=True, kw_only=True)

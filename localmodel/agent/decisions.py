@@ -122,7 +122,7 @@ _UNDER_WAY: Mapping[JobState, Callable[[Situation], Decision]] = {
 def _next_attempt(situation: Situation, now: datetime) -> Decision:
     """No Job is under way and no result is waiting: start a download, or say why not yet."""
     record = situation.record
-    if record.outcome == "failed" and record.next_retry_time is not None and now < record.next_retry_time:
+    if record.outcome == "failed" and _is_before(now, record.next_retry_time):
         return Decision(status=_ERROR, reason=record.reason or Reason.DOWNLOAD_FAILED, message=record.message)
     if situation.pod_runs:
         return Decision(message="a pod of an earlier download is still running")
@@ -137,6 +137,11 @@ def _next_attempt(situation: Situation, now: datetime) -> Decision:
     # Without an outcome the attempt still stands: its Job is made again, or was made and is not seen yet.
     attempt = record.attempt + 1 if record.outcome else max(record.attempt, 1)
     return Decision(action=Action.START, attempt=attempt, message="the download is about to start")
+
+
+def _is_before(now: datetime, retry: datetime | None) -> bool:
+    """A retry that is further away than any is planned shows that the clock went back: it is due."""
+    return retry is not None and timedelta(0) < retry - now <= timedelta(seconds=MAX_RETRY_SECONDS)
 
 
 def retry_delay(failures: int) -> timedelta:

@@ -39,12 +39,17 @@ class DigestWorker:
         """Completes every manifest that lacks digests. A model that cannot be read is left for the next time."""
         try:
             for key in sorted(self._store.known_keys()):
-                manifest = self._store.manifest(key)
-                if manifest is None or manifest.digest:
-                    continue
-                if self._store.complete_digests(key, stop=stop.is_set):
-                    log.info("digests computed", storage_key=key, bytes=manifest.total_size)
+                self._complete(key, stop)
         except InterruptedError:
             log.debug("computing digests was interrupted")
         except StoreError as error:
             log.warning("digests not computed, trying again later", error=str(error))
+
+    def _complete(self, key: str, stop: threading.Event) -> None:
+        try:
+            manifest = self._store.manifest(key)
+            lacking = manifest is not None and not manifest.digest
+            if lacking and self._store.complete_digests(key, stop=stop.is_set):
+                log.info("digests computed", storage_key=key)
+        except StoreError as error:
+            log.warning("digests not computed, trying again later", storage_key=key, error=str(error))

@@ -42,13 +42,13 @@ from .errors import (
     VerificationError,
 )
 from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
-from .manifest import KeyRecord, Reference
+from .manifest import FolderState, KeyRecord, Reference
 from .observation import attempt_of, download_pods, find_job, is_ours, is_unfinished, job_message, job_state
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
 from .space import check_room
 from .status import ModelReport
-from .store import FolderState, ModelStore
+from .store import ModelStore
 from .verification import Publication
 
 log = structlog.get_logger(__name__)

@@ -96,9 +96,14 @@ class Ledger:
             self._records[key] = record
 
     def keys(self) -> set[str]:
-        """Storage keys with a manifest, or with a record that caches stand in."""
-        referenced = {key for key in _keys_in(self.records) if self.record(key).references}
-        return _keys_in(self.directory) | referenced
+        """Storage keys with a manifest, or with a record that caches stand in or that cannot be read."""
+        return _keys_in(self.directory) | {key for key in _keys_in(self.records) if self._is_referenced(key)}
+
+    def _is_referenced(self, key: str) -> bool:
+        try:
+            return bool(self.record(key).references)
+        except OSError:
+            return True  # Whoever asks for the record itself is told why.
 
     def reset(self) -> None:
         """Forgets what was parsed and removes half-written files: the directory may be another one now."""

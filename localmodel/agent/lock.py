@@ -7,7 +7,11 @@ import os
 from pathlib import Path
 from typing import IO
 
+import structlog
+
 from .errors import StoreLockedError
+
+log = structlog.get_logger(__name__)
 
 
 class RootLock:
@@ -25,22 +29,25 @@ class RootLock:
 
     def acquire(self) -> None:
         """Takes the lock without waiting; raises StoreLockedError with the holder's name, or OSError."""
-        file = self._path.open("a+b")
+        file = self._path.open("a+b", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.read(300).decode(errors="replace").strip()
+            holder = os.read(file.fileno(), 300).decode(errors="replace").strip()
             file.close()
             raise StoreLockedError(
                 f"{self._path.parent.parent} is in use by another agent (node {holder or 'unknown'}); "
                 "give each agent a models root of its own",
                 holder=holder,
             ) from error
-        file.truncate(0)
-        file.write(self._owner.encode())
-        file.flush()
         self._file = file
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), self._owner.encode())
+        except OSError as error:
+            # A full disk must not keep away the agent that can free it; the name is only for people.
+            log.warning("the holder's name cannot be written into the lock", path=str(self._path), error=str(error))
 
     def is_at_its_path(self) -> bool:
         """The held file is the one at the path: no other disk was mounted over it, nobody removed it."""

@@ -63,11 +63,13 @@ def build_parser() -> argparse.ArgumentParser:
         type=boolean,
         nargs="?",
         const=True,
+        metavar="true|false",
         default=False,
         help="accepted for KServe's manifests; has no effect, since each agent has a node of its own",
     )
     add_serving_flags(parser)
     add_common_flags(parser)
+    parser.add_argument("--version", action="version", version=f"localmodel-agent {__version__}")
     return parser
 
 
@@ -120,7 +122,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     try:
         _run(args, node_name=node_name, namespace=env.get("POD_NAMESPACE", "").strip() or KSERVE_NAMESPACE)
     except (RuntimeLibraryError, OSError) as error:
-        log.error("agent failed", error=str(error), kind=type(error).__name__)
+        log.error("agent failed", error=str(error), error_type=type(error).__name__)
         return 1
     return 0
 

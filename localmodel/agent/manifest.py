@@ -8,6 +8,7 @@ one ended. Both are plain JSON with camel-case keys, written whole and atomicall
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -52,6 +53,19 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     references: tuple[Reference, ...] = ()
     adopted: bool = False
     """The folder was found, not downloaded: its names and sizes are those it had then."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """What stands at `models/<storageKey>`. `detail` says why it is incomplete."""
+
+    kind: Literal["complete", "incomplete", "absent"]
+    detail: str = ""
+    manifest: ModelManifest | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.kind == "complete"
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Iterable, Sequence
 
 from localmodel.runtime.controllerutil import get_controller_of
@@ -89,7 +91,7 @@ def pod_message(pod: Pod) -> str:
         for state in (status.state, status.last_state):
             ended = state.terminated
             if ended is not None and ended.exit_code:
-                said = ended.message.strip() or f"exit code {ended.exit_code}"
+                said = _last_words(ended.message) or _ending(ended.exit_code)
                 return f"{ended.reason}: {said}" if ended.reason not in ("", "Error") else said
         waiting = status.state.waiting or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
@@ -100,6 +102,32 @@ def pod_message(pod: Pod) -> str:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
     return ""
+
+
+def _last_words(message: str) -> str:
+    """A container's termination message. What killed it without one left its log there instead: of JSON log lines only
+    errors tell anything."""
+    lines = (_of_log_line(line) for line in message.splitlines())
+    return "\n".join(line for line in lines if line.strip()).strip()
+
+
+def _of_log_line(line: str) -> str:
+    if not line.startswith("{"):
+        return line
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict) or "event" not in entry or "level" not in entry:
+        return line
+    return str(entry["event"]) if entry["level"] in ("error", "critical") else ""
+
+
+def _ending(exit_code: int) -> str:
+    try:
+        return f"exit code {exit_code}, ended by {signal.Signals(exit_code - 128).name}"
+    except ValueError:
+        return f"exit code {exit_code}"
 
 
 def _bounded(text: str) -> str:

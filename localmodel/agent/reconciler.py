@@ -31,10 +31,11 @@ from .downloads import Downloads
 from .errors import AgentError, StoreError, StoreLockedError
 from .inuse import find_in_use
 from .jobs import label_value
+from .manifest import FolderState, KeyRecord, Reference
 from .observation import is_ours
 from .removal import Removal, Removed
 from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
-from .store import FolderState, ModelStore
+from .store import ModelStore
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ STORAGE_READY = "StorageReady"
 _COALESCE_SECONDS = 0.05
 _RETRY = timedelta(seconds=5)
 _SHORTEST = timedelta(seconds=0.5)
+_LONGEST_SECONDS = 86400
 
 
 class LocalModelNodeReconciler(Reconciler):
@@ -92,7 +94,9 @@ class LocalModelNodeReconciler(Reconciler):
             return None
         node = self.client.find(LocalModelNode, self._node_name)
         self._read_config(node)
-        frequency = timedelta(seconds=max(self._config.local_model.reconcilation_frequency_in_secs, 1))
+        frequency = timedelta(
+            seconds=min(max(self._config.local_model.reconcilation_frequency_in_secs, 1), _LONGEST_SECONDS)
+        )
         if node is None or node.is_deleting:
             # Nothing is known of what is wanted, so nothing is deleted.
             return self._prepare_store(frequency)
@@ -136,7 +140,7 @@ class LocalModelNodeReconciler(Reconciler):
     def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
         """Everything that is due for the node; how long until the next look."""
         downloads, removal, writer = self._components()
-        groups = group_entries(node.spec.local_models, self._store.record)
+        groups = group_entries(node.spec.local_models, self._recorded)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = _Outcome()
@@ -169,7 +173,7 @@ class LocalModelNodeReconciler(Reconciler):
                 Downloads(
                     client=self.client, live=self.live, store=self._store, recorder=self.recorder, clock=self.clock
                 ),
-                Removal(client=self.client, live=self.live, store=self._store),
+                Removal(client=self.client, live=self.live, store=self._store, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
             )
         return self._parts
@@ -214,9 +218,24 @@ class LocalModelNodeReconciler(Reconciler):
     def _find_in_use(self, current: Pass) -> None:
         references = {}
         for key in self._store.known_keys():
-            manifest = self._store.manifest(key)
-            references[key] = (*self._store.record(key).references, *(manifest.references if manifest else ()))
+            references[key] = self._references(key)
         current.in_use = find_in_use(current.pods, references, jobs_namespace=current.jobs_namespace)
+
+    def _recorded(self, key: str) -> KeyRecord:
+        """The key's record; an empty one where it cannot be read, which is told when the key's turn comes."""
+        try:
+            return self._store.record(key)
+        except StoreError as error:
+            log.debug("a record cannot be read", storage_key=key, error=str(error))
+            return KeyRecord()
+
+    def _references(self, key: str) -> tuple[Reference, ...]:
+        try:
+            manifest = self._store.manifest(key)
+        except StoreError as error:
+            log.debug("a manifest cannot be read", storage_key=key, error=str(error))
+            manifest = None
+        return (*self._recorded(key).references, *(manifest.references if manifest else ()))
 
     def _tell_unknown(self, keys: set[str]) -> None:
         unknown = self._store.unknown_directories(keys)

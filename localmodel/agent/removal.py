@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import structlog
 
 from localmodel.api.names import status_key
 from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.objects import Job, ObjectKey
 
@@ -45,15 +46,20 @@ class Removed:
 class Removal:
     """Removes what is not wanted. See the module."""
 
-    def __init__(self, *, client: Client, live: Reader, store: ModelStore) -> None:
+    def __init__(self, *, client: Client, live: Reader, store: ModelStore, clock: Clock) -> None:
         self._client = client
         self._live = live
         self._store = store
+        self._clock = clock
+        self._kept: dict[str, tuple[timedelta, float]] = {}
+        """Storage key -> the part of its grace that was over when this process saw it first, and when that was by the
+        monotonic clock: no change of the time of day ends a grace or prolongs it."""
 
     def run(self, current: Pass, wanted: Collection[str]) -> Removed:
         """One round over all known storage keys but the wanted ones. A failure at one key does not stop the others."""
         outcome = Removed()
         candidates = (self._store.known_keys() | {storage_key_of(job) for job in current.jobs}) - set(wanted)
+        self._kept = {key: kept for key, kept in self._kept.items() if key in candidates}
         for key in sorted(candidates):
             try:
                 self._one(key, current, outcome)
@@ -98,16 +104,26 @@ class Removal:
 
     def _grace_is_over(self, key: str, record: KeyRecord, current: Pass, outcome: Removed) -> bool:
         grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
-        since: datetime | None = record.unreferenced_since
+        since = record.unreferenced_since
+        if key not in self._kept:
+            over = max(current.now - since, timedelta(0)) if since is not None else timedelta(0)
+            self._kept[key] = over, self._clock.monotonic()
         if since is None:
-            since = current.now
-            self._store.write_record(key, msgspec.structs.replace(record, unreferenced_since=since))
-            log.info("keeping a model that no entry asks for", storage_key=key, uri=record.uri, seconds=grace.seconds)
-        left = since + grace - current.now
+            self._note(key, msgspec.structs.replace(record, unreferenced_since=current.now))
+            log.info("keeping a model that no entry asks for", storage_key=key, uri=record.uri, grace=str(grace))
+        over, seen = self._kept[key]
+        left = grace - over - timedelta(seconds=self._clock.monotonic() - seen)
         if left <= timedelta(0):
             return True
         outcome.sooner(left)
         return False
+
+    def _note(self, key: str, record: KeyRecord) -> None:
+        """Writes down when the grace began, for the next process. On a full disk it ends without that."""
+        try:
+            self._store.write_record(key, record)
+        except StoreError as error:
+            log.warning("cannot note since when a model is not wanted", storage_key=key, error=str(error))
 
 
 def _key_of(job: Job) -> str:

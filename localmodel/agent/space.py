@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .errors import InsufficientStorageError
-from .store import DiskUsage
+from .usage import DiskUsage
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 

@@ -13,11 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus, NodeDisk, NodeModel
+from localmodel.api.quantity import format_bytes
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import ConflictError, NotFoundError
+from localmodel.runtime.objects import parse_quantity
 
-from .store import DiskUsage
+from .usage import DiskUsage
 
 _DISK_STEP = 0.01
 _MAX_TRIES = 3
@@ -60,7 +62,10 @@ def build_status(
     if usage is not None:
         room = usage.capacity if limit is None else min(limit, usage.capacity)
         status.disk = NodeDisk(
-            capacity=str(usage.capacity), available=str(usage.available), used=str(usage.used), limit=str(room)
+            capacity=format_bytes(usage.capacity),
+            available=format_bytes(usage.available),
+            used=format_bytes(usage.used),
+            limit=format_bytes(room),
         )
     return status
 
@@ -151,9 +156,9 @@ class NodeStatusWriter:
             if moved and moved >= self._policy.step * size:
                 return True
         disk, then = after.get("disk", {}), before.get("disk", {})
-        capacity = int(disk.get("capacity") or 1)
+        step = _DISK_STEP * max(1, parse_quantity(disk.get("capacity") or 0))
         return any(
-            abs(int(disk.get(field) or 0) - int(then.get(field) or 0)) >= _DISK_STEP * capacity
+            abs(parse_quantity(disk.get(field) or 0) - parse_quantity(then.get(field) or 0)) >= step
             for field in ("available", "used")
         )
 

@@ -18,10 +18,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import structlog
@@ -34,7 +32,8 @@ from .errors import RootMissingError, RootNotMountedError, StoreError, Verificat
 from .filesystem import FileSystem
 from .ledger import Ledger, storage_keys
 from .lock import RootLock
-from .manifest import KeyRecord, ModelManifest
+from .manifest import FolderState, KeyRecord, ModelManifest
+from .usage import DiskUsage, measure
 from .verification import Content, Publication, verify
 
 STAGING_MODE = 0o2775
@@ -42,32 +41,6 @@ STAGING_MODE = 0o2775
 _MARKER_TEXT = b'{"comment":"localmodel keeps models here; without this file the disk counts as not mounted"}\n'
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FolderState:
-    """What stands at `models/<storageKey>`. `detail` says why it is incomplete."""
-
-    kind: Literal["complete", "incomplete", "absent"]
-    detail: str = ""
-    manifest: ModelManifest | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return self.kind == "complete"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskUsage:
-    """Bytes. `used` counts published, unfinished and discarded models and foreign folders alike.
-
-    `staged` is the part of it that unfinished downloads have written, by storage key.
-    """
-
-    capacity: int
-    available: int
-    used: int
-    staged: Mapping[str, int] = field(default_factory=dict)
 
 
 class ModelStore:
@@ -153,7 +126,11 @@ class ModelStore:
 
     def _recover(self) -> None:
         for key in self.staged_keys():
-            manifest = self.manifest(key)
+            try:
+                manifest = self.manifest(key)
+            except StoreError as error:
+                log.warning("a manifest cannot be read", storage_key=key, error=str(error))
+                continue
             if manifest is None:
                 continue
             if self.check(key).is_complete:
@@ -227,21 +204,15 @@ class ModelStore:
     def usage(self) -> DiskUsage:
         """The room on the volume and what the models take of it. Walks only what has no manifest."""
         with disk_errors(self.models):
-            system = os.statvfs(self.models)
             staged = {key: tree.disk_size(self.staging / key) for key in self.staged_keys()}
-            used = sum(staged.values()) + tree.disk_size(self.trash)
-            with os.scandir(self.models) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
-                        continue
-                    manifest = self._ledger.manifest(entry.name)
-                    used += manifest.total_size if manifest else tree.disk_size(Path(entry.path))
-            return DiskUsage(
-                capacity=system.f_blocks * system.f_frsize,
-                available=system.f_bavail * system.f_frsize,
-                used=used,
-                staged=staged,
-            )
+            return measure(self.models, staged=staged, discarded=tree.disk_size(self.trash), size_of=self._known_size)
+
+    def _known_size(self, key: str) -> int | None:
+        try:
+            manifest = self._ledger.manifest(key)
+        except OSError:
+            return None  # Whoever asks for the model itself is told why.
+        return manifest.total_size if manifest else None
 
     # records -----------------------------------------------------------------------------------------------------
 

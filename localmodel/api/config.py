@@ -97,7 +97,7 @@ class LocalModelConfig(ConfigSection):
     max_concurrent_downloads_per_node: int = Field(default=0, ge=0)
     """0 is no limit."""
     job_backoff_limit: int = Field(default=2, ge=0)
-    unreferenced_grace_seconds: int = Field(default=3600, ge=0)
+    unreferenced_grace_seconds: int = Field(default=3600, ge=0, le=10**9)
     """How long a model is kept that no entry asks for while its cache still exists."""
     high_watermark_percent: int = Field(default=80, ge=1, le=100)
     low_watermark_percent: int = Field(default=70, ge=0, le=100)

@@ -17,7 +17,8 @@ from localmodel.agent.observation import MAX_MESSAGE, job_message, job_state, po
 from localmodel.agent.s3 import s3_settings
 from localmodel.agent.space import check_room, human
 from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
-from localmodel.agent.store import DiskUsage, ModelStore
+from localmodel.agent.store import ModelStore
+from localmodel.agent.usage import DiskUsage
 from localmodel.agent.verification import Publication
 from localmodel.api import LocalModelNode
 from localmodel.api.config import S3Config
@@ -137,6 +138,7 @@ def state(**state: dict[str, Any]) -> dict[str, Any]:
     return {"containerStatuses": [{"name": "c", "state": state}]}
 
 
+LOGGED = '{"files": 13, "event": "resolved", "level": "info"}\n'
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no claim"}
 
 
@@ -145,7 +147,11 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
     [
         ({}, ""),
         (state(terminated={"exitCode": 1, "reason": "Error", "message": "401"}), "401"),
-        (state(terminated={"exitCode": 137, "reason": "OOMKilled"}), "OOMKilled: exit code 137"),
+        (state(terminated={"exitCode": 137, "reason": "OOMKilled"}), "OOMKilled: exit code 137, ended by SIGKILL"),
+        (state(terminated={"exitCode": 3, "reason": "Error"}), "exit code 3"),
+        (state(terminated={"exitCode": 137, "message": LOGGED}), "exit code 137, ended by SIGKILL"),
+        (state(terminated={"exitCode": 1, "message": LOGGED + '{"event": "404", "level": "error"}'}), "404"),
+        (state(terminated={"exitCode": 1, "message": '{"code": 5}\n{half'}), '{"code": 5}\n{half'),
         (state(terminated={"exitCode": 0}), ""),
         (state(waiting={"reason": "ContainerCreating"}), ""),
         (state(waiting={"reason": "ImagePullBackOff", "message": "no"}), "ImagePullBackOff: no"),

@@ -16,7 +16,7 @@ from support.agent import JOBS, KEY, URI, World
 from localmodel.api import LocalModelCache
 from localmodel.runtime.client import ListPage
 from localmodel.runtime.errors import ServiceUnavailableError
-from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount
+from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount, parse_quantity
 from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing.fake import FakeClient
 
@@ -303,8 +303,8 @@ def test_the_disk_is_reported_with_the_groups_limit_also_after_a_restart(world: 
     world.run()
     disk = world.node.status.disk
     assert disk is not None
-    assert disk.limit == str(10 << 20)
-    assert int(disk.capacity) > int(disk.limit)
+    assert disk.limit == "10Mi"
+    assert parse_quantity(disk.capacity) > 10 << 20
 
 
 def test_two_downloads_cannot_promise_the_same_room(world: World) -> None:

@@ -1,0 +1,43 @@
+"""How full the models' disk is. Read in every pass, so it walks only what is not known otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUsage:
+    """Bytes. `used` counts published, unfinished and discarded models and foreign folders alike.
+
+    `staged` is the part of it that unfinished downloads have written, by storage key.
+    """
+
+    capacity: int
+    available: int
+    used: int
+    staged: Mapping[str, int] = field(default_factory=dict)
+
+
+def measure(
+    models: Path, *, staged: Mapping[str, int], discarded: int, size_of: Callable[[str], int | None]
+) -> DiskUsage:
+    """The use of the models directory. `size_of` tells a folder's size where it is known. Raises OSError."""
+    system = os.statvfs(models)
+    used = sum(staged.values()) + discarded
+    with os.scandir(models) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                continue
+            known = size_of(entry.name)
+            used += known if known is not None else tree.disk_size(Path(entry.path))
+    return DiskUsage(
+        capacity=system.f_blocks * system.f_frsize,
+        available=system.f_bavail * system.f_frsize,
+        used=used,
+        staged=staged,
+    )
