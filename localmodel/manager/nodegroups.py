@@ -12,6 +12,7 @@ from localmodel.api import (
     SelectorError,
     node_matches,
 )
+from localmodel.api.quantity import format_bytes
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, set_condition
@@ -25,8 +26,6 @@ from localmodel.runtime.reconcile import Reconciler, Request, Result
 from .entries import group_has_node
 from .pacing import Pacer, interval_for
 from .watching import SINCE_START, NodeChanged, keys_of
-
-_UNITS = (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2))
 
 
 class DiskChanged(Predicate):
@@ -126,14 +125,6 @@ def group_status(
     generation = group.metadata.generation
     set_condition(status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock)
     return status
-
-
-def format_bytes(count: int) -> str:
-    """A quantity that is short to read: in the largest binary unit that fits, with at most one decimal."""
-    for unit, size in _UNITS:
-        if count >= size:
-            return f"{count / size:.1f}".removesuffix(".0") + unit
-    return str(count)
 
 
 def _bytes(quantity: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 from support.manager import Cluster, group, node
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
-from localmodel.manager.nodegroups import format_bytes
+from localmodel.api.quantity import format_bytes
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.objects import Node
 from localmodel.runtime.reconcile import Request
