@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import argparse
 import gc
-import signal
 import sys
-import threading
 from pathlib import Path
 
 import msgspec
 
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging
+from localmodel.runtime.signals import setup_signal_handler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serves until a signal; 0 after one, 1 if the server could not start."""
     # Before the slow imports: a signal during them must end the program cleanly, too.
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = setup_signal_handler()
     # Imports make much garbage-free memory: collecting it again and again is a seventh of the start-up time.
     gc.disable()
     from .server import ApiServer, ApiServerOptions
