@@ -111,9 +111,10 @@ def decide(situation: Situation, now: datetime) -> Decision:
     return _next_attempt(situation, now)
 
 
+_NOT_STARTED = "the download's pod has not started yet; if that lasts, its events say why"
 _UNDER_WAY: Mapping[JobState, Callable[[Situation], Decision]] = {
     JobState.TERMINATING: lambda _: Decision(message="an earlier download Job is still being deleted"),
-    JobState.PENDING: lambda s: Decision(message=s.job_message or "the download's pod has not started yet"),
+    JobState.PENDING: lambda s: Decision(message=s.job_message or _NOT_STARTED),
     JobState.RUNNING: lambda s: Decision(status=_DOWNLOADING, reason=Reason.DOWNLOADING, message=s.job_message),
     JobState.RETRYING: lambda s: Decision(status=_DOWNLOADING, reason=Reason.RETRYING, message=s.job_message),
 }

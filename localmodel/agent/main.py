@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -18,9 +20,17 @@ from localmodel import __version__
 from localmodel.api.config import ConfigError, LocalModelConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, KSERVE_NAMESPACE
 from localmodel.api.node import LocalModelNode
+from localmodel.runtime.backoff import Backoff
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.client import Reader
-from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.errors import (
+    InternalError,
+    RuntimeLibraryError,
+    ServerTimeoutError,
+    ServiceUnavailableError,
+    TooManyRequestsError,
+    TransportError,
+)
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
@@ -36,6 +46,15 @@ from .status import ProgressPolicy
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
+
+_NO_ANSWER: Final = (
+    TransportError,
+    InternalError,
+    ServerTimeoutError,
+    ServiceUnavailableError,
+    TooManyRequestsError,
+)
+"""What passes by itself, other than a wrong kubeconfig or role."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -108,6 +127,24 @@ def read_jobs_namespace(reader: Reader, namespace: str) -> str:
         return LocalModelConfig().jobs_namespace
 
 
+def wait_for_jobs_namespace(
+    reader: Reader, namespace: str, *, stop: threading.Event, backoff: Backoff | None = None
+) -> str | None:
+    """`read_jobs_namespace` as soon as the API server answers; None when `stop` is set before.
+
+    A node that starts before its API server must not end in the kubelet's growing restart delays.
+    """
+    delays = backoff or Backoff()
+    while not stop.is_set():
+        try:
+            return read_jobs_namespace(reader, namespace)
+        except _NO_ANSWER as error:
+            delay = delays.next_delay()
+            log.warning("API server does not answer, trying again", error=str(error), delay=round(delay, 3))
+            stop.wait(delay)
+    return None
+
+
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
     """Runs until a signal ends it; the exit status: 0, 1 after a failure, 2 for wrong use."""
     args = build_parser().parse_args(argv)
@@ -134,7 +171,9 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
     client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)
     try:
-        jobs_namespace = read_jobs_namespace(client, namespace)
+        jobs_namespace = wait_for_jobs_namespace(client, namespace, stop=stop)
+        if jobs_namespace is None:
+            return
         manager = Manager(
             client,
             ManagerOptions(

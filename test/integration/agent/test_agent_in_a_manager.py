@@ -7,15 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from localmodel.agent.main import cache_options, main
+from localmodel.agent.main import cache_options, main, wait_for_jobs_namespace
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
 from localmodel.agent.store import ModelStore
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import storage_key
+from localmodel.runtime.backoff import Backoff, BackoffOptions
+from localmodel.runtime.client import Reader
+from localmodel.runtime.errors import ForbiddenError, ServiceUnavailableError, TransportError
 from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.testing.fake import FakeClient
@@ -98,6 +102,42 @@ def test_the_agent_watches_only_what_concerns_its_node(client: FakeClient) -> No
         Pod: ("", "", "spec.nodeName=node-1"),
         ConfigMap: ("kserve", "", "metadata.name=inferenceservice-config"),
     }
+
+
+class Outage:
+    """A reader whose API server comes up after some calls."""
+
+    def __init__(self, client: FakeClient, *failures: Exception) -> None:
+        self._client = client
+        self._failures = list(failures)
+
+    def find(self, *args: Any, **kwargs: Any) -> Any:
+        if self._failures:
+            raise self._failures.pop(0)
+        return self._client.find(*args, **kwargs)
+
+
+def test_it_waits_for_an_api_server_that_is_down(client: FakeClient) -> None:
+    reader = Outage(client, TransportError("refused"), ServiceUnavailableError({"message": "starting"}))
+    backoff = Backoff(options=BackoffOptions(initial=0.001))
+    found = wait_for_jobs_namespace(cast(Reader, reader), "kserve", stop=threading.Event(), backoff=backoff)
+    assert found == JOBS
+
+
+def test_told_to_stop_it_waits_no_longer(client: FakeClient) -> None:
+    stop = threading.Event()
+    reader = Outage(client, *[TransportError("refused")] * 1000)
+    waiting = threading.Thread(target=wait_for_jobs_namespace, args=(reader, "kserve"), kwargs={"stop": stop})
+    waiting.start()
+    stop.set()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_what_does_not_pass_by_itself_is_raised(client: FakeClient) -> None:
+    reader = Outage(client, ForbiddenError({"message": "no such role"}))
+    with pytest.raises(ForbiddenError):
+        wait_for_jobs_namespace(cast(Reader, reader), "kserve", stop=threading.Event())
 
 
 def test_without_its_nodes_name_the_program_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
