@@ -46,7 +46,7 @@ Json = dict[str, Any]
 KUBERNETES_VERSION = ("1", "32")
 """The release whose behaviour this server copies."""
 _HEALTH = ("/healthz", "/livez", "/readyz")
-_PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
+_PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +179,11 @@ class ApiServerCore:
             }
             return Response.of_json({"paths": sorted({*_PATHS, *groups})})
         if path.startswith("/openapi/"):
-            return self._openapi(path)
+            document = self.openapi.answer(request, path)
+            if document is None:
+                raise not_found_page()
+            return document
         return self._discovery(request, path)
-
-    def _openapi(self, path: str) -> Response:
-        """Version 2 is not served: clients that prefer it take the 404 and go on with version 3."""
-        if path == "/openapi/v3":
-            return Response.of_json(self.openapi.index())
-        body = self.openapi.document(path.removeprefix("/openapi/v3/")) if path.startswith("/openapi/v3/") else None
-        if body is None:
-            raise not_found_page()
-        return Response(status=200, body=body)
 
     def _discovery(self, request: Request, path: str) -> Response:
         resources = self.api_resources()

@@ -1,21 +1,26 @@
-"""OpenAPI v3: an index with one document per group version, made on demand and kept until its schemas change.
+"""OpenAPI: v3, an index with one document per group version, and v2, all in one document (see `openapiv2`).
 
 A document is what kubectl needs of one: the schemas of the kinds (with group, version and kind), list paths that
-`kubectl explain` starts from, and PATCH operations whose fieldValidation parameter tells `kubectl apply` that the
-server checks fields itself. The hash in the index covers the document alone: clients fetch it again only when it is
-new.
+`kubectl explain` starts from, and PATCH operations that tell `kubectl apply` which patches the kind takes and that the
+server checks fields itself. Documents are made on demand and kept until what is served changes. Their entity tags, and
+the hashes in the index, cover the document alone: clients fetch it again only when it is new.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from . import schemas
+from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from localmodel.runtime.errors import NotAcceptableError
+
+from . import openapiv2, schemas
 from .discovery import ApiResource
+from .messages import JSON, Request, Response
+from .negotiation import media_types
 
 Json = dict[str, Any]
 CustomSchema = Callable[[ApiResource], Json | None]
@@ -42,45 +47,71 @@ class OpenApi:
     def __init__(self, resources: Callable[[], Iterable[ApiResource]], custom_schema: CustomSchema) -> None:
         self._resources = resources
         self._custom_schema = custom_schema
+        # Hash and body; of v3 by path, of v2 by content type.
         self._documents: dict[str, tuple[str, bytes]] = {}
 
     def reset(self) -> None:
         self._documents = {}
 
-    def index(self) -> Json:
-        """The answer to /openapi/v3."""
+    def answer(self, request: Request, path: str) -> Response | None:
+        """The answer to a path under /openapi/; None if there is nothing. Raises NotAcceptableError."""
+        content_type = JSON
+        if path == "/openapi/v2":
+            content_type = _form_of_v2(request.headers.get("accept", ""))
+            digest, body = self._version2(content_type)
+        elif path == "/openapi/v3":
+            digest, body = _hashed(msgspec.json.encode(self._index()))
+        else:
+            name = path.removeprefix("/openapi/v3/")
+            if not any(_path_of(resource) == name for resource in self._resources()):
+                return None
+            digest, body = self._document(name)
+        tag = f'"{digest}"'
+        headers = (("ETag", tag), ("Vary", "Accept"))
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status=304, body=b"", content_type=content_type, headers=headers)
+        return Response(status=200, body=body, content_type=content_type, headers=headers)
+
+    def _index(self) -> Json:
         paths = {}
         for path in dict.fromkeys(_path_of(resource) for resource in self._resources()):
             digest, _ = self._document(path)
             paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
         return {"paths": paths}
 
-    def document(self, path: str) -> bytes | None:
-        """The answer to /openapi/v3/PATH (api/v1 or apis/GROUP/VERSION); None if nothing is served there."""
-        if not any(_path_of(resource) == path for resource in self._resources()):
-            return None
-        return self._document(path)[1]
-
     def _document(self, path: str) -> tuple[str, bytes]:
+        """The v3 document of a group version, api/v1 or apis/GROUP/VERSION, and its hash."""
         documents = self._documents
         if path not in documents:
             served = [resource for resource in self._resources() if _path_of(resource) == path]
-            body = msgspec.json.encode(self._build(served))
-            documents[path] = hashlib.sha256(body).hexdigest().upper(), body
+            documents[path] = _hashed(msgspec.json.encode(self._build(served)))
         return documents[path]
+
+    def _version2(self, content_type: str) -> tuple[str, bytes]:
+        documents = self._documents
+        if content_type not in documents:
+            document = openapiv2.document(self._build(list(self._resources())))
+            encode = msgspec.json.encode if content_type == JSON else openapiv2.encode
+            documents[content_type] = _hashed(encode(document))
+        return documents[content_type]
 
     def _build(self, resources: list[ApiResource]) -> Json:
         paths: Json = {}
         components: Json = {}
         for resource in resources:
             self._add_schemas(resource, components)
-            _add_paths(resource, paths)
+            _add_paths(resource, paths, self._patch_types(resource))
         return {
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": "unversioned"},
             "paths": paths,
             "components": {"schemas": components},
         }
+
+    def _patch_types(self, resource: ApiResource) -> Sequence[str]:
+        """Custom resources take no strategic merge patches."""
+        types = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+        return types if self._custom_schema(resource) is not None else [*types, STRATEGIC_MERGE_PATCH]
 
     def _add_schemas(self, resource: ApiResource, components: Json) -> None:
         custom = self._custom_schema(resource)
@@ -95,6 +126,20 @@ class OpenApi:
             _add_closure(f"{_META}ObjectMeta", components)
         _add_closure(f"{_META}ListMeta", components)
         components[f"{name}List"] = _list_schema(name, resource)
+
+
+def _hashed(body: bytes) -> tuple[str, bytes]:
+    return hashlib.sha256(body).hexdigest().upper(), body
+
+
+def _form_of_v2(accept: str) -> str:
+    """The content type of the first form that the client takes."""
+    for name, _ in media_types(accept or JSON):
+        if name.replace("@", ".") == openapiv2.PROTOBUF:
+            return openapiv2.PROTOBUF
+        if name in (JSON, "application/*", "*/*"):
+            return JSON
+    raise NotAcceptableError.of(f"only the following media types are accepted: {JSON}, {openapiv2.PROTOBUF}")
 
 
 def _gvk(resource: ApiResource) -> Any:
@@ -163,29 +208,25 @@ def _add_closure(name: str, components: Json) -> None:
             pending += node
 
 
-def _add_paths(resource: ApiResource, paths: Json) -> None:
+def _add_paths(resource: ApiResource, paths: Json, patch_types: Sequence[str]) -> None:
     base = f"/{_path_of(resource)}"
     collection = (
         f"{base}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{base}/{resource.plural}"
     )
+
+    def item(served: Sequence[str], *verbs: str) -> Json:
+        return {_METHODS[verb]: _operation(resource, verb, patch_types) for verb in verbs if verb in served}
+
     if resource.namespaced and "list" in resource.verbs:
-        paths[f"{base}/{resource.plural}"] = {"get": _operation(resource, "list")}
-    verbs = set(resource.verbs)
-    paths[collection] = {
-        _METHODS[verb]: _operation(resource, verb) for verb in ("list", "create", "deletecollection") if verb in verbs
-    }
-    item = {
-        _METHODS[verb]: _operation(resource, verb) for verb in ("get", "update", "patch", "delete") if verb in verbs
-    }
-    if item:
-        paths[f"{collection}/{{name}}"] = item
+        paths[f"{base}/{resource.plural}"] = item(resource.verbs, "list")
+    paths[collection] = item(resource.verbs, "list", "create", "deletecollection")
+    if of_one := item(resource.verbs, "get", "update", "patch", "delete"):
+        paths[f"{collection}/{{name}}"] = of_one
     for subresource in resource.subresources:
-        paths[f"{collection}/{{name}}/{subresource.name}"] = {
-            _METHODS[verb]: _operation(resource, verb) for verb in subresource.verbs
-        }
+        paths[f"{collection}/{{name}}/{subresource.name}"] = item(subresource.verbs, *subresource.verbs)
 
 
-def _operation(resource: ApiResource, verb: str) -> Json:
+def _operation(resource: ApiResource, verb: str, patch_types: Sequence[str]) -> Json:
     operation: Json = {
         "responses": {"200": {"description": "OK"}},
         "x-kubernetes-action": {"create": "post", "update": "put"}.get(verb, verb),
@@ -196,4 +237,6 @@ def _operation(resource: ApiResource, verb: str) -> Json:
             {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
             for name in _QUERY_PARAMETERS
         ]
+    if verb == "patch":
+        operation["requestBody"] = {"content": {type_: {} for type_ in patch_types}}
     return operation

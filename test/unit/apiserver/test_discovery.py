@@ -84,9 +84,24 @@ def test_openapi_documents_have_what_kubectl_reads(api: InProcess) -> None:
     assert schema["properties"]["metadata"]["allOf"][0]["$ref"].endswith("ObjectMeta")
     patch = document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"]
     assert "fieldValidation" in [parameter["name"] for parameter in patch["parameters"]]
+    assert "application/merge-patch+json" in patch["requestBody"]["content"]
+    assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
     assert "get" in document["paths"]["/apis/example.com/v1/widgets"]
-    pods = api.call("GET", "/openapi/v3/api/v1")[1]["components"]["schemas"]
-    assert pods["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]["x-kubernetes-list-map-keys"] == ["name"]
+    core = api.call("GET", "/openapi/v3/api/v1")[1]
+    containers = core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert containers["x-kubernetes-list-map-keys"] == ["name"]
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    patch = core["paths"]["/api/v1/nodes/{name}"]["patch"]
+    assert "application/strategic-merge-patch+json" in patch["requestBody"]["content"]
+
+
+def test_an_openapi_document_is_not_sent_twice(api: InProcess) -> None:
+    for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1"):
+        first = api.request("GET", path)
+        assert isinstance(first, Response)
+        again = api.request("GET", path, if_none_match=dict(first.headers)["ETag"])
+        assert isinstance(again, Response)
+        assert (first.status, again.status, again.body) == (200, 304, b""), path
 
 
 def test_every_reference_of_a_document_is_in_it(api: InProcess) -> None:
@@ -95,7 +110,3 @@ def test_every_reference_of_a_document_is_in_it(api: InProcess) -> None:
         names = set(json.loads(text)["components"]["schemas"])
         wanted = {part.split('"')[0] for part in text.split('"$ref": "#/components/schemas/')[1:]}
         assert wanted <= names, path
-
-
-def test_openapi_v2_is_not_served(api: InProcess) -> None:
-    assert api.call("GET", "/openapi/v2")[0] == 404
