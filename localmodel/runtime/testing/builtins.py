@@ -12,6 +12,7 @@ from typing import Any
 from localmodel.runtime.objects import Object, RESTMapping
 
 from . import metadata
+from .answers import bad_request
 from .definitions import Json, ResourceDefinition
 from .schema import BUILTIN, UNTYPED
 
@@ -129,8 +130,11 @@ def _namespace_terminates(namespace: Json) -> None:
 
 
 def take_spec_finalizers(old: Json, new: Json) -> Json:
-    """The finalize subresource of a namespace: spec.finalizers of the new object only."""
-    return {**old, "spec": {**(old.get("spec") or {}), "finalizers": (new.get("spec") or {}).get("finalizers") or []}}
+    """The finalize subresource of a namespace: spec.finalizers of the new object only. Raises BadRequestError."""
+    spec = new.get("spec") or {}
+    if not isinstance(spec, dict):
+        raise bad_request(f"the spec of a Namespace must be an object, not {spec!r}")
+    return {**old, "spec": {**(old.get("spec") or {}), "finalizers": spec.get("finalizers") or []}}
 
 
 def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True, **more: Any) -> ResourceDefinition:

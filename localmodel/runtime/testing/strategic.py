@@ -29,8 +29,8 @@ def _merge_map(target: Json, patch: Json, schema: MergeSchema, path: Path) -> Js
     if directive == "delete":
         return {}
     if directive != "merge":
-        raise bad_request(f"unknown patch directive {directive!r} at {'.'.join(path) or 'the root'}")
-    retained = patch.get("$retainKeys")
+        raise bad_request(f"unknown patch directive {directive!r} at {_shown(path)}")
+    retained = _list_of("$retainKeys", patch["$retainKeys"], path) if "$retainKeys" in patch else None
     merged = {key: value for key, value in target.items() if retained is None or key in retained}
     for key, value in patch.items():
         if key.startswith("$"):
@@ -57,8 +57,9 @@ def _merge_list(current: list[Any], patch: list[Any], schema: MergeSchema, path:
         return [*current, *(item for item in patch if item not in current)]
     if kind.type == "atomic":
         return patch
-    if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
-        return [item for item in patch if item.get("$patch") != "replace"]
+    others = [item for item in patch if not (isinstance(item, dict) and item.get("$patch") == "replace")]
+    if len(others) < len(patch):
+        return others
     return _merge_items(current, patch, kind.keys[0], schema, path)
 
 
@@ -75,29 +76,50 @@ def _merge_items(current: list[Any], patch: list[Any], key: str, schema: MergeSc
 
 def _identity(item: Any, key: str, path: Path) -> Any:
     if not isinstance(item, dict) or key not in item:
-        raise bad_request(f"map: {item!r} does not contain declared merge key: {key} (at {'.'.join(path)})")
-    return item[key]
+        raise bad_request(f"map: {item!r} does not contain declared merge key: {key} (at {_shown(path)})")
+    return _scalar(item[key], f"merge key {key}", path)
+
+
+def _scalar(value: Any, what: str, path: Path) -> Any:
+    if isinstance(value, dict | list):
+        raise bad_request(f"{what} at {_shown(path)} must be a scalar, not {value!r}")
+    return value
+
+
+def _list_of(directive: str, value: Any, path: Path) -> list[Any]:
+    if not isinstance(value, list):
+        raise bad_request(f"{directive} at {_shown(path)} must be a list, not {value!r}")
+    return value
+
+
+def _shown(path: Path) -> str:
+    return ".".join(path) or "the root"
 
 
 def _apply_list_directives(merged: Json, patch: Json, schema: MergeSchema, path: Path) -> None:
-    for directive, value in patch.items():
-        if directive.startswith(_DELETE):
-            name = directive.removeprefix(_DELETE)
-            if name in merged:
-                merged[name] = [item for item in merged[name] if item not in value]
-    for directive, value in patch.items():
-        if directive.startswith(_ORDER):
-            name = directive.removeprefix(_ORDER)
-            if isinstance(merged.get(name), list):
-                keys = schema.patch_type((*path, name)).keys
-                merged[name] = _ordered(merged[name], value, keys[0] if keys else "")
+    for name, value in _directives(_DELETE, patch, path):
+        if isinstance(merged.get(name), list):
+            merged[name] = [item for item in merged[name] if item not in value]
+    for name, value in _directives(_ORDER, patch, path):
+        if isinstance(merged.get(name), list):
+            keys = schema.patch_type((*path, name)).keys
+            merged[name] = _ordered(merged[name], value, keys[0] if keys else "", (*path, name))
 
 
-def _ordered(items: list[Any], order: list[Any], key: str) -> list[Any]:
+def _directives(prefix: str, patch: Json, path: Path) -> list[tuple[str, list[Any]]]:
+    """The lists that the directives of one sort are about, with what they say."""
+    return [
+        (name.removeprefix(prefix), _list_of(name, value, path))
+        for name, value in patch.items()
+        if name.startswith(prefix)
+    ]
+
+
+def _ordered(items: list[Any], order: list[Any], key: str, path: Path) -> list[Any]:
     """The items in the wanted order; an item that is not named stays in front of the named one it preceded."""
 
     def identity(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+        return _scalar(item.get(key) if key and isinstance(item, dict) else item, "an item of an ordered list", path)
 
     rank = {identity(item): position for position, item in enumerate(order)}
     named = sorted((item for item in items if identity(item) in rank), key=lambda item: rank[identity(item)])

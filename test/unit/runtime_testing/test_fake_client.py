@@ -37,6 +37,7 @@ from localmodel.runtime.objects import (
     Unstructured,
 )
 from localmodel.runtime.testing import Action, FakeClient, FakeClock, Registry
+from localmodel.runtime.testing.builtins import definition_of
 
 DRY_RUN = WriteOptions(dry_run=True)
 
@@ -396,6 +397,14 @@ def test_a_namespace_terminates_until_its_finalizers_are_gone() -> None:
     client.delete(client.get(Namespace, "models"))
     terminating = client.get(Namespace, "models")
     assert (terminating.is_deleting, terminating.status.phase) == (True, "Terminating")
+
+
+def test_only_an_object_can_be_the_spec_of_a_finalized_namespace() -> None:
+    registry, namespaces = Registry(), definition_of(Namespace)
+    registry.register(namespaces)
+    namespace = registry.create(namespaces, "", {"metadata": {"name": "models"}}).object
+    with pytest.raises(BadRequestError, match="the spec of a Namespace must be an object, not 'kubernetes'"):
+        registry.update(namespaces, "", "models", {**namespace, "spec": "kubernetes"}, subresource="finalize")
 
 
 def test_a_clients_clock_is_its_registrys() -> None:

@@ -155,8 +155,8 @@ def containers(*items: Json) -> Json:
         pytest.param(
             {"spec": {"taints": [{"key": "a", "effect": "x"}]}},
             {"spec": {"taints": [{"key": "b"}]}},
-            {"spec": {"taints": [{"key": "a", "effect": "x"}, {"key": "b"}]}},
-            id="a list that merges in patches only",
+            {"spec": {"taints": [{"key": "b"}]}},
+            id="taints, which kubectl taint removes by leaving them out",
         ),
     ],
 )
@@ -170,7 +170,14 @@ def test_a_strategic_merge_patch(target: Json, patch: Json, expected: Json) -> N
     ("patch", "message"),
     [
         (containers({"image": "1"}), "does not contain declared merge key: name"),
+        (containers({"name": {"a": "b"}}), "merge key name at spec.containers must be a scalar"),
+        (containers({"name": ["a"]}), "merge key name at spec.containers must be a scalar"),
+        ({"spec": {"containers": ["a"]}}, "does not contain declared merge key: name"),
         ({"spec": {"$patch": "turn"}}, "unknown patch directive 'turn' at spec"),
+        ({"spec": {"$retainKeys": 1}}, r"\$retainKeys at spec must be a list"),
+        ({"spec": {"$setElementOrder/args": 1}}, r"\$setElementOrder/args at spec must be a list"),
+        ({"spec": {"$deleteFromPrimitiveList/args": 1}}, r"\$deleteFromPrimitiveList/args at spec must be a list"),
+        ({"spec": {"args": ["a"], "$setElementOrder/args": [{}]}}, "an item of an ordered list at spec.args must be"),
     ],
 )
 def test_a_strategic_merge_patch_that_makes_no_sense_is_refused(patch: Json, message: str) -> None:
