@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.apiserver import Kubectl, Program
+from support.kubectl import needs_kubectl
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture
 def kubectl(server: Program, tmp_path: Path) -> Kubectl:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
+    needs_kubectl()
     return Kubectl(server.kubeconfig, tmp_path)
