@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.eventually import eventually
 from support.manager import JOBS, agent_pod, cache, group, namespace_cache, node, service
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
-from localmodel.manager.indexes import InferenceService, LLMInferenceService
+from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.runtime.conditions import find_condition
 from localmodel.runtime.manager import Manager, ManagerOptions
-from localmodel.runtime.objects import Event, Namespace, Node, ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.objects import (
+    Event,
+    Namespace,
+    Node,
+    ObjectMeta,
+    OwnerReference,
+    PersistentVolume,
+    PersistentVolumeClaim,
+)
 from localmodel.runtime.testing import FakeClient
 
 
@@ -58,6 +67,9 @@ class Stack:
         self.client.status.patch(
             LocalModelNode(metadata=ObjectMeta(name=name)), {"status": {"modelStatus": model_status}}
         )
+
+    def again(self, obj: Any) -> Any:
+        return self.client.get(type(obj), obj.name, namespace=obj.namespace)
 
     def status_of(self, name: str = "iris") -> dict[str, str]:
         return self.client.get(LocalModelCache, name).status.node_status
@@ -180,3 +192,46 @@ def _consumers(client: FakeClient) -> list[str]:
 
 def _writes(client: FakeClient) -> int:
     return len([action for action in client.writes if action.kind is LocalModelNamespaceCache])
+
+
+def test_what_kserve_made_is_taken_over_though_it_lacks_our_label() -> None:
+    stack = Stack()
+    made = stack.client.create(cache())
+    controller = OwnerReference(
+        api_version="serving.kserve.io/v1alpha1",
+        kind="LocalModelCache",
+        name="iris",
+        uid=made.metadata.uid,
+        controller=True,
+        block_owner_deletion=True,
+    )
+    spec = group().spec
+    owned = {"owner_references": [controller]}
+    volume = PersistentVolume(metadata=ObjectMeta(name="iris-gpu-download", **owned))
+    volume.spec = type(volume.spec).from_dict(spec.persistent_volume_spec)
+    claim = PersistentVolumeClaim(metadata=ObjectMeta(name="iris-gpu", namespace=JOBS, **owned))
+    claim.spec = type(claim.spec).from_dict({**spec.persistent_volume_claim_spec, "volumeName": "iris-gpu-download"})
+    kept = [stack.client.create(volume), stack.client.create(claim)]
+    local_model_node = LocalModelNode.from_dict(
+        {
+            "metadata": {"name": "node-1"},
+            "spec": {"localModels": [{"modelName": "iris", "sourceModelUri": "hf://o/m", "nodeGroup": "gpu"}]},
+        }
+    )
+    stack.client.create(local_model_node)
+    stack.report("node-1", iris="ModelDownloaded")
+    stack.client.create(group())
+    stack.client.create(node())
+    ready = stack.client.get(Node, "node-1")
+    ready.status = node().status
+    stack.client.status.update(ready)
+
+    stack.start()
+    try:
+        eventually(lambda: stack.status_of() == {"node-1": "NodeDownloaded"})
+        labels = {CACHE_UID_LABEL: made.metadata.uid}
+        eventually(lambda: all(stack.again(obj).metadata.labels == labels for obj in kept))
+        found = [stack.again(obj) for obj in kept]
+        assert [(obj.metadata.uid, obj.spec) for obj in found] == [(obj.metadata.uid, obj.spec) for obj in kept]
+    finally:
+        stack.stop()
