@@ -169,7 +169,7 @@ class SharedInformer(Generic[T]):
         )
         with self._lock:
             if self._stopped:
-                raise InformerStoppedError(f"the informer for {self.kind.__name__} has been stopped")
+                raise InformerStoppedError(f"the informer for {self.kind.mapping.gvk.kind} has been stopped")
             for stored in self.store.list():
                 listener.add(stored, initial=True)
             if self.has_synced:
@@ -183,9 +183,9 @@ class SharedInformer(Generic[T]):
         """Starts listing and watching, and returns. A second start does nothing; raises InformerStoppedError."""
         with self._lock:
             if self._stopped:
-                raise InformerStoppedError(f"the informer for {self.kind.__name__} has been stopped")
+                raise InformerStoppedError(f"the informer for {self.kind.mapping.gvk.kind} has been stopped")
             if self._started:
-                log.warning("An informer was started twice", kind=self.kind.__name__)
+                log.warning("An informer was started twice", kind=self.kind.mapping.gvk.kind)
                 return
             self._started = True
             for listener in self._listeners:
@@ -223,7 +223,7 @@ class SharedInformer(Generic[T]):
         for listener in tuple(self._listeners):
             ended &= listener.join(max(0.0, deadline - clock.monotonic()))
         if not ended:
-            log.warning("An informer's thread has not ended yet", kind=self.kind.__name__, timeout=timeout)
+            log.warning("An informer's thread has not ended yet", kind=self.kind.mapping.gvk.kind, timeout=timeout)
         return ended
 
     def wait_for_sync(self, timeout: float, *, or_missing: bool = False) -> bool:
@@ -232,7 +232,7 @@ class SharedInformer(Generic[T]):
         False if neither came within `timeout` seconds or the informer was stopped. The deadline and the cancellation
         of the work in hand end the wait too, with their errors.
         """
-        doing = f"waiting for the informer for {self.kind.__name__}"
+        doing = f"waiting for the informer for {self.kind.mapping.gvk.kind}"
         until = self.clock.monotonic() + timeout
         with cancellation.waking(self._wake, doing), self._changed:
             while not (self.has_synced or (or_missing and self.kind_missing)):
@@ -276,7 +276,7 @@ class SharedInformer(Generic[T]):
             if first and self.has_synced:
                 for listener in self._listeners:
                     listener.initial_list_done()
-                log.info("An informer has synced", kind=self.kind.__name__, objects=len(self.store))
+                log.info("An informer has synced", kind=self.kind.mapping.gvk.kind, objects=len(self.store))
             self._changed.notify_all()
 
     def _applied(self, event: WatchEvent, stored: Stored[T]) -> None:

@@ -71,6 +71,10 @@ def load_config(kubeconfig: str | Path | None = None, *, user_agent: str, clock:
     Raises `ConfigError` if there is none or it cannot be read.
     """
     loader = _loader(kubeconfig)
+    if not _is_in_cluster(kubeconfig) and not _files(kubeconfig):
+        raise ConfigError(
+            f"there is no kubeconfig {_described(kubeconfig)}: give --kubeconfig FILE or set KUBECONFIG to one there is"
+        )
     try:
         configuration = loader()
     except Exception as error:
@@ -95,12 +99,17 @@ def _is_in_cluster(kubeconfig: str | Path | None) -> bool:
     return kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
+def _files(kubeconfig: str | Path | None) -> list[Path]:
+    """The kubeconfigs that exist; KUBECONFIG may list several."""
+    paths = _described(kubeconfig).split(os.pathsep)
+    return [path for text in paths if (path := Path(text).expanduser()).exists()]
+
+
 def _has_plugin(kubeconfig: str | Path | None) -> bool:
     """Whether some user of the kubeconfig gets its token from a program, which is dear to run."""
     if _is_in_cluster(kubeconfig):
         return False
-    paths = _described(kubeconfig).split(os.pathsep)
-    files = [path for text in paths if (path := Path(text).expanduser()).is_file()]
+    files = _files(kubeconfig)
     users = [user.get("user") or {} for path in files for user in yaml.safe_load(path.read_text()).get("users") or []]
     return any("exec" in user or "auth-provider" in user for user in users)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
 import selectors
 import socket
 import socketserver
@@ -151,9 +152,15 @@ class HttpServer:
     """Serves routes on one port, each request in a thread of its own; GET and HEAD only."""
 
     def __init__(self, name: str, address: Address, routes: Mapping[str, Route]) -> None:
-        """Binds the port; raises OSError. A route serves its path and everything below it."""
+        """Binds the port; raises OSError that names server and address. A route serves everything below its path."""
         self.name = name
-        self._server = _Server(_listen(address), dict(routes))
+        try:
+            listening = _listen(address)
+        except OSError as error:
+            cause = os.strerror(error.errno) if error.errno else str(error)
+            text = f"cannot serve {name} on {address.host}:{address.port}: {cause}; choose another address"
+            raise OSError(error.errno, text) from error
+        self._server = _Server(listening, dict(routes))
         self._wake, self._woken = socket.socketpair()
         self._thread: threading.Thread | None = None
         self._host = address.host

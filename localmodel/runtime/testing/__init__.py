@@ -5,14 +5,20 @@
 'models'
 """
 
-from .definitions import AdmissionAttributes, ResourceDefinition, UserInfo
-from .fake import Action, FakeClient, Interceptor
-from .fake_clock import FakeClock
-from .faults import Fault, Faults
-from .registry import Registry
-from .store import Journal, JournalRecord, VersionedStore
-from .watching import Watch
-from .writing import Written
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .definitions import AdmissionAttributes, ResourceDefinition, UserInfo
+    from .fake import Action, FakeClient, Interceptor
+    from .fake_clock import FakeClock
+    from .faults import Fault, Faults
+    from .registry import Registry
+    from .store import Journal, JournalRecord, VersionedStore
+    from .watching import Watch
+    from .writing import Written
 
 __all__ = [
     "Action",

@@ -85,6 +85,12 @@ def test_a_user_without_credentials_sends_none(tmp_path: Path) -> None:
     assert config.authorization() is None
 
 
-def test_no_kubeconfig_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --kubeconfig FILE or set KUBECONFIG"):
+def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no kubeconfig .*/missing: give --kubeconfig FILE"):
         load_config(tmp_path / "missing", user_agent="a/1")
+
+
+def test_a_kubeconfig_that_is_none_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("just text")
+    with pytest.raises(ConfigError, match="cannot read the kubeconfig"):
+        load_config(tmp_path / "config", user_agent="a/1")
