@@ -1,7 +1,7 @@
 """x-kubernetes-validations: CEL rules of a structural schema, evaluated with the `cel` module of the package
 common-expression-language (a binding of the Rust implementation).
 
-The module takes a sixth of a second to import, so that happens with the first rule that is really evaluated. Rules see
+The module is imported with the first rule, and without the command line that the package brings along. Rules see
 `self` and, if they are transition rules (they name `oldSelf`), `oldSelf`; those run only where both exist. Messages are
 kube-apiserver's as of Kubernetes 1.32. Not there: cost limits, and of the Kubernetes library only what is in
 `_FUNCTIONS`; an expression that needs more does not compile here and is refused with the definition.
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -98,6 +100,8 @@ class Rule:
 
 @lru_cache(maxsize=1024)
 def _compile(source: str) -> Any:
+    # The package's __init__ imports its command line, with prompt_toolkit and rich: a fifth of a second.
+    sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
     from cel import compile as compile_expression
 
     try:
