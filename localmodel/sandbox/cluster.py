@@ -34,7 +34,8 @@ from localmodel.runtime.rest import LiveClient
 from . import install
 from .controllers.kubelet.kubelet import MIRROR
 from .controllers.main import node_names
-from .supervisor import Child, Program, Supervisor
+from .supervisor import Child, Program, Supervisor, ending
+from .wording import counted
 
 log = structlog.get_logger(__name__)
 
@@ -73,13 +74,13 @@ class Cluster:
     def __init__(
         self, options: ClusterOptions, *, report: Callable[[str], None] | None = None, clock: Clock | None = None
     ) -> None:
-        """`report` is told what comes up, one short line each."""
+        """`report` is told what comes up, and what had to be started again, one short line each, by any thread."""
         self.options = options
         self.workdir = options.workdir.resolve()
         self.kubeconfig = (options.kubeconfig or options.external_kubeconfig or self.workdir / "kubeconfig").resolve()
         self.nodes = node_names(options.nodes)
         self.clock = clock or RealClock()
-        self.supervisor = Supervisor(log_directory=self.logs, clock=self.clock)
+        self.supervisor = Supervisor(log_directory=self.logs, on_restart=self._tell_restart, clock=self.clock)
         self._report = report or (lambda _: None)
         self._client: LiveClient | None = None
         self._health_ports: dict[str, int] = {}
@@ -220,12 +221,15 @@ class Cluster:
         path.write_text(yaml.safe_dump(document))
         return path
 
+    def _tell_restart(self, child: Child, code: int) -> None:
+        self._report(f"{child.program.name} {ending(code)}; started again (pid {child.pid})")
+
     # readiness ------------------------------------------------------------------------------------------------
 
     def _wait_ready(self) -> None:
         for name in self._health_ports:
             self._wait(name, partial(self._is_ready, name), self.supervisor[name])
-        self._report(f"the manager and {len(self.nodes)} agents are ready")
+        self._report(f"ready: the manager and {counted(len(self.nodes), 'agent')}")
 
     def _is_ready(self, name: str) -> bool:
         """Whether the program answers /readyz with 200."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,14 +32,16 @@ from .cluster import Cluster, ClusterOptions
 from .controllers.kubelet.mounts import host_path
 from .controllers.main import positive
 from .demo_model import REPOSITORY, URI, Model, ModelError, packaged_model, synthetic_model
-from .demo_view import MIB, NodeProgress, View, make_view
+from .demo_view import NodeProgress, View, make_view
 from .hub import HubServer
-from .interrupts import interrupt_on_termination
+from .interrupts import interrupt_on_termination, stopping_afterwards
 from .up import description
+from .wording import MIB, counted, mebibytes, shown, speed
+from .workdir import Workdir, WorkdirError
 
 log = structlog.get_logger(__name__)
 
-BANDWIDTH = 40_000_000
+BANDWIDTH = 40 * MIB
 """Bytes per second that the hub gives to all downloads together, so that progress can be seen."""
 STALL_TIMEOUT = 60.0
 """Seconds for everything that is not bytes."""
@@ -65,7 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--model", type=Path, metavar="DIR", help="a directory with a model's files to be cached")
     model.add_argument("--synthetic", type=quantity, metavar="SIZE", help="a model of random weights, as 500Mi")
     parser.add_argument("--nodes", type=positive, default=3, metavar="N", help="simulated nodes (default: %(default)s)")
-    parser.add_argument("--workdir", type=Path, metavar="DIR", help="nodes' disks and logs (default: a temporary one)")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="DIR",
+        help="a new directory for disks and logs (default: a temporary one)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end, until Ctrl-C")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of bars and colours")
 
@@ -82,20 +87,22 @@ def run(args: argparse.Namespace) -> int:
     setup_logging("warning", "console")
     interrupt_on_termination()
     view = make_view(sys.stdout, plain=args.plain)
-    workdir = (args.workdir or Path(tempfile.mkdtemp(prefix="localmodel-demo-"))).resolve()
-    done = False
+    workdir = Workdir(args.workdir, prefix="localmodel-demo-")
     try:
-        Demo(args, workdir, view).run()
-        done = True
+        with workdir.claimed(fresh=True) as directory:
+            Demo(args, directory, view).run()
     except KeyboardInterrupt:
         view.failure("interrupted; everything is stopped")
         raise
+    except WorkdirError as error:
+        view.failure(str(error))
+        return 1
     except (RuntimeLibraryError, TimeoutError, OSError) as error:
-        view.failure(f"{error}\nlogs of the programs: {workdir / 'logs'}\nlogs of containers: {workdir}/nodes/*/logs")
-    finally:
-        if args.workdir is None and done:
-            shutil.rmtree(workdir, ignore_errors=True)
-    return 0 if done else 1
+        view.failure(str(error))
+        if workdir.was_used:
+            view.note(f"{workdir.path} is kept: logs of programs are in logs, of containers in nodes/NODE/logs")
+        return 1
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +133,18 @@ class Demo:
         self._view.step("Model")
         model = self._model()
         with HubServer({REPOSITORY: model.directory}, token=self._token, max_bytes_per_second=BANDWIDTH) as hub:
-            limit = f"{BANDWIDTH // 10**6} MB/s"
-            self._view.note(f"served as {URI} by a hub at {hub.url} (token required, {limit} in all)")
-            self._view.step(f"Simulated cluster with {self._args.nodes} nodes in {self._workdir}")
-            with self._cluster:
+            self._view.note(f"served as {URI}")
+            self._view.note(f"by a hub at {hub.url} (token required, {BANDWIDTH // MIB} MiB/s in all)")
+            self._view.step(f"Simulated cluster with {counted(self._args.nodes, 'node')}")
+            self._view.note(f"in {self._workdir}")
+            with self._cluster, stopping_afterwards():
                 self._view.note(f"kubectl --kubeconfig {self._cluster.kubeconfig} get localmodelcaches,pods -A")
                 self._run_on_cluster(model, hub.url)
                 if self._args.keep:
                     self._keep()
 
     def _run_on_cluster(self, model: Model, endpoint: str) -> None:
-        self._view.step(f"Caching {URI} on {self._args.nodes} nodes")
+        self._view.step(f"Caching {URI} on {counted(self._args.nodes, 'node')}")
         self._apply(model, endpoint)
         self._watch_download(model)
         self._view.step("Checking every file on every node")
@@ -159,7 +167,8 @@ class Demo:
         else:
             directory = packaged_model()
         model = Model.of(directory)
-        self._view.note(f"{len(model.files)} files, {model.size / MIB:.1f} MiB, in {directory}")
+        self._view.note(f"{counted(len(model.files), 'file')}, {mebibytes(model.size)}")
+        self._view.note(f"from {shown(directory)}")
         return model
 
     def _apply(self, model: Model, endpoint: str) -> None:
@@ -174,7 +183,8 @@ class Demo:
         path.chmod(0o600)
         install.apply_all(self._cluster.client, documents)
         kinds = ", ".join(document["kind"] for document in documents)
-        self._view.note(f"applied {kinds} ({path})")
+        self._view.note(f"applied {kinds}")
+        self._view.note(f"from {shown(path)}")
 
     def _watch_download(self, model: Model) -> None:
         """Shows the nodes' progress until the cache says that every copy is there."""
@@ -191,8 +201,9 @@ class Demo:
 
             self._wait(f"copies.available of the cache is {self._args.nodes}", finished, timeout)
         seconds = time.monotonic() - started
-        rate = model.size * self._args.nodes / MIB / seconds
-        self._view.success(f"{self._args.nodes} copies are available after {seconds:.1f} s ({rate:.0f} MiB/s)")
+        rate = speed(model.size * self._args.nodes, seconds)
+        nodes = counted(self._args.nodes, "node")
+        self._view.success(f"available on {nodes} after {seconds:.1f} s ({rate} in all)")
 
     def _progress(self, node: str, model: Model) -> NodeProgress:
         local = self._cluster.client.find(LocalModelNode, node)
@@ -218,22 +229,24 @@ class Demo:
             folder = host_path(self._cluster.node_root(node), objects.MODEL_PATH) / names.storage_sub_path(URI)
             if problems := model.differences(folder):
                 raise DemoError(f"the copy on {node} is not the model ({folder})\n" + "\n".join(problems))
-            self._view.success(f"{node}: {len(model.files)} files have the source's sha256 ({folder})")
+            self._view.success(f"{node}: {counted(len(model.files), 'file')} verified against the source by sha256")
+        folder = host_path(self._cluster.node_root("NODE"), objects.MODEL_PATH) / names.storage_sub_path(URI)
+        self._view.note(f"in {folder}")
 
     def _serve(self, model: Model, endpoint: str) -> None:
-        install.apply_all(self._cluster.client, [objects.inference_service(URI)])
+        (service,) = install.apply_all(self._cluster.client, [objects.inference_service(URI)])
         claim = self._wait_for_claim()
-        self._view.note(
-            f"InferenceService {objects.SERVICE_NAMESPACE}/{objects.SERVICE_NAME}: the manager made "
-            f"PersistentVolumeClaim {claim.name}, {claim.status.phase} to {claim.spec.volume_name}"
-        )
+        self._view.note(f"for InferenceService {service.key} the manager made")
+        self._view.note(f"PersistentVolumeClaim {claim.name}, {claim.status.phase} to {claim.spec.volume_name}")
         install.apply_all(self._cluster.client, [objects.hf_secret(self._token, objects.SERVICE_NAMESPACE)])
-        cached = self._run_pod(objects.cached_pod(URI), model)
-        without = self._run_pod(objects.downloading_pod(URI, endpoint), model)
+        cached = self._run_pod(objects.cached_pod(URI, service=service), model)
+        without = self._run_pod(objects.downloading_pod(URI, endpoint, service=service), model)
         for title, serving in (("from the cache", cached), ("downloading first", without)):
             self._view.success(
-                f"{title:<18} {serving.tensors} tensors, {serving.size / MIB:.1f} MiB on {serving.node}: "
-                f"ready after {serving.ready_seconds:.2f} s, of which loading {serving.load_seconds:.2f} s"
+                f"{title:<18} ready after {serving.ready_seconds:.2f} s, of which loading {serving.load_seconds:.2f} s"
+            )
+            self._view.note(
+                f"{'':<18} {counted(serving.tensors, 'tensor')}, {mebibytes(serving.size)} on {serving.node}"
             )
 
     def _wait_for_claim(self) -> PersistentVolumeClaim:

@@ -1,7 +1,8 @@
 """The objects that the demo applies, in the shape of KServe's documentation, and the pods that KServe would make.
 
 KServe itself is not part of the sandbox, so the demo plays its two webhooks: the labels and annotations that
-InferenceService defaulting sets, and the volume that pod mutation mounts (kserve-behaviour.md 11 and 12).
+InferenceService defaulting sets, and the volume that pod mutation mounts (kserve-behaviour.md 11 and 12). The pods
+belong to the InferenceService, as KServe's do by way of a Deployment, and go with it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from localmodel.api import names
 from localmodel.api.uri import sub_path
+from localmodel.runtime.objects import Object, OwnerReference
 
 Json = dict[str, Any]
 
@@ -120,9 +122,9 @@ def inference_service(uri: str) -> Json:
     }
 
 
-def cached_pod(uri: str) -> Json:
+def cached_pod(uri: str, *, service: Object) -> Json:
     """The predictor's pod after KServe's mutation: the manager's claim, the model's sub-path, read-only."""
-    pod = _pod(f"{SERVICE_NAME}-predictor", {names.LOCAL_MODEL_LABEL: CACHE_NAME})
+    pod = _pod(f"{SERVICE_NAME}-predictor", {names.LOCAL_MODEL_LABEL: CACHE_NAME}, service)
     pod["metadata"]["annotations"] = _cache_annotations(uri) | {names.STORAGE_URI_ANNOTATION: uri}
     claim = names.serving_pvc_name(CACHE_NAME, GROUP_NAME)
     pod["spec"]["volumes"].append({"name": "kserve-pvc-source", "persistentVolumeClaim": {"claimName": claim}})
@@ -133,9 +135,9 @@ def cached_pod(uri: str) -> Json:
     return pod
 
 
-def downloading_pod(uri: str, endpoint: str) -> Json:
+def downloading_pod(uri: str, endpoint: str, *, service: Object) -> Json:
     """The same without a cache: an init container downloads the model into the pod."""
-    pod = _pod(f"{SERVICE_NAME}-without-cache", {})
+    pod = _pod(f"{SERVICE_NAME}-without-cache", {}, service)
     mount = {"name": "kserve-provision-location", "mountPath": MODEL_PATH}
     pod["spec"]["volumes"].append({"name": "kserve-provision-location", "emptyDir": {}})
     pod["spec"]["initContainers"] = [
@@ -157,7 +159,15 @@ def _cache_annotations(uri: str) -> Json:
     return {names.SOURCE_URI_ANNOTATION: uri, names.PVC_NAME_ANNOTATION: claim}
 
 
-def _pod(name: str, labels: Json) -> Json:
+def _pod(name: str, labels: Json, service: Object) -> Json:
+    owner = OwnerReference(
+        api_version=service.mapping.gvk.api_version,
+        kind=service.mapping.gvk.kind,
+        name=service.name,
+        uid=service.metadata.uid,
+        controller=True,
+        block_owner_deletion=True,
+    )
     container = {
         "name": "kserve-container",
         "image": SERVER_IMAGE,
@@ -173,6 +183,7 @@ def _pod(name: str, labels: Json) -> Json:
             "name": name,
             "namespace": SERVICE_NAMESPACE,
             "labels": {"serving.kserve.io/inferenceservice": SERVICE_NAME, "component": "predictor"} | labels,
+            "ownerReferences": [owner.to_dict()],
         },
         "spec": {
             "restartPolicy": "Never",

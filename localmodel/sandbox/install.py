@@ -84,8 +84,12 @@ def install(client: Client, *, config: Mapping[str, Any] | None = None) -> None:
     apply_all(client, roles())
 
 
-def apply_all(client: Client, documents: Iterable[Json]) -> None:
-    """Applies objects one after another; raises ApiError, and ValueError for a kind that is not served."""
+def apply_all(client: Client, documents: Iterable[Json]) -> list[Unstructured]:
+    """Applies objects one after another, and returns them as they are stored.
+
+    Raises ApiError, and ValueError for a kind that is not served.
+    """
+    stored = []
     mappings = {_gvk(mapping): mapping for mapping in (*BUILT_IN, *_OTHERS)}
     for document in documents:
         key = (document["apiVersion"], document["kind"])
@@ -94,7 +98,8 @@ def apply_all(client: Client, documents: Iterable[Json]) -> None:
         if key not in mappings:
             raise ValueError(f"{document['kind']} ({document['apiVersion']}) is not served: install its CRD first")
         obj = Unstructured.of(mappings[key]).from_dict(document)
-        client.apply(obj, field_owner=FIELD_OWNER, force=True)
+        stored.append(client.apply(obj, field_owner=FIELD_OWNER, force=True))
+    return stored
 
 
 _OTHERS = (Namespace.mapping, StorageClass.mapping, CustomResourceDefinition.mapping)

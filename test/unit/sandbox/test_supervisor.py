@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from localmodel.sandbox.spawn import Spawner, stop_process
-from localmodel.sandbox.supervisor import Program, Supervisor
+from localmodel.sandbox.supervisor import Child, Program, Supervisor, ending
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -46,6 +46,25 @@ def test_a_program_that_dies_is_started_again(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         assert eventually(lambda: child.restarts == 1 and child.is_running)
         assert child.pid != first
+
+
+def test_a_restart_is_told_with_how_the_program_ended(tmp_path: Path) -> None:
+    told: list[tuple[str, int, bool]] = []
+
+    def observe(child: Child, code: int) -> None:
+        told.append((child.program.name, code, child.is_running))
+
+    with Supervisor(log_directory=tmp_path, on_restart=observe) as supervisor:
+        os.kill(supervisor.start(sleeper("a")).pid, signal.SIGKILL)
+        assert eventually(lambda: told == [("a", -signal.SIGKILL, True)])
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(0, "exited with status 0"), (3, "exited with status 3"), (-9, "was killed by SIGKILL"), (-99, "by signal 99")],
+)
+def test_an_exit_status_is_told_in_words(code: int, text: str) -> None:
+    assert text in ending(code)
 
 
 def test_stop_ends_every_program_last_first(tmp_path: Path) -> None:
