@@ -13,6 +13,7 @@ import structlog
 
 from localmodel import __version__
 from localmodel.runtime.cache import CacheOptions, KindOptions
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.flags import add_common_flags
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
@@ -54,7 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs until a signal; 0 after one, 1 after a failure, which the log tells."""
     setup_logging(args.log_level, args.log_format)
+    try:
+        _run(args)
+    except (RuntimeLibraryError, OSError) as error:
+        log.error("controllers failed", error=str(error), error_type=type(error).__name__)
+        return 1
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
     stop = setup_signal_handler()
     names = node_names(args.nodes)
     client = LiveClient(load_config(args.kubeconfig, user_agent=f"localmodel-sandbox-controllers/{__version__}"))
@@ -69,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
         manager.start(stop)
     finally:
         client.close()
-    return 0
 
 
 def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOptions, jobs: JobOptions) -> Manager:
