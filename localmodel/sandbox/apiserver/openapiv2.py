@@ -29,13 +29,14 @@ _EXTENSION = "x-"
 
 
 def document(v3: Json) -> Json:
-    """The v2 document of a v3 document."""
+    """The v2 document of a v3 document. Of the operations it has PATCH of whole objects, which clients look up."""
     return {
         "swagger": "2.0",
         "info": v3["info"],
         "paths": {
-            path: {method: _operation(operation) for method, operation in item.items()}
+            path: {"patch": _operation(item["patch"])}
             for path, item in v3["paths"].items()
+            if "patch" in item and path.endswith("/{name}")
         },
         "definitions": {name: _schema(schema) for name, schema in v3["components"]["schemas"].items()},
     }
@@ -213,14 +214,7 @@ _OPERATION: Table = {
     "parameters": (8, _each(_within(_message(_QUERY_PARAMETER, extensions=23), 1, 2, 3))),
     "responses": (9, _within(_pairs(_within(_message(_RESPONSE, extensions=5), 1)), 1)),
 }
-_operation_message = _message(_OPERATION, extensions=13)
-_PATH: Table = {
-    "get": (2, _operation_message),
-    "put": (3, _operation_message),
-    "post": (4, _operation_message),
-    "delete": (5, _operation_message),
-    "patch": (8, _operation_message),
-}
+_PATH: Table = {"patch": (8, _message(_OPERATION, extensions=13))}
 _DOCUMENT: Table = {
     "swagger": (1, _string),
     "info": (2, _message({"title": (1, _string), "version": (2, _string)}, extensions=7)),
