@@ -3,81 +3,93 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.eventually import eventually
-from support.sandbox import processes_about
+from support.program import Run
 
-DEMO = [str(Path(sys.executable).with_name("localmodel")), "demo", "--plain", "--synthetic", "24Mi"]
+from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.objects import PersistentVolumeClaim, Pod, RESTMapping, Unstructured
+from localmodel.runtime.rest import LiveClient
+from localmodel.sandbox import demo_objects
 
-
-class Run:
-    """A demo under way, its output in a file."""
-
-    def __init__(self, directory: Path) -> None:
-        self.workdir = directory / "work"
-        self._output = directory / "output"
-        with self._output.open("wb") as file:
-            command = [*DEMO, "--workdir", str(self.workdir)]
-            self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")
-
-    def reaches(self, text: str) -> None:
-        """Waits until the output has the text; fails at once if the demo ends without it."""
-
-        def there() -> bool:
-            ended = self.process.poll() is not None
-            if text in self.output:
-                return True
-            assert not ended, self.output
-            return False
-
-        eventually(there, timeout=60)
-
-    def leaves_nothing_running(self) -> None:
-        eventually(lambda: not processes_about(self.workdir), timeout=10, message="processes are left")
+InferenceService = Unstructured.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
+DEMO = ("demo", "--plain", "--synthetic", "24Mi")
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    run = Run(tmp_path)
-    yield run
-    if run.process.poll() is None:
-        run.process.kill()
-        run.process.wait()
+    with Run(tmp_path, *DEMO) as run:
+        yield run
 
 
-def test_it_succeeds_and_leaves_no_process(run: Run) -> None:
-    assert run.process.wait(120) == 0, run.output
-    for fact in ("3 copies are available", "files have the source's sha256", "from the cache", "downloading first"):
+def test_it_succeeds_and_leaves_nothing(run: Run) -> None:
+    assert run.ends(within=120) == 0, run.output
+    for fact in ("available on 3 nodes", "verified against the source", "from the cache", "downloading first"):
         assert fact in run.output
-    run.leaves_nothing_running()
+    run.leaves_no_process()
+    assert run.temporary_files() == []
 
 
-@pytest.mark.parametrize("moment", ["Simulated cluster", "Caching", "downloading"])
+@pytest.mark.parametrize("moment", ["Simulated cluster", "Caching"])
 def test_ctrl_c_stops_everything(run: Run, moment: str) -> None:
     run.reaches(moment)
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(30) == 130, run.output
-    run.leaves_nothing_running()
+    assert run.ends() == 130, run.output
+    run.leaves_no_process()
+    assert run.temporary_files() == []
+
+
+def test_ctrl_c_again_and_again_does_not_break_off_the_first(run: Run) -> None:
+    run.reaches("downloading")
+    run.process.send_signal(signal.SIGINT)
+    run.interrupt_until_the_end()
+    assert run.ends() == 130, run.output
+    run.leaves_no_process()
+    assert run.temporary_files() == []
 
 
 def test_a_killed_demo_leaves_no_process(run: Run) -> None:
     run.reaches("downloading")
     run.process.kill()
-    run.process.wait()
-    run.leaves_nothing_running()
+    run.leaves_no_process()
 
 
-def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    command = [*DEMO[:3], "--model", str(tmp_path / "none"), "--workdir", str(tmp_path / "work")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "there is no such directory" in done.stdout
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A demo that has done its work and keeps its cluster running."""
+    directory = tmp_path_factory.mktemp("kept")
+    with Run(directory, *DEMO, "--nodes=1", "--keep", f"--workdir={directory / 'work'}") as run:
+        run.reaches("Ctrl-C stops it")
+        yield run
+
+
+def test_a_single_node_is_spoken_of_in_the_singular(kept: Run) -> None:
+    assert "1 node" in kept.output
+    assert "1 nodes" not in kept.output
+    assert "1 agents" not in kept.output
+
+
+def test_pods_and_claim_go_with_the_inference_service(kept: Run) -> None:
+    client = LiveClient(load_config(kept.directory / "work" / "kubeconfig", user_agent="test/1"))
+    try:
+        namespace = demo_objects.SERVICE_NAMESPACE
+        assert len(client.list(Pod, namespace=namespace)) == 2
+        client.delete(client.get(InferenceService, demo_objects.SERVICE_NAME, namespace=namespace))
+        kept.eventually(lambda: client.list(Pod, namespace=namespace) == [])
+        kept.eventually(lambda: client.list(PersistentVolumeClaim, namespace=namespace) == [])
+    finally:
+        client.close()
+
+
+def test_a_restarted_program_is_told_with_its_new_pid(kept: Run) -> None:
+    kept.kill("localmodel-manager")
+    kept.reaches("manager was killed by SIGKILL; started again (pid ")
+
+
+def test_a_kept_cluster_ends_well_on_ctrl_c(kept: Run) -> None:
+    kept.process.send_signal(signal.SIGINT)
+    assert kept.ends() == 0, kept.output
+    kept.leaves_no_process()
+    assert (kept.directory / "work" / "logs").is_dir()

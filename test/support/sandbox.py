@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localmodel.api import LocalModelCache, LocalModelNode, names
+from localmodel.api import LocalModelCache, names
 from localmodel.runtime.objects import Event, Job
 from localmodel.sandbox import demo_objects, install
 from localmodel.sandbox.cluster import Cluster, ClusterOptions
@@ -59,15 +59,6 @@ class Sandbox:
         copies = self.status(name).copies
         return copies is not None and copies.available == copies.total == len(self.cluster.nodes)
 
-    def downloaded(self, name: str) -> list[float]:
-        """How much of the model each node has, from 0 to 1."""
-        shares = []
-        for node in self.cluster.nodes:
-            local = self.cluster.client.find(LocalModelNode, node)
-            known = local.status.models.get(name) if local else None
-            shares.append((known.bytes_downloaded or 0) / self.model.size if known else 0.0)
-        return shares
-
     def folder(self, node: str, repository: str) -> Path:
         root = self.cluster.node_root(node) / "mnt" / "models"
         return root / names.storage_sub_path(f"hf://{repository}")
@@ -108,13 +99,13 @@ class Sandbox:
 
 @contextlib.contextmanager
 def sandbox(
-    directory: Path, *, nodes: int = 2, size: int = 24 << 20, bandwidth: int = 0, config: dict[str, Any] | None = None
+    directory: Path, *, nodes: int = 2, size: int = 24 << 20, config: dict[str, Any] | None = None
 ) -> Iterator[Sandbox]:
     """Starts everything; the group `workers`, the secret and the storage container are applied."""
     model = Model.of(synthetic_model(directory / "model", size))
     repositories = {f"org/model-{number}": model.directory for number in range(16)}
     options = ClusterOptions(workdir=directory, nodes=nodes, progress_interval=0.2, config=config or {})
-    hub = HubServer(repositories, token=TOKEN, max_bytes_per_second=bandwidth or None)
+    hub = HubServer(repositories, token=TOKEN)
     with hub, Cluster(options) as cluster:
         it = Sandbox(cluster, hub, model)
         it.apply(

@@ -30,7 +30,13 @@ def test_it_runs_on_an_api_server_that_it_did_not_start(tmp_path: Path) -> None:
 
             def agents() -> list[bool]:
                 pods = cluster.client.list(Pod, namespace="kserve", labels=AGENT_LABEL)
-                return [pod.is_ready and pod.spec.node_name == "node-1" for pod in pods]
+                return [
+                    pod.is_ready
+                    and pod.spec.node_name == "node-1"
+                    and all(container.ready for container in pod.status.container_statuses)
+                    and len(pod.status.container_statuses) == 1
+                    for pod in pods
+                ]
 
             eventually(lambda: agents() == [True])
             children = cluster.supervisor.children
