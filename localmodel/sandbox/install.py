@@ -80,7 +80,7 @@ def install(client: Client, *, config: Mapping[str, Any] | None = None) -> None:
     definitions = [*crds(minimal=False), inference_service_crd()]
     apply_all(client, definitions)
     apply_all(client, [_namespace(name) for name in (NAMESPACE, JOB_NAMESPACE, "default")])
-    apply_all(client, [_storage_class(), _configuration(config or {})])
+    apply_all(client, [storage_class(), _configuration(config or {})])
     apply_all(client, roles())
 
 
@@ -162,13 +162,14 @@ def _namespace(name: str) -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def _storage_class() -> Json:
+def storage_class() -> Json:
+    """The class of models' volumes, as in config/samples: its binding mode cannot be changed later."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": "local-storage"},
         "provisioner": "kubernetes.io/no-provisioner",
-        "volumeBindingMode": "Immediate",
+        "volumeBindingMode": "WaitForFirstConsumer",
     }
 
 

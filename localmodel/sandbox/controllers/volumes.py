@@ -4,7 +4,8 @@ A claim is bound by its volume's name, by the volume's claimRef, or to the small
 modes, volume mode, capacity, selector). Both sides name each other: first the volume's claimRef gets the claim's uid,
 then the claim's volumeName is set, then both phases. A volume whose claim is gone is Released and keeps the old claim's
 reference: nothing binds to it until somebody clears that, which is the trap our manager has to step around.
-Volumes in use are protected by the usual finalizers. There is no provisioner, so nothing is ever made or recycled.
+Volumes in use are protected by the usual finalizers. There is no provisioner, so nothing is ever made or recycled. A
+claim that names no volume is bound at once, too, where its class says WaitForFirstConsumer.
 Rules: https://kubernetes.io/docs/concepts/storage/persistent-volumes/.
 """
 
