@@ -24,12 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kubeconfig",
         type=Path,
         default=Path("localmodel-sandbox.kubeconfig"),
+        metavar="FILE",
         help="file to write an administrator's kubeconfig to (default: %(default)s)",
     )
     parser.add_argument(
-        "--data-dir", type=Path, help="directory that keeps objects, keys and certificate over restarts"
+        "--data-dir", type=Path, metavar="DIR", help="directory that keeps objects, keys and certificate over restarts"
     )
-    parser.add_argument("--audit-log", type=Path, help="file to append one JSON line per request to")
+    parser.add_argument("--audit-log", type=Path, metavar="FILE", help="file to append one JSON line per request to")
     parser.add_argument(
         "--log-level", choices=LOG_LEVELS, default="info", help="least severe lines to log (default: %(default)s)"
     )
@@ -55,9 +56,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         server = ApiServer(options)
         server.start()
-        server.write_kubeconfig(kubeconfig)
     except (RuntimeLibraryError, OSError) as error:
         sys.stderr.write(f"localmodel sandbox apiserver: {error}\n")
+        return 1
+    try:
+        server.write_kubeconfig(kubeconfig)
+    except OSError as error:
+        sys.stderr.write(f"localmodel sandbox apiserver: cannot write --kubeconfig {kubeconfig}: {error.strerror}\n")
+        server.stop()
         return 1
     line = msgspec.json.encode({"server": server.url, "kubeconfig": str(kubeconfig)})
     sys.stdout.write(line.decode() + "\n")

@@ -149,9 +149,11 @@ class SubresourceHandler:
         return _success(201)
 
     def _log(self, info: RequestInfo, definition: ResourceDefinition) -> Response:
-        self._registry.get_raw(definition, info.namespace, info.name)
+        pod = self._registry.get(definition, info.namespace, info.name)
+        node = (pod.get("spec") or {}).get("nodeName") or "NODE"
+        folder = f"nodes/{node}/logs/{info.namespace}_{info.name}_{pod['metadata']['uid']}"
         raise ServiceUnavailableError.of(
-            "this API server has no kubelets to ask for logs: a simulated node keeps them below its working directory"
+            f"this API server asks no kubelet for logs: read the files in {folder} of the sandbox's working directory"
         )
 
     def _token(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
