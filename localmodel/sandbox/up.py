@@ -14,7 +14,7 @@ from .cluster import Cluster, ClusterOptions
 from .controllers.main import image, positive
 from .interrupts import interrupt_on_termination, stopping_afterwards
 from .wording import counted
-from .workdir import Workdir
+from .workdir import Workdir, WorkdirError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,12 @@ def _run(args: argparse.Namespace, directory: Path) -> None:
         external_kubeconfig=args.external_kubeconfig,
         images=dict(args.image),
     )
-    earlier = (directory / "nodes").is_dir()
+    earlier = len(list((directory / "nodes").glob("*")))
+    if earlier > args.nodes:
+        raise WorkdirError(
+            f"the cluster in {directory} has {counted(earlier, 'node')}, which would be left without a kubelet: "
+            f"give --nodes {earlier} or more, or name another directory with --workdir"
+        )
     say(f"{'going on with' if earlier else 'starting'} {counted(args.nodes, 'node')} in {directory}")
     with Cluster(options, report=say) as cluster, stopping_afterwards():
         say("")
