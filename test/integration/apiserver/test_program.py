@@ -108,20 +108,23 @@ def test_sigterm_ends_watches_and_the_program(tmp_path: Path) -> None:
     watch.close()
 
 
-def test_two_on_one_port_say_so(server: Program, tmp_path: Path) -> None:
-    port = server.url.rpartition(":")[2]
-    command = [
-        sys.executable,
-        "-m",
-        "localmodel.sandbox.apiserver",
-        "--kubeconfig",
-        str(tmp_path / "k"),
-        "--port",
-        port,
-    ]
+def start_and_fail(kubeconfig: Path, *arguments: str) -> str:
+    """What a server that cannot start says."""
+    command = [sys.executable, "-m", "localmodel.sandbox.apiserver", "--kubeconfig", str(kubeconfig), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    return done.stderr
+
+
+def test_two_on_one_port_say_so(server: Program, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    assert f"cannot listen on 127.0.0.1:{port}" in start_and_fail(tmp_path / "k", "--port", port)
+
+
+def test_a_kubeconfig_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "kubeconfig"
+    assert f"cannot write --kubeconfig {path}: " in start_and_fail(path)
 
 
 def test_kill_loses_no_acknowledged_write(tmp_path: Path) -> None:
