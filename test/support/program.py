@@ -72,7 +72,8 @@ class Run:
 
     def ends(self, *, within: float = 30.0) -> int:
         """Waits for its end; the exit status."""
-        return self.process.wait(within)
+        self.eventually(lambda: self.process.poll() is not None, timeout=within)
+        return self.process.wait()
 
     def kill(self, program: str) -> None:
         """Kills one of the programs that it started."""

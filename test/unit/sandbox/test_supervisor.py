@@ -160,3 +160,20 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
         supervisor.start(sleeper("a"))
         with pytest.raises(ValueError, match="already supervised"):
             supervisor.start(sleeper("a"))
+
+
+INTERRUPTED = """
+import signal, sys, threading
+from localmodel.sandbox.spawn import Spawner
+start = threading.Thread.start
+def interrupted(thread):
+    start(thread)
+    raise KeyboardInterrupt
+threading.Thread.start = interrupted
+Spawner().spawn(["sleep", "60"], env={}, directory=None, log=None)
+"""
+
+
+def test_an_interrupt_while_a_spawner_starts_lets_the_program_end() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=20, check=False)
+    assert b"KeyboardInterrupt" in done.stderr
