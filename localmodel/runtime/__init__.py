@@ -18,8 +18,9 @@ used, because a program may need one of them only (the CRD generator needs the t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from localmodel.runtime.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import Builder
@@ -86,17 +87,5 @@ _HOMES = {
     "rest": ("LiveClient",),
     "signals": ("setup_signal_handler",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    module = _HOME_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -26,10 +26,10 @@ def kubectl_version() -> tuple[int, int]:
 
 
 def needs_kubectl(major: int = 1, minor: int = 0, why: str = "") -> None:
-    """Skips the test if kubectl is not there or older; `why` is what older ones cannot do."""
+    """Skips the test if kubectl is older, and fails it if there is none; `why` is what older ones cannot do."""
     found = kubectl_version()
     if found == (0, 0):
-        pytest.skip("kubectl is not installed")
+        pytest.fail("kubectl is not installed: README names it among what the tests need")
     if found < (major, minor):
         pytest.skip(f"kubectl {found[0]}.{found[1]}: {why} needs {major}.{minor}")
 

@@ -9,8 +9,9 @@ The names are imported when they are first used: the embedded API server needs t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from localmodel.runtime.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .definitions import AdmissionAttributes, ResourceDefinition, UserInfo
@@ -50,13 +51,5 @@ _HOMES = {
     "watching": ("Watch",),
     "writing": ("Written",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    module = _HOME_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -190,7 +190,8 @@ def test_the_second_signal_ends_the_program_at_once(program: subprocess.Popen[st
 
 
 def test_every_name_of_the_package_is_there() -> None:
-    assert set(localmodel.runtime._HOME_OF) == set(localmodel.runtime.__all__)
+    homes = localmodel.runtime._HOMES.values()
+    assert {name for names in homes for name in names} == set(localmodel.runtime.__all__)
     for name in localmodel.runtime.__all__:
         assert getattr(localmodel.runtime, name).__name__ == name or name == "Request"
 
