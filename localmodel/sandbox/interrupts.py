@@ -26,9 +26,15 @@ def stopping_afterwards() -> Iterator[None]:
     try:
         yield
     finally:
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        _ignore()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    # Once: a second interrupt while the first unwinds could strike inside a lock's release and leave it broken.
+    _ignore()
     raise KeyboardInterrupt
+
+
+def _ignore() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
