@@ -1,11 +1,10 @@
-"""A reader that answers from memory: one informer for each kind, started when the kind is first asked for; and the
-client made of it.
+"""A reader that answers from memory: one informer for each kind, started when the kind is first asked for.
 
 Every object that is read is decoded anew and belongs to the caller. A list is served by an index or not at all: field
 selectors need `index_field`, so that nothing scans a whole kind by accident. What is not known is an error, never an
 empty answer: a cache that was not started, a namespace that is not watched, a kind that the server does not serve.
 
-Neighbours: `informer` below, `manager` above. Behaviour as controller-runtime's pkg/cache and pkg/client
+Neighbours: `informer` below, `cached_client` above. Behaviour as controller-runtime's pkg/cache and pkg/client
 (reference/runtimes.md 2.12).
 """
 
@@ -13,23 +12,12 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from . import collector
-from .client import (
-    DEFAULT_WRITE,
-    MERGE_PATCH,
-    Client,
-    ListerWatcher,
-    PatchType,
-    Preconditions,
-    Propagation,
-    Reader,
-    StatusWriter,
-    WriteOptions,
-)
+from .client import Reader
 from .clock import Clock, RealClock
 from .errors import (
     CacheNotStartedError,
@@ -39,6 +27,7 @@ from .errors import (
     UnindexedFieldError,
 )
 from .informer import JOIN_TIMEOUT, InformerOptions, SharedInformer
+from .listwatch import ListerWatcher
 from .objects import Object, ObjectKey, T, Unstructured
 from .reflector import ReflectorOptions
 from .selectors import FieldSelector, Selector
@@ -280,70 +269,6 @@ class Cache(Reader):
             transform=own.transform,
             resync_period=self.options.resync_period,
             reflector=self.options.reflector,
-        )
-
-
-class CachedClient(Client):
-    """The client that reconcilers get: reads from the cache, writes to the API server.
-
-    What was written is seen by reads once the watch has brought it back; a reconciler that must not miss its own write
-    reads live.
-    """
-
-    def __init__(self, cache: Cache, live: Client, *, disable_for: Collection[type[Object]] = ()) -> None:
-        """`disable_for`: kinds that are read live (client.CacheOptions.DisableFor), Secrets for instance."""
-        self.cache = cache
-        self.live = live
-        self._disabled = frozenset(disable_for)
-
-    def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
-        reader = self.live if kind in self._disabled else self.cache
-        return reader.get(kind, name, namespace=namespace)
-
-    def list(
-        self,
-        kind: type[T],
-        *,
-        namespace: str = "",
-        labels: str | dict[str, str] = "",
-        fields: str | dict[str, str] = "",
-    ) -> builtins.list[T]:
-        reader = self.live if kind in self._disabled else self.cache
-        return reader.list(kind, namespace=namespace, labels=labels, fields=fields)
-
-    @property
-    def status(self) -> StatusWriter:
-        return self.live.status
-
-    def create(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self.live.create(obj, options=options)
-
-    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self.live.update(obj, options=options)
-
-    def patch(
-        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
-    ) -> T:
-        return self.live.patch(obj, patch, patch_type=patch_type, options=options)
-
-    def apply(self, obj: T, *, field_owner: str, force: bool = False, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self.live.apply(obj, field_owner=field_owner, force=force, options=options)
-
-    def delete(
-        self,
-        obj: Object,
-        *,
-        propagation: Propagation = "Background",
-        preconditions: Preconditions | None = None,
-        grace_period_seconds: int | None = None,
-        options: WriteOptions = DEFAULT_WRITE,
-    ) -> None:
-        self.live.delete(
-            obj,
-            propagation=propagation,
-            preconditions=preconditions,
-            grace_period_seconds=grace_period_seconds,
-            options=options,
         )
 
 

@@ -18,10 +18,10 @@ from typing import Generic
 import structlog
 
 from . import cancellation, deadline
-from .client import ListerWatcher, WatchEvent
 from .clock import Clock, RealClock
 from .errors import RuntimeLibraryError
 from .listener import Listener, ResourceEventHandler
+from .listwatch import ListerWatcher, WatchEvent
 from .objects import T
 from .phase import Phase
 from .reflector import Reflector, ReflectorOptions, ReflectorStats

@@ -19,13 +19,15 @@ import structlog
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from .builder import Builder
-from .cache import Cache, CachedClient, CacheOptions
-from .client import Client, ListerWatcher
+from .cache import Cache, CacheOptions
+from .cached_client import CachedClient
+from .client import Client
 from .clock import Clock, RealClock
 from .controller import AlreadyStartedError, Controller, ControllerOptions
 from .errors import CacheSyncTimeoutError, RuntimeLibraryError
 from .events import EventBroadcaster, EventRecorder
 from .leaderelection import LeaderElectionConfig, LeaderElectionLostError, LeaderElector
+from .listwatch import ListerWatcher
 from .metrics import Metrics
 from .reconcile import Reconciler
 from .runnable_group import Runnable, RunnableGroup

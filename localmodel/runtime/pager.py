@@ -14,8 +14,8 @@ from typing import Generic
 
 import structlog
 
-from .client import ListerWatcher, ListOptions, ListPage
 from .errors import ExpiredError
+from .listwatch import ListerWatcher, ListOptions, ListPage
 from .objects import T
 from .store import ObjectDecodeError, Stored, Trimmer
 

@@ -29,7 +29,6 @@ import structlog
 
 from .backoff import Backoff, BackoffOptions
 from .cancellation import Cancellation, CancelledError
-from .client import ListerWatcher, ListOptions, WatchEvent, WatchOptions, WatchStream
 from .clock import Clock
 from .errors import (
     ApiError,
@@ -39,6 +38,7 @@ from .errors import (
     error_from_status,
     is_too_large_resource_version,
 )
+from .listwatch import ListerWatcher, ListOptions, WatchEvent, WatchOptions, WatchStream
 from .objects import T
 from .pager import Pager
 from .phase import Phase, explain

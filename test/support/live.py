@@ -14,8 +14,8 @@ from support.eventually import eventually
 
 from localmodel.runtime.backoff import BackoffOptions
 from localmodel.runtime.cache import CacheOptions
-from localmodel.runtime.client import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, RESTMapping, Unstructured
 from localmodel.runtime.reflector import ReflectorOptions
 from localmodel.runtime.rest import LiveClient

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localmodel.runtime.client import ListOptions, ListPage, WatchEvent, WatchOptions
+from localmodel.runtime.listwatch import ListOptions, ListPage, WatchEvent, WatchOptions
 from localmodel.runtime.objects import Object
 
 EOF = "EOF"

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import ListPage, WatchEvent
+from localmodel.runtime.listwatch import ListPage, WatchEvent
 from localmodel.runtime.objects import RESTMapping
 from localmodel.runtime.testing.builtins import builtin_definition
 from localmodel.runtime.testing.definitions import ResourceDefinition

@@ -17,19 +17,15 @@ from localmodel.runtime.client import (
     DEFAULT_WRITE,
     MERGE_PATCH,
     Client,
-    ListerWatcher,
-    ListOptions,
-    ListPage,
     PatchType,
     Preconditions,
     Propagation,
     StatusWriter,
-    WatchOptions,
-    WatchStream,
     WriteOptions,
 )
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from localmodel.runtime.objects import Object, ObjectKey, T
 from localmodel.runtime.selectors import FieldSelector, Selector
 

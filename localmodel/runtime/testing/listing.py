@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from localmodel.runtime.client import ListOptions, ListPage
+from localmodel.runtime.listwatch import ListOptions, ListPage
 
 from .answers import (
     CONTINUE_EXPIRED,

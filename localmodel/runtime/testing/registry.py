@@ -17,19 +17,10 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import (
-    APPLY_PATCH,
-    DEFAULT_WRITE,
-    ListOptions,
-    PatchType,
-    Preconditions,
-    Propagation,
-    WatchEvent,
-    WatchOptions,
-    WriteOptions,
-)
+from localmodel.runtime.client import APPLY_PATCH, DEFAULT_WRITE, PatchType, Preconditions, Propagation, WriteOptions
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 
 from .answers import (
     already_exists,

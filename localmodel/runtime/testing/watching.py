@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from localmodel.runtime.client import WatchEvent, WatchOptions
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.listwatch import WatchEvent, WatchOptions
 
 from .answers import expired, too_large_resource_version
 from .definitions import Json

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import WatchEvent, WatchOptions, WriteOptions
+from localmodel.runtime.client import WriteOptions
 from localmodel.runtime.errors import AlreadyExistsError, ForbiddenError, NotFoundError
+from localmodel.runtime.listwatch import WatchEvent, WatchOptions
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from localmodel.runtime.client import WatchEvent, WatchOptions
 from localmodel.runtime.errors import ConflictError, NotFoundError
+from localmodel.runtime.listwatch import WatchEvent, WatchOptions
 from localmodel.runtime.objects import CustomResourceDefinition, RESTMapping, format_time
 from localmodel.runtime.testing.definitions import Causes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import ListOptions, WatchOptions
 from localmodel.runtime.errors import ForbiddenError
+from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.objects import RESTMapping
 from localmodel.runtime.selectors import Selector
 from localmodel.runtime.testing.registry import Registry

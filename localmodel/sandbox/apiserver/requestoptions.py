@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast
 
-from localmodel.runtime.client import ListOptions, Preconditions, Propagation, WatchOptions, WriteOptions
+from localmodel.runtime.client import Preconditions, Propagation, WriteOptions
 from localmodel.runtime.errors import BadRequestError
+from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.testing.answers import invalid_options
 
 from .fielderrors import Cause, forbidden, not_supported, required

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType, WatchEvent
+from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType
 from localmodel.runtime.errors import (
     ApiError,
     BadRequestError,
@@ -19,6 +19,7 @@ from localmodel.runtime.errors import (
     MethodNotAllowedError,
     UnsupportedMediaTypeError,
 )
+from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
 from localmodel.runtime.testing.registry import Registry

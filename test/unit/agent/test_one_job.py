@@ -10,7 +10,7 @@ import pytest
 from support.agent import JOBS, KEY, URI, World
 
 from localmodel.api import LocalModelCache
-from localmodel.runtime.client import ListPage
+from localmodel.runtime.listwatch import ListPage
 from localmodel.runtime.objects import Job, ServiceAccount
 from localmodel.runtime.testing.fake import FakeClient
 

@@ -14,8 +14,8 @@ import pytest
 from support.agent import JOBS, KEY, URI, World
 
 from localmodel.api import LocalModelCache
-from localmodel.runtime.client import ListPage
 from localmodel.runtime.errors import ServiceUnavailableError
+from localmodel.runtime.listwatch import ListPage
 from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount, parse_quantity
 from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing.fake import FakeClient

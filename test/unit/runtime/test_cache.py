@@ -13,14 +13,14 @@ from support.scripted import ScriptedListerWatcher, config_map, event, eventuall
 
 from localmodel.runtime.cache import (
     Cache,
-    CachedClient,
     CacheOptions,
     KindNotCachedError,
     KindNotServedError,
     KindOptions,
     NamespaceNotWatchedError,
 )
-from localmodel.runtime.client import Client, ListOptions, StatusWriter
+from localmodel.runtime.cached_client import CachedClient
+from localmodel.runtime.client import Client, StatusWriter
 from localmodel.runtime.errors import (
     CacheNotStartedError,
     CacheSyncTimeoutError,
@@ -28,6 +28,7 @@ from localmodel.runtime.errors import (
     NotFoundError,
     UnindexedFieldError,
 )
+from localmodel.runtime.listwatch import ListOptions
 from localmodel.runtime.objects import ConfigMap, Namespace, Object, PartialObjectMetadata, Secret, Unstructured
 
 ABSENT = NotFoundError.of("the server could not find the requested resource")

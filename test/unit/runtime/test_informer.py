@@ -20,9 +20,9 @@ from support.scripted import (
     page,
 )
 
-from localmodel.runtime.client import ListOptions
 from localmodel.runtime.errors import ExpiredError, ForbiddenError, InternalError
 from localmodel.runtime.informer import InformerOptions, InformerStoppedError, SharedInformer
+from localmodel.runtime.listwatch import ListOptions
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.phase import Phase
 from localmodel.runtime.reflector import ReflectorOptions

@@ -11,9 +11,9 @@ import pytest
 from support.scripted import eventually
 
 from localmodel.runtime.backoff import BackoffOptions
-from localmodel.runtime.client import ListOptions, ListPage, WatchEvent, WatchOptions, WatchStream
 from localmodel.runtime.errors import ExpiredError, InternalError, TooManyRequestsError, TransportError
 from localmodel.runtime.informer import InformerOptions, SharedInformer
+from localmodel.runtime.listwatch import ListOptions, ListPage, WatchEvent, WatchOptions, WatchStream
 from localmodel.runtime.objects import ConfigMap, ObjectKey, ObjectMeta
 from localmodel.runtime.reflector import ReflectorOptions
 from localmodel.runtime.store import Stored

@@ -24,7 +24,6 @@ from support.scripted import (
 )
 
 from localmodel.runtime.backoff import Backoff
-from localmodel.runtime.client import WatchEvent
 from localmodel.runtime.errors import (
     ApiError,
     ExpiredError,
@@ -37,6 +36,7 @@ from localmodel.runtime.errors import (
     UnauthorizedError,
     make_status,
 )
+from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.phase import Phase
 from localmodel.runtime.reflector import Listing, Reflector, ReflectorOptions, Stopped, Waiting, Watching

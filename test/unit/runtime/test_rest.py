@@ -10,7 +10,7 @@ import pytest
 from support.http import Answer, answer, scripted_server
 
 from localmodel.runtime import deadline
-from localmodel.runtime.client import ListOptions, Preconditions, WatchOptions, WriteOptions
+from localmodel.runtime.client import Preconditions, WriteOptions
 from localmodel.runtime.clock import RealClock
 from localmodel.runtime.errors import (
     ConflictError,
@@ -24,6 +24,7 @@ from localmodel.runtime.errors import (
     make_status,
 )
 from localmodel.runtime.kubeconfig import RestConfig
+from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.objects import ConfigMap, Node, ObjectMeta, PartialObjectMetadata
 from localmodel.runtime.rest import LiveClient
@@ -104,7 +105,7 @@ def test_429_with_retry_after_is_retried_184() -> None:
     once = failure("TooManyRequests", 429, **{"Retry-After": "1"})
     with scripted_server(once, ok({"metadata": {"name": "n"}})) as server:
         client = client_for(server.url)
-        client._retrying.sleep = lambda seconds: None
+        client._requester._retrying.sleep = lambda seconds: None
         assert client.get(Node, "n").name == "n"
     with scripted_server(wait) as server, pytest.raises(Exception, match="no"):
         client_for(server.url).get(Node, "n")
@@ -320,7 +321,7 @@ def test_a_request_cut_off_half_way_does_not_spoil_the_next_one() -> None:
     with scripted_server(ok({"metadata": {"name": "n"}})) as server:
         client = client_for(server.url)
         client.get(Node, "n")
-        connection = client._transport._local.connection
+        connection = client._requester._transport._local.connection
         answer_of = connection.getresponse
 
         def interrupted() -> None:

@@ -16,10 +16,10 @@ from support.http import answer, scripted_server
 
 from localmodel.runtime import deadline
 from localmodel.runtime.cancellation import Cancellation, CancelledError
-from localmodel.runtime.client import WatchOptions
 from localmodel.runtime.clock import RealClock
 from localmodel.runtime.errors import RuntimeLibraryError, TransportError, UnauthorizedError
 from localmodel.runtime.kubeconfig import RestConfig
+from localmodel.runtime.listwatch import WatchOptions
 from localmodel.runtime.objects import Node
 from localmodel.runtime.rest import LiveClient
 

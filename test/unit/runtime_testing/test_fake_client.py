@@ -8,14 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import Field
 
-from localmodel.runtime.client import (
-    JSON_PATCH,
-    STRATEGIC_MERGE_PATCH,
-    ListOptions,
-    Preconditions,
-    WatchOptions,
-    WriteOptions,
-)
+from localmodel.runtime.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, Preconditions, WriteOptions
 from localmodel.runtime.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -25,6 +18,7 @@ from localmodel.runtime.errors import (
     TransportError,
     UnsupportedMediaTypeError,
 )
+from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.objects import (
     ConfigMap,
     Lease,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from support.widgets import NS, PODS, WIDGETS, Json, widget
 
-from localmodel.runtime.client import MERGE_PATCH, ListOptions
+from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import InvalidError, NotFoundError
+from localmodel.runtime.listwatch import ListOptions
 from localmodel.runtime.objects import RESTMapping
 from localmodel.runtime.testing import FakeClock, Registry
 from localmodel.runtime.testing.builtins import builtin_definition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.widgets import NS, PODS, WIDGETS, names, widget
 
-from localmodel.runtime.client import MERGE_PATCH, ListOptions
+from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import (
     BadRequestError,
     ExpiredError,
@@ -13,6 +13,7 @@ from localmodel.runtime.errors import (
     ServerTimeoutError,
     is_too_large_resource_version,
 )
+from localmodel.runtime.listwatch import ListOptions
 from localmodel.runtime.testing import Registry
 
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.widgets import NS, PODS, WIDGETS, events_so_far, told, widget
 
-from localmodel.runtime.client import MERGE_PATCH, ListOptions, WatchEvent, WatchOptions
+from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import ApiError, BadRequestError, ExpiredError, ServerTimeoutError, TransportError
+from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 from localmodel.runtime.testing import FakeClock, Registry
 from localmodel.runtime.testing.watching import BUFFER_LIMIT, INITIAL_EVENTS_END
 

@@ -1,0 +1,77 @@
+"""Raw lists and watches of any kind: the interface between a reflector and an API server (cache.ListerWatcher).
+
+Implemented over HTTP by `rest_listwatch` and in memory by `testing`. Every call raises `errors.ApiError` or
+`errors.TransportError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from .objects import Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """One request for a page of a collection."""
+
+    namespace: str = ""
+    label_selector: str = ""
+    field_selector: str = ""
+    resource_version: str = ""
+    resource_version_match: Literal["", "Exact", "NotOlderThan"] = ""
+    limit: int = 0
+    continue_: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """One watch request. `timeout_seconds` asks the server to end it; `silence_seconds` is our own limit."""
+
+    namespace: str = ""
+    label_selector: str = ""
+    field_selector: str = ""
+    resource_version: str = ""
+    allow_bookmarks: bool = True
+    send_initial_events: bool = False
+    timeout_seconds: int = 300
+    silence_seconds: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Raw items (each the JSON of one object, which may lack apiVersion and kind) and the collection's metadata."""
+
+    items: Sequence[bytes | msgspec.Raw]
+    resource_version: str
+    continue_: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, with the raw JSON of the object (for ERROR, of a Status)."""
+
+    type: str
+    object: bytes | msgspec.Raw = field(repr=False)
+
+
+class WatchStream(Protocol):
+    """The events of one watch, ended by the server, by an error, or by `close` from any thread."""
+
+    def __iter__(self) -> Iterator[WatchEvent]:
+        """Blocks for each event. Ends quietly on EOF; raises TransportError on silence or a broken stream."""
+
+    def close(self) -> None:
+        """Idempotent; wakes a thread that is blocked in the iteration."""
+
+
+class ListerWatcher(Protocol):
+    """Raw list and watch of any kind, as a reflector uses them (cache.ListerWatcher)."""
+
+    def list_page(self, kind: type[Object], options: ListOptions) -> ListPage: ...
+
+    def watch(self, kind: type[Object], options: WatchOptions) -> WatchStream: ...
