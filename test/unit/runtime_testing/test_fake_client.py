@@ -60,8 +60,8 @@ def test_objects_given_at_the_start_are_there_with_their_status() -> None:
     assert found.metadata.resource_version
 
 
-def test_each_write_raises_the_resource_version() -> None:
-    """188, with one counter for all objects as a server has it."""
+def test_188_each_write_raises_the_resource_version() -> None:
+    """Ours has one counter for all objects, as a server has it, where controller-runtime's fake begins at 999 and 1."""
     client = FakeClient(widget("a"))
     created = client.create(widget("b"))
     patched = client.patch(created, {"spec": {"size": 2}})
@@ -69,28 +69,24 @@ def test_each_write_raises_the_resource_version() -> None:
     assert versions == sorted(set(versions))
 
 
-def test_create_refuses_a_resource_version_and_leaves_its_argument_alone() -> None:
-    """189."""
+def test_189_create_refuses_a_resource_version_and_leaves_its_argument_alone() -> None:
     client, given = FakeClient(), widget(resource_version="5")
     with pytest.raises(BadRequestError, match="resourceVersion should not be set"):
         client.create(given)
     assert given == widget(resource_version="5")
 
 
-def test_create_refuses_an_empty_name() -> None:
-    """189."""
+def test_189_create_refuses_an_empty_name() -> None:
     with pytest.raises(InvalidError, match=r"metadata\.name: Required value: name or generateName is required"):
         FakeClient().create(widget(""))
 
 
-def test_create_of_an_existing_object_is_refused() -> None:
-    """189."""
+def test_189_create_of_an_existing_object_is_refused() -> None:
     with pytest.raises(AlreadyExistsError, match=r'widgets\.example\.com "a" already exists'):
         FakeClient(widget()).create(widget())
 
 
-def test_generate_name_adds_five_characters_within_63() -> None:
-    """190."""
+def test_190_generate_name_adds_five_characters_within_63() -> None:
     client = FakeClient()
     short = client.create(widget("", generate_name="model-"))
     long = client.create(widget("", generate_name="m" * 100))
@@ -98,8 +94,7 @@ def test_generate_name_adds_five_characters_within_63() -> None:
     assert len(long.name) == 63
 
 
-def test_update_with_another_resource_version_conflicts() -> None:
-    """191."""
+def test_191_update_with_another_resource_version_conflicts() -> None:
     client = FakeClient(widget())
     stale = client.get(Widget, "a", namespace="ns")
     client.patch(stale, {"spec": {"size": 2}})
@@ -107,8 +102,7 @@ def test_update_with_another_resource_version_conflicts() -> None:
         client.update(stale)
 
 
-def test_update_without_resource_version_is_for_built_in_kinds_only() -> None:
-    """191."""
+def test_191_update_without_resource_version_is_for_built_in_kinds_only() -> None:
     client = FakeClient(widget(), config_map(a="1"))
     with pytest.raises(InvalidError, match=r"metadata\.resourceVersion: Invalid value: 0x0: must be specified"):
         client.update(widget())
@@ -116,19 +110,17 @@ def test_update_without_resource_version_is_for_built_in_kinds_only() -> None:
 
 
 @pytest.mark.parametrize("patch", [{"spec": {"size": 3}}, {"metadata": {"resourceVersion": None}, "spec": {"size": 3}}])
-def test_patch_without_resource_version_needs_none(patch: dict[str, Any]) -> None:
-    """191."""
+def test_191_patch_without_resource_version_needs_none(patch: dict[str, Any]) -> None:
     assert FakeClient(widget()).patch(widget(), patch).spec == {"size": 3}
 
 
-def test_patch_with_a_stale_resource_version_conflicts() -> None:
+def test_191_patch_with_a_stale_resource_version_conflicts() -> None:
     client = FakeClient(widget())
     with pytest.raises(ConflictError):
         client.patch(widget(), {"metadata": {"resourceVersion": "77"}, "spec": {"size": 3}})
 
 
-def test_update_of_a_missing_object_is_not_found_but_creates_a_lease() -> None:
-    """192."""
+def test_192_update_of_a_missing_object_is_not_found_but_creates_a_lease() -> None:
     client = FakeClient()
     with pytest.raises(NotFoundError, match=r'widgets\.example\.com "a" not found'):
         client.update(widget(resource_version="1"))
@@ -136,8 +128,7 @@ def test_update_of_a_missing_object_is_not_found_but_creates_a_lease() -> None:
     assert lease.metadata.uid
 
 
-def test_delete_with_finalizers_marks_and_removing_the_last_deletes() -> None:
-    """193."""
+def test_193_delete_with_finalizers_marks_and_removing_the_last_deletes() -> None:
     client = FakeClient(widget(finalizers=["example.com/a", "example.com/b"]))
     client.delete(widget())
     marked = client.get(Widget, "a", namespace="ns")
@@ -148,8 +139,7 @@ def test_delete_with_finalizers_marks_and_removing_the_last_deletes() -> None:
     assert client.find(Widget, "a", namespace="ns") is None
 
 
-def test_deletion_timestamp_is_the_servers() -> None:
-    """194."""
+def test_194_deletion_timestamp_is_the_servers() -> None:
     clock = FakeClock()
     client = FakeClient(clock=clock)
     created = client.create(widget(deletion_timestamp=clock.now(), finalizers=["example.com/a"]))
@@ -160,8 +150,7 @@ def test_deletion_timestamp_is_the_servers() -> None:
         FakeClient(widget(deletion_timestamp=clock.now()))
 
 
-def test_delete_honours_preconditions() -> None:
-    """195."""
+def test_195_delete_honours_preconditions() -> None:
     client = FakeClient(widget())
     with pytest.raises(ConflictError, match=r"the UID in the precondition \(other\) does not match the UID in record"):
         client.delete(widget(), preconditions=Preconditions(uid="other"))
@@ -171,8 +160,7 @@ def test_delete_honours_preconditions() -> None:
     assert client.list(Widget) == []
 
 
-def test_status_and_the_rest_are_written_apart() -> None:
-    """196."""
+def test_196_status_and_the_rest_are_written_apart() -> None:
     client = FakeClient(widget())
     obj = client.get(Widget, "a", namespace="ns")
     obj.spec, obj.status = {"size": 2}, {"ready": True}
@@ -185,15 +173,13 @@ def test_status_and_the_rest_are_written_apart() -> None:
     assert (obj.spec, obj.status) == ({"size": 2}, {"ready": False})
 
 
-def test_a_kind_without_status_has_no_status_subresource() -> None:
-    """196."""
+def test_196_a_kind_without_status_has_no_status_subresource() -> None:
     client = FakeClient(config_map())
     with pytest.raises(NotFoundError, match="could not find the requested resource"):
         client.status.update(client.get(ConfigMap, "a", namespace="ns"))
 
 
-def test_a_stale_status_update_conflicts() -> None:
-    """197."""
+def test_197_a_stale_status_update_conflicts() -> None:
     client = FakeClient(widget())
     stale = client.get(Widget, "a", namespace="ns")
     client.status.patch(stale, {"status": {"n": 1}})
@@ -201,8 +187,7 @@ def test_a_stale_status_update_conflicts() -> None:
         client.status.update(stale)
 
 
-def test_apply_needs_an_owner_conflicts_and_may_be_forced() -> None:
-    """198."""
+def test_198_apply_needs_an_owner_conflicts_and_may_be_forced() -> None:
     client = FakeClient()
     with pytest.raises(InvalidError, match="fieldManager: Required value"):
         client.apply(widget(), field_owner="")
@@ -213,8 +198,7 @@ def test_apply_needs_an_owner_conflicts_and_may_be_forced() -> None:
     assert client.apply(other, field_owner="bob", force=True).spec == {"size": 2}
 
 
-def test_typed_objects_do_not_show_managed_fields_and_writing_them_back_keeps_those() -> None:
-    """198."""
+def test_198_typed_objects_do_not_show_managed_fields_and_writing_them_back_keeps_those() -> None:
     client = FakeClient()
     applied = client.apply(widget(), field_owner="ann")
     assert b"managedFields" not in applied.to_json()
@@ -225,8 +209,7 @@ def test_typed_objects_do_not_show_managed_fields_and_writing_them_back_keeps_th
     assert owners == [("ann", "Apply"), ("fake-client", "Update")]
 
 
-def test_a_dry_run_answers_as_if_and_changes_nothing() -> None:
-    """199."""
+def test_199_a_dry_run_answers_as_if_and_changes_nothing() -> None:
     client = FakeClient(widget("a"))
     version = client.registry.store.revision
     assert client.create(widget("b"), options=DRY_RUN).metadata.uid
@@ -236,14 +219,12 @@ def test_a_dry_run_answers_as_if_and_changes_nothing() -> None:
     assert client.registry.store.revision == version
 
 
-def test_a_field_selector_that_the_kind_does_not_have_is_refused() -> None:
-    """200."""
+def test_200_a_field_selector_that_the_kind_does_not_have_is_refused() -> None:
     with pytest.raises(BadRequestError, match=r"field label not supported: spec\.size"):
         FakeClient(widget()).list(Widget, fields={"spec.size": "1"})
 
 
-def test_parallel_patches_all_land() -> None:
-    """201."""
+def test_201_parallel_patches_all_land() -> None:
     client = FakeClient(config_map())
     threads = [
         threading.Thread(target=client.patch, args=(config_map(), {"data": {f"k{i}": str(i)}})) for i in range(20)
@@ -255,8 +236,7 @@ def test_parallel_patches_all_land() -> None:
     assert len(client.get(ConfigMap, "a", namespace="ns").data) == 20
 
 
-def test_of_parallel_patches_with_a_resource_version_one_lands() -> None:
-    """201."""
+def test_201_of_parallel_patches_with_a_resource_version_one_lands() -> None:
     client, outcomes = FakeClient(config_map()), []
     version = client.get(ConfigMap, "a", namespace="ns").metadata.resource_version
 
@@ -275,8 +255,7 @@ def test_of_parallel_patches_with_a_resource_version_one_lands() -> None:
     assert sorted(outcomes) == ["conflict"] * 7 + ["landed"]
 
 
-def test_interceptors_see_every_verb_and_may_call_through_or_answer() -> None:
-    """202."""
+def test_202_interceptors_see_every_verb_and_may_call_through_or_answer() -> None:
     seen: list[str] = []
 
     def look(action: Action, proceed: Any) -> Any:

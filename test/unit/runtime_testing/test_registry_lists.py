@@ -155,7 +155,7 @@ def test_a_continue_token_and_a_version_exclude_each_other(registry: Registry) -
         ({"namespace": "other"}, ""),
     ],
 )
-def test_selectors(registry: Registry, options: dict[str, str], expected: str) -> None:
+def test_203_selectors(registry: Registry, options: dict[str, str], expected: str) -> None:
     assert "".join(listed(registry, **options)) == expected
 
 

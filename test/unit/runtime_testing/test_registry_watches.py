@@ -51,7 +51,7 @@ def test_without_a_version_a_watch_begins_with_the_present_state(registry: Regis
     assert [told(event) for event in events_so_far(watch)] == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c")]
 
 
-def test_from_a_version_a_watch_tells_what_came_after(registry: Registry) -> None:
+def test_203_from_a_version_a_watch_tells_what_came_after(registry: Registry) -> None:
     make(registry, "a", "b")
     watch = registry.watch(WIDGETS, WatchOptions(resource_version="1"))
     relabel(registry, "a", x="1")
@@ -61,7 +61,7 @@ def test_from_a_version_a_watch_tells_what_came_after(registry: Registry) -> Non
     assert body(events[2])["metadata"]["resourceVersion"] == "4"
 
 
-def test_a_version_before_the_history_has_expired(registry: Registry) -> None:
+def test_203_a_version_before_the_history_has_expired(registry: Registry) -> None:
     make(registry, "a", "b", "c")
     registry.store.compact()
     with pytest.raises(ExpiredError, match=r"too old resource version: 1 \(3\)"):
@@ -100,7 +100,7 @@ def test_a_watch_may_select_by_field_and_namespace(registry: Registry) -> None:
     assert [told(event) for event in events_so_far(watch)] == [("ADDED", "a")]
 
 
-def test_initial_events_end_with_a_marked_bookmark(registry: Registry) -> None:
+def test_39_203_initial_events_end_with_a_marked_bookmark(registry: Registry) -> None:
     """39."""
     make(registry, "a", "b")
     options = WatchOptions(resource_version="1", send_initial_events=True)
@@ -117,7 +117,7 @@ def test_initial_events_end_with_a_marked_bookmark(registry: Registry) -> None:
     )
 
 
-def test_a_bookmark_comes_each_minute_and_shortly_before_the_end(registry: Registry, clock: FakeClock) -> None:
+def test_203_a_bookmark_comes_each_minute_and_shortly_before_the_end(registry: Registry, clock: FakeClock) -> None:
     watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=150))
     read: list[tuple[float, str, str]] = []
 

@@ -32,7 +32,7 @@ def merge(registry: Registry, patch: Json, definition: ResourceDefinition = WIDG
     return registry.patch(definition, NS, "a", patch, MERGE_PATCH, **more).object
 
 
-def test_a_create_sets_what_the_server_sets(registry: Registry) -> None:
+def test_203_a_create_sets_what_the_server_sets(registry: Registry) -> None:
     sent = widget() | {"status": {"ready": True}}
     sent["metadata"] |= {"uid": "mine", "generation": 7, "creationTimestamp": "2000-01-01T00:00:00Z"}
     stored = registry.create(WIDGETS, NS, sent).object
@@ -107,7 +107,7 @@ def test_bad_metadata_is_refused(registry: Registry, metadata: Json, field: str)
         merge(registry, {"metadata": metadata})
 
 
-def test_generate_name_is_tried_again_when_it_clashes(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_190_generate_name_is_tried_again_when_it_clashes(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["a", "a", "b"])
     monkeypatch.setattr("localmodel.runtime.testing.registry.generated_name", lambda base: base + next(drawn))
     made = [registry.create(WIDGETS, NS, {"metadata": {"generateName": "g-"}}).object for _ in range(2)]
@@ -121,7 +121,7 @@ def test_generate_name_gives_up_after_eight_clashes(registry: Registry, monkeypa
         registry.create(WIDGETS, NS, {"metadata": {"generateName": "g-"}})
 
 
-def test_generation_counts_changes_of_the_spec_only(registry: Registry) -> None:
+def test_203_generation_counts_changes_of_the_spec_only(registry: Registry) -> None:
     registry.create(WIDGETS, NS, widget(size=1))
     generations = [
         merge(registry, {"metadata": {"labels": {"a": "b"}}})["metadata"]["generation"],
