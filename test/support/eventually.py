@@ -1,26 +1,7 @@
-"""Waiting for what another thread brings about, with a deadline."""
+"""Waiting for what another thread brings about: `eventually` of the public test kit."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from localmodel.runtime.testing.eventually import eventually
 
-_POLL_SECONDS = 0.002
-
-
-def eventually(condition: Callable[[], object], *, timeout: float = 10.0, message: str = "") -> None:
-    """Returns once `condition` is truthy; raises AssertionError after `timeout` seconds.
-
-    An AssertionError that the condition itself raises counts as "not yet", and is what is raised at the end.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        last: AssertionError | None = None
-        try:
-            if condition():
-                return
-        except AssertionError as error:
-            last = error
-        if time.monotonic() >= deadline:
-            raise last or AssertionError(message or f"not true after {timeout} s")
-        time.sleep(_POLL_SECONDS)
+__all__ = ["eventually"]

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 from localmodel.runtime.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .background import BackgroundManager
     from .definitions import AdmissionAttributes, ResourceDefinition, UserInfo
+    from .eventually import eventually
     from .fake import Action, FakeClient, Interceptor
     from .fake_clock import FakeClock
     from .faults import Fault, Faults
+    from .garbage import collect_garbage
     from .registry import Registry
     from .store import Journal, JournalRecord, VersionedStore
     from .watching import Watch
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "AdmissionAttributes",
+    "BackgroundManager",
     "FakeClient",
     "FakeClock",
     "Fault",
@@ -39,13 +43,18 @@ __all__ = [
     "VersionedStore",
     "Watch",
     "Written",
+    "collect_garbage",
+    "eventually",
 ]
 
 _HOMES = {
+    "background": ("BackgroundManager",),
     "definitions": ("AdmissionAttributes", "ResourceDefinition", "UserInfo"),
+    "eventually": ("eventually",),
     "fake": ("Action", "FakeClient", "Interceptor"),
     "fake_clock": ("FakeClock",),
     "faults": ("Fault", "Faults"),
+    "garbage": ("collect_garbage",),
     "registry": ("Registry",),
     "store": ("Journal", "JournalRecord", "VersionedStore"),
     "watching": ("Watch",),

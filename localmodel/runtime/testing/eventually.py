@@ -1,0 +1,26 @@
+"""`eventually`: waiting for what another thread or process brings about, with a deadline (Gomega's Eventually)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_POLL_SECONDS = 0.002
+
+
+def eventually(condition: Callable[[], object], *, timeout: float = 10.0, message: str = "") -> None:
+    """Returns once `condition` is truthy; raises AssertionError after `timeout` seconds of real time.
+
+    An AssertionError that the condition itself raises counts as "not yet", and is what is raised at the end.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        last: AssertionError | None = None
+        try:
+            if condition():
+                return
+        except AssertionError as error:
+            last = error
+        if time.monotonic() >= deadline:
+            raise last or AssertionError(message or f"not true after {timeout} s")
+        time.sleep(_POLL_SECONDS)

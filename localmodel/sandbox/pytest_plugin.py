@@ -1,0 +1,68 @@
+"""Fixtures for tests of reconcilers, in every pytest run of an environment that has localmodel installed.
+
+`fake_client` for unit tests without threads, `manager` for the watches and workers around them, `api_server` for tests
+over HTTP. A fixture of the same name in a conftest.py takes their place. What they need is imported when they are used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from localmodel.runtime.client import Client
+    from localmodel.runtime.testing import FakeClient, FakeClock
+    from localmodel.runtime.testing.background import BackgroundManager
+
+    from .envtest import Environment
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that moves when the test moves it: `fake_clock.advance(seconds)`."""
+    from localmodel.runtime.testing import FakeClock
+
+    return FakeClock()
+
+
+@pytest.fixture
+def fake_client(fake_clock: FakeClock) -> FakeClient:
+    """An empty API server in memory, on `fake_clock`."""
+    from localmodel.runtime.testing import FakeClient
+
+    return FakeClient(clock=fake_clock)
+
+
+@pytest.fixture
+def api_server() -> Iterator[Environment]:
+    """The embedded API server over HTTPS; needs `localmodel[sandbox]`."""
+    from .envtest import Environment
+
+    with Environment() as environment:
+        yield environment
+
+
+@pytest.fixture
+def manager_client(fake_client: FakeClient) -> Client:
+    """What `manager` works on. Override it to return `api_server.client()` for a run over HTTP."""
+    return fake_client
+
+
+@pytest.fixture
+def manager(manager_client: Client) -> Iterator[BackgroundManager]:
+    """A manager on `manager_client`: add reconcilers, then `manager.run()`.
+
+    It is stopped at the end of the test, which fails if the manager failed or leaves a thread behind.
+    """
+    from localmodel.runtime.testing.background import BackgroundManager
+    from localmodel.runtime.testing.eventually import eventually
+
+    before = set(threading.enumerate())
+    manager = BackgroundManager(manager_client)
+    yield manager
+    manager.end()
+    left = f"threads are left after the manager's end: {[t.name for t in set(threading.enumerate()) - before]}"
+    eventually(lambda: set(threading.enumerate()) <= before, message=left)
