@@ -202,8 +202,9 @@ class Cache(Reader):
         namespace: str = "",
         labels: str | dict[str, str] = "",
         fields: str | dict[str, str] = "",
+        limit: int = 0,
     ) -> builtins.list[T]:
-        """Private copies of all matching objects, sorted by key.
+        """Private copies of all matching objects, or of the first `limit` of them, sorted by key.
 
         `fields` are equalities on names given to `index_field`; metadata.name and metadata.namespace are always
         served. Raises CacheNotStartedError, CacheSyncTimeoutError (the kind cannot be listed in time; it names the
@@ -215,7 +216,8 @@ class Cache(Reader):
         found = _select(informer, namespace if kind.mapping.namespaced else "", FieldSelector.of(fields))
         if not selector.is_empty:
             found = [stored for stored in found if selector.matches(stored.labels)]
-        return [stored.object(kind) for stored in sorted(found, key=lambda stored: stored.key)]
+        found = sorted(found, key=lambda stored: stored.key)
+        return [stored.object(kind) for stored in (found[:limit] if limit else found)]
 
     def _informer_to_read(self, kind: type[T], namespace: str) -> SharedInformer[T]:
         """A synced informer that watches the namespace."""

@@ -44,9 +44,10 @@ class CachedClient(Client):
         namespace: str = "",
         labels: str | dict[str, str] = "",
         fields: str | dict[str, str] = "",
+        limit: int = 0,
     ) -> builtins.list[T]:
         reader = self.live if kind in self._disabled else self.cache
-        return reader.list(kind, namespace=namespace, labels=labels, fields=fields)
+        return reader.list(kind, namespace=namespace, labels=labels, fields=fields, limit=limit)
 
     @property
     def status(self) -> StatusWriter:

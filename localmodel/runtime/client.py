@@ -65,10 +65,12 @@ class Reader(ABC):
         namespace: str = "",
         labels: str | dict[str, str] = "",
         fields: str | dict[str, str] = "",
+        limit: int = 0,
     ) -> list[T]:
-        """All matching objects, of all namespaces when `namespace` is empty, sorted by key.
+        """All matching objects, of all namespaces when `namespace` is empty, sorted by key; only the first `limit` if
+        that is not 0.
 
-        `labels` and `fields` are selectors in kubectl's grammar or maps of equal pairs. A cached reader serves
+        There is no continuing after them: a page of a cache that changes would be of no consistent list. `labels` and `fields` are selectors in kubectl's grammar or maps of equal pairs. A cached reader serves
         `fields` only where an index of that name exists (UnindexedFieldError), as controller-runtime does.
         """
 

@@ -7,6 +7,7 @@ the raw lists and watches.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -60,15 +61,20 @@ class LiveClient(Client, ListerWatcher):
         namespace: str = "",
         labels: str | dict[str, str] = "",
         fields: str | dict[str, str] = "",
+        limit: int = 0,
     ) -> list[T]:
         options = ListOptions(
-            namespace=namespace, label_selector=_selector(labels), field_selector=_selector(fields), limit=PAGE_SIZE
+            namespace=namespace,
+            label_selector=_selector(labels),
+            field_selector=_selector(fields),
+            limit=min(limit, PAGE_SIZE) if limit else PAGE_SIZE,
         )
+        wanted = limit or None
         try:
-            items = list(self._pages(kind, options))
+            items = list(islice(self._pages(kind, options), wanted))
         except ExpiredError:
             # The continue token outlived the server's history: one consistent list without pages (runtimes.md 2.1).
-            items = list(self._pages(kind, _unpaged(options)))
+            items = list(islice(self._pages(kind, _unpaged(options)), wanted))
         return sorted((kind.from_json(item) for item in items), key=lambda obj: obj.key)
 
     def _pages(self, kind: type[Object], options: ListOptions) -> Iterator[bytes | msgspec.Raw]:

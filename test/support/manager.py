@@ -36,12 +36,14 @@ class IndexedClient(FakeClient):
     def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
         self._indexes[kind, name] = extract
 
-    def list(self, kind: type[T], *, namespace: str = "", labels: Any = "", fields: Any = "") -> list[T]:
+    def list(
+        self, kind: type[T], *, namespace: str = "", labels: Any = "", fields: Any = "", limit: int = 0
+    ) -> list[T]:
         found = super().list(kind, namespace=namespace, labels=labels)
         for term in FieldSelector.of(fields).requirements:
             extract = self._indexes[kind, term.field]
             found = [obj for obj in found if term.value in extract(obj)]
-        return found
+        return found[:limit] if limit else found
 
 
 @dataclass

@@ -60,10 +60,13 @@ class MemoryClient(Client):
         self._call("get")
         return self._find(kind, namespace, name).deepcopy()
 
-    def list(self, kind: type[Any], *, namespace: str = "", labels: Any = "", fields: Any = "") -> builtins.list[Any]:
+    def list(
+        self, kind: type[Any], *, namespace: str = "", labels: Any = "", fields: Any = "", limit: int = 0
+    ) -> builtins.list[Any]:
         self._call("list")
         with self._lock:
-            return [obj.deepcopy() for (known, _, _), obj in sorted(self._objects.items(), key=str) if known is kind]
+            found = [obj.deepcopy() for (known, _, _), obj in sorted(self._objects.items(), key=str) if known is kind]
+        return found[:limit] if limit else found
 
     def create(self, obj: Any, *, options: Any = None) -> Any:
         self._call("create")

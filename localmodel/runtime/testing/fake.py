@@ -146,9 +146,13 @@ class FakeClient(Client, ListerWatcher):
         namespace: str = "",
         labels: str | dict[str, str] = "",
         fields: str | dict[str, str] = "",
+        limit: int = 0,
     ) -> list[T]:
         options = ListOptions(
-            namespace=namespace, label_selector=_text(Selector, labels), field_selector=_text(FieldSelector, fields)
+            namespace=namespace,
+            label_selector=_text(Selector, labels),
+            field_selector=_text(FieldSelector, fields),
+            limit=limit,
         )
         return [kind.from_json(item) for item in self.list_page(kind, options).items]
 

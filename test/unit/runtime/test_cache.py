@@ -126,6 +126,15 @@ def test_155_reading_in_a_namespace_that_is_not_watched_is_an_error_not_an_empty
         cache.get(ConfigMap, "a", namespace="other")
 
 
+def test_156_limit_truncates_and_continue_is_refused(cache: Cache) -> None:
+    """Deviation: no marker token is answered, for there is no parameter that would take one: a list is a list."""
+    assert keys(cache.list(ConfigMap, limit=2)) == keys(cache.list(ConfigMap))[:2]
+    assert keys(cache.list(ConfigMap, limit=7)) == keys(cache.list(ConfigMap))
+    continued: dict[str, Any] = {"continue_": "token"}
+    with pytest.raises(TypeError, match="continue_"):
+        cache.list(ConfigMap, **continued)
+
+
 def test_157_fields_of_a_cached_list_must_be_exact_and_each_needs_an_index(cache: Cache) -> None:
     with pytest.raises(UnindexedFieldError, match=r"no index data.version for ConfigMap"):
         cache.list(ConfigMap, fields={"data.version": "5"})

@@ -122,6 +122,14 @@ def test_a_list_follows_its_pages_without_repeating_the_resource_version() -> No
     assert server.seen[1].path == "/api/v1/nodes?labelSelector=pool%3Dgpu&limit=500&continue=more"
 
 
+def test_a_list_with_a_limit_asks_for_no_more_than_that() -> None:
+    first = {"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}
+    with scripted_server(ok(first)) as server:
+        nodes = client_for(server.url).list(Node, limit=2)
+    assert [node.name for node in nodes] == ["a", "b"]
+    assert [seen.path for seen in server.seen] == ["/api/v1/nodes?limit=2"]
+
+
 def test_a_list_whose_token_expired_starts_again_without_pages() -> None:
     first = {"metadata": {"continue": "old"}, "items": [{"metadata": {"name": "a"}}]}
     whole = {"metadata": {}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}
