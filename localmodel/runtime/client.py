@@ -70,8 +70,9 @@ class Reader(ABC):
         """All matching objects, of all namespaces when `namespace` is empty, sorted by key; only the first `limit` if
         that is not 0.
 
-        There is no continuing after them: a page of a cache that changes would be of no consistent list. `labels` and `fields` are selectors in kubectl's grammar or maps of equal pairs. A cached reader serves
-        `fields` only where an index of that name exists (UnindexedFieldError), as controller-runtime does.
+        There is no continuing after them: a page of a cache that changes would be of no consistent list. `labels` and
+        `fields` are selectors in kubectl's grammar or maps of equal pairs. A cached reader serves `fields` only where
+        an index of that name exists (UnindexedFieldError), as controller-runtime does.
         """
 
     def find(self, kind: type[T], name: str, *, namespace: str = "") -> T | None:
