@@ -76,7 +76,9 @@ class Registration(Generic[T]):
         return self._listener.last_error or self._informer.last_error
 
     def wait_for_sync(self, timeout: float) -> bool:
-        return self._informer.clock.wait_event(self._listener.synced, timeout)
+        """Waits for `has_synced` at most `timeout` seconds; ends early, with False, once the handler is removed."""
+        self._informer.clock.wait_event(self._listener.settled, timeout)
+        return self.has_synced
 
     @property
     def failures(self) -> int:

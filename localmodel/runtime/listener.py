@@ -85,6 +85,8 @@ class Listener(Generic[T]):
         """Events the handler raised on."""
         self.synced = threading.Event()
         """Set once the handler has taken its whole initial list without an exception."""
+        self.settled = threading.Event()
+        """Set with `synced`, or when the listener stops: there is nothing more to wait for."""
         self.last_error = ""
         self._clock = clock
         self._resync = resync
@@ -118,6 +120,7 @@ class Listener(Generic[T]):
             self._stopping = True
             self._queue.clear()
             self._wakeup.notify_all()
+        self.settled.set()
 
     def join(self, timeout: float) -> bool:
         """Whether the thread is gone, or about to go because it is the caller."""
@@ -174,6 +177,7 @@ class Listener(Generic[T]):
             case _InitialListDone():
                 if not self._failed_initially:
                     self.synced.set()
+                    self.settled.set()
 
     def _note_failure(self, event: _Event[T], error: Exception) -> None:
         self.failures += 1

@@ -6,6 +6,7 @@ adds its own metrics to `Manager.metrics.registry`.
 
 from __future__ import annotations
 
+import threading
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -56,6 +57,9 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         """With no registry given, a new one."""
         self.registry = registry or CollectorRegistry()
+        self._lock = threading.Lock()
+        """Guards the names below."""
+        self._controllers: set[str] = set()
         self.workqueue = WorkqueueMetrics(self.registry)
         self.reconcile = Counter(
             "controller_runtime_reconcile_total",
@@ -129,8 +133,34 @@ class Metrics:
             registry=self.registry,
         )
 
+    def for_controller(self, name: str, *, workers: int, unique: bool = True) -> ControllerMetrics:
+        """The series of the controller of that name, which exist from now on at zero.
+
+        Raises ValueError if another controller has the name, unless not `unique`: their series would be one.
+        """
+        with self._lock:
+            if unique and name in self._controllers:
+                raise ValueError(f"there is a controller named {name} already; name this one: Builder.named")
+            self._controllers.add(name)
+        return ControllerMetrics(self, name, workers)
+
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ("controller",), registry=self.registry)
 
     def _gauge(self, name: str, text: str, label: str) -> Gauge:
         return Gauge(name, text, (label,), registry=self.registry)
+
+
+class ControllerMetrics:
+    """The series of one controller, each looked up once; a rate can be taken of the first step of each."""
+
+    def __init__(self, families: Metrics, name: str, workers: int) -> None:
+        self.results = {result: families.reconcile.labels(name, result) for result in RECONCILE_RESULTS}
+        self.errors = families.reconcile_errors.labels(name)
+        self.terminal_errors = families.terminal_errors.labels(name)
+        self.panics = families.reconcile_panics.labels(name)
+        self.timeouts = families.reconcile_timeouts.labels(name)
+        self.handler_errors = families.handler_errors.labels(name)
+        self.time = families.reconcile_time.labels(name)
+        self.active_workers = families.active_workers.labels(name)
+        families.max_concurrent_reconciles.labels(name).set(workers)
