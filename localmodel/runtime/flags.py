@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .httpserver import Address, AddressError
 from .logging import LOG_FORMATS, LOG_LEVELS
-from .serving import Address, AddressError
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:

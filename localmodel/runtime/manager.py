@@ -26,12 +26,13 @@ from .clock import Clock, RealClock
 from .controller import AlreadyStartedError, Controller, ControllerOptions
 from .errors import CacheSyncTimeoutError, RuntimeLibraryError
 from .events import EventBroadcaster, EventRecorder
+from .httpserver import Address, HttpServer
 from .leaderelection import LeaderElectionConfig, LeaderElectionLostError, LeaderElector
 from .listwatch import ListerWatcher
 from .metrics import Metrics
 from .reconcile import Reconciler
 from .runnable_group import Runnable, RunnableGroup
-from .serving import Address, Check, HealthChecks, HttpServer, metrics_route
+from .serving import Check, HealthChecks, metrics_route
 
 log = structlog.get_logger(__name__)
 

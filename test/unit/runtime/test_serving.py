@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from localmodel.runtime.serving import Address, AddressError, HealthChecks, HttpServer, metrics_route
+from localmodel.runtime.httpserver import Address, AddressError, HttpServer
+from localmodel.runtime.serving import HealthChecks, metrics_route
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -139,7 +140,7 @@ def test_head_has_no_body_and_other_paths_and_methods_are_refused(server: HttpSe
     assert get(server, "/healthz", "HEAD") == (200, "")
     assert get(server, "/other")[0] == 404
     assert get(server, "/healthzzz")[0] == 404
-    assert get(server, "/healthz", "POST")[0] == 501
+    assert get(server, "/healthz", "POST")[0] == 405
 
 
 def test_stop_cuts_idle_connections_and_leaves_no_thread(checks: HealthChecks) -> None:
