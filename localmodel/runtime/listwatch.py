@@ -6,13 +6,16 @@ Implemented over HTTP by `rest_listwatch` and in memory by `testing`. Every call
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import msgspec
 
 from .objects import Object
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+"""Annotation of the bookmark that ends the initial events of a watch; its value is "true"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,11 @@ class ListOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """One watch request. `timeout_seconds` asks the server to end it; `silence_seconds` is our own limit."""
+    """One watch request. `timeout_seconds` asks the server to end it; `silence_seconds` is our own limit.
+
+    `send_initial_events` asks for a streamed list: the collection as ADDED events, at least as new as the resource
+    version, then a bookmark with the annotation INITIAL_EVENTS_END, then changes.
+    """
 
     namespace: str = ""
     label_selector: str = ""
@@ -42,12 +49,16 @@ class WatchOptions:
     silence_seconds: float = 90.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListPage:
-    """Raw items (each the JSON of one object, which may lack apiVersion and kind) and the collection's metadata."""
+    """Raw items (each the JSON of one object, which may lack apiVersion and kind) and the collection's metadata.
 
-    items: Sequence[bytes | msgspec.Raw]
-    resource_version: str
+    The items may be an iterator over an answer that is still arriving: then they can be taken once, taking one may
+    raise TransportError, and the other fields are known when all are taken.
+    """
+
+    items: Iterable[bytes | msgspec.Raw]
+    resource_version: str = ""
     continue_: str = ""
 
 
@@ -64,6 +75,9 @@ class WatchStream(Protocol):
 
     def __iter__(self) -> Iterator[WatchEvent]:
         """Blocks for each event. Ends quietly on EOF; raises TransportError on silence or a broken stream."""
+
+    def limit_silence(self, seconds: float) -> None:
+        """Changes the limit that the watch was opened with, from the iterating thread. Streams in memory have none."""
 
     def close(self) -> None:
         """Idempotent; wakes a thread that is blocked in the iteration."""

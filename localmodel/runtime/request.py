@@ -7,25 +7,30 @@ rest.Request). `transport` moves the bytes.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-import tenacity
 
 from . import cancellation, deadline
+from .answer import Answer, Stream
 from .cancellation import Cancellation
 from .clock import Clock, RealClock
-from .errors import ApiError, error_from_status
+from .errors import ApiError, error_from_status, is_too_large_resource_version
 from .kubeconfig import RestConfig
 from .metrics import Metrics
-from .transport import Response, Stream, Transport
+from .transport import AnswerT, Transport
+from .warning import WarningLogger
 
 MAX_RETRIES = 10
 
 
 class Requester:
-    """Requests to one API server. Safe to use from many threads; each keeps a connection of its own."""
+    """Requests to one API server. Safe to use from many threads; each keeps a connection of its own.
+
+    Every method raises ApiError for an answer that is no success, and what `transport.Transport` raises.
+    """
 
     def __init__(self, config: RestConfig, *, metrics: Metrics | None = None, clock: Clock | None = None) -> None:
         self.config = config
@@ -33,31 +38,13 @@ class Requester:
         self._clock = clock or RealClock()
         self._transport = Transport(config)
         self._closing = Cancellation()
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_asks_to_wait),
-            wait=lambda state: float(_retry_after(state)),
-            stop=lambda state: self._closing.cancelled or _gives_up(state),
-            sleep=self._sleep,
-            reraise=True,
-        )
+        self._warnings = WarningLogger()
+        self._host = urlsplit(config.server).netloc
 
     def close(self) -> None:
         """Ends every request under way, and every wait for a retry, with an error. Idempotent."""
         self._closing.cancel()
         self._transport.close()
-
-    def stream(self, path: str, parameters: dict[str, Any], *, accept: str, silence: float) -> Stream:
-        """An open answer that goes on, of which `silence` seconds without data are an error.
-
-        Raises the typed error of an answer that is not a stream (410, 403, 404, ...).
-        """
-        code, stream = self._transport.stream(target_of(path, parameters), headers={"Accept": accept}, silence=silence)
-        if code != 200:
-            try:
-                raise error_of(Response(code, stream.read(), stream.headers))
-            finally:
-                stream.close()
-        return stream
 
     def request(
         self,
@@ -69,22 +56,51 @@ class Requester:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> bytes:
+        """The body of the answer."""
         headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
         target = target_of(path, parameters or {})
-        return self._retrying(self._request_once, method, target, body, headers)
+        return self._retrying(
+            lambda: self._transport.request(method, target, body=body, headers=headers), method
+        ).read()
 
-    def _request_once(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> bytes:
+    def open(self, path: str, parameters: dict[str, Any], *, accept: str) -> Answer:
+        """The answer to a GET whose body is still to be read, because it may be too large to be held whole."""
+        target, headers = target_of(path, parameters), {"Accept": accept}
+        return self._retrying(lambda: self._transport.request("GET", target, headers=headers), "GET")
+
+    def stream(self, path: str, parameters: dict[str, Any], *, accept: str, silence: float) -> Stream:
+        """An open answer that goes on, of which `silence` seconds without data are an error. Never tried again."""
+        target, headers = target_of(path, parameters), {"Accept": accept}
+        return self._once(lambda: self._transport.stream(target, headers=headers, silence=silence), "GET")
+
+    def _retrying(self, send: Callable[[], Answer], method: str) -> Answer:
+        for _ in range(MAX_RETRIES):
+            try:
+                return self._once(send, method)
+            except ApiError as error:
+                if not _asks_to_wait(error) or not self._may_wait(error.retry_after or 0):
+                    raise
+                self._sleep(error.retry_after or 0)
+        return self._once(send, method)
+
+    def _once(self, send: Callable[[], AnswerT], method: str) -> AnswerT:
         started, code = self._clock.monotonic(), "<error>"
         try:
-            response = self._transport.request(method, target, body=body, headers=headers)
-            code = str(response.code)
+            answer = send()
+            code = str(answer.code)
         finally:
             self._observe(method, code, self._clock.monotonic() - started)
-        if response.code >= 300:
-            raise error_of(response)
-        return response.body
+        self._warnings.log(answer.headers)
+        if answer.code >= 300:
+            raise error_of(answer)
+        return answer
+
+    def _may_wait(self, seconds: float) -> bool:
+        """Not once the client is closed, nor for longer than there is time left for the work in hand."""
+        left = deadline.remaining()
+        return not self._closing.cancelled and (left is None or seconds < left)
 
     def _sleep(self, seconds: float) -> None:
         """Until the time has passed, the client is closed, or the work in hand is cancelled; then CancelledError."""
@@ -94,13 +110,10 @@ class Requester:
         cancellation.check()
 
     def _observe(self, method: str, code: str, seconds: float) -> None:
+        """Until the headers of the answer had come, as client-go measures."""
         if self._metrics:
             self._metrics.rest_requests.labels(code, method, self._host).inc()
             self._metrics.rest_request_duration.labels(method, self._host).observe(seconds)
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self.config.server).netloc
 
 
 def target_of(path: str, parameters: dict[str, Any]) -> str:
@@ -108,31 +121,24 @@ def target_of(path: str, parameters: dict[str, Any]) -> str:
     return f"{path}?{query}" if query else path
 
 
-def error_of(response: Response) -> ApiError:
+def error_of(answer: Answer | Stream) -> ApiError:
     """The typed error of an answer; a body that is no Status (a proxy's page) becomes its message, shortened."""
+    body = answer.read()
     try:
-        status = msgspec.json.decode(response.body)
+        status = msgspec.json.decode(body)
     except msgspec.DecodeError:
         status = None
     if not isinstance(status, dict) or status.get("kind") != "Status":
-        text = response.body[:300].decode(errors="replace").strip()
-        status = {"message": text or f"HTTP {response.code}"}
-    retry_after = response.headers.get("Retry-After", "")
+        text = body[:300].decode(errors="replace").strip()
+        status = {"message": text or f"HTTP {answer.code}"}
+    retry_after = answer.headers.get("Retry-After", "")
     if retry_after.isdigit():
         status["details"] = {"retryAfterSeconds": int(retry_after), **(status.get("details") or {})}
-    return error_from_status(status, code=response.code)
+    return error_from_status(status, code=answer.code)
 
 
-def _asks_to_wait(error: BaseException) -> bool:
-    return isinstance(error, ApiError) and (error.code == 429 or error.code >= 500) and error.retry_after is not None
-
-
-def _gives_up(state: tenacity.RetryCallState) -> bool:
-    """After ten retries, or when there is no time left to wait for as long as the server asks."""
-    left = deadline.remaining()
-    return state.attempt_number > MAX_RETRIES or (left is not None and _retry_after(state) >= left)
-
-
-def _retry_after(state: tenacity.RetryCallState) -> int:
-    error = state.outcome.exception() if state.outcome else None
-    return error.retry_after or 1 if isinstance(error, ApiError) else 1
+def _asks_to_wait(error: ApiError) -> bool:
+    """With Retry-After; a wait of no time is none, or the retries were a tight loop. A version from the future is
+    asked for by a reflector that knows better than to wait (runtimes.md 2.1 no. 4)."""
+    is_temporary = error.code == 429 or error.code >= 500
+    return is_temporary and error.retry_after is not None and not is_too_large_resource_version(error)

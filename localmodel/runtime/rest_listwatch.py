@@ -1,4 +1,4 @@
-"""Raw lists and watches over HTTP: what reflectors read."""
+"""Raw lists and watches over HTTP: what reflectors read. Neither a list nor a watch is ever held whole."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ from typing import Literal
 
 import msgspec
 
+from .answer import Answer, Stream
 from .errors import TransportError
+from .list_splitter import ListSplitter
 from .listwatch import ListerWatcher, ListOptions, ListPage, WatchEvent, WatchOptions, WatchStream
 from .objects import Object
 from .request import Requester
-from .transport import Stream
 
 _METADATA = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1,application/json"
-
-
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
-    items: list[msgspec.Raw] | None = None
 
 
 class _Event(msgspec.Struct):
@@ -31,7 +22,6 @@ class _Event(msgspec.Struct):
     object: msgspec.Raw
 
 
-_decode_list = msgspec.json.Decoder(_List).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
@@ -51,8 +41,9 @@ class LiveListerWatcher(ListerWatcher):
             "continue": options.continue_,
         }
         path = kind.mapping.path(options.namespace)
-        body = _decode_list(self._requester.request("GET", path, parameters, accept=accept(kind, "List")))
-        return ListPage(body.items or [], body.metadata.resource_version, body.metadata.continue_)
+        page = ListPage(())
+        page.items = _items(self._requester.open(path, parameters, accept=accept(kind, "List")), page)
+        return page
 
     def watch(self, kind: type[Object], options: WatchOptions) -> WatchStream:
         """Raises the typed error of an answer that is not a stream (410, 403, 404, ...)."""
@@ -72,8 +63,25 @@ class LiveListerWatcher(ListerWatcher):
         return _LiveWatch(stream)
 
 
+def _items(answer: Answer, page: ListPage) -> Iterator[msgspec.Raw]:
+    """As they arrive; the page's metadata is complete at the end. Raises TransportError for what is no whole list."""
+    splitter = ListSplitter()
+    for piece in answer.pieces():
+        yield from splitter.feed(piece)
+    try:
+        items = splitter.finish()
+    except msgspec.MsgspecError as error:
+        raise TransportError(f"the answer to a list is not a list: {error}") from error
+    page.resource_version, page.continue_ = splitter.metadata.resource_version, splitter.metadata.continue_
+    yield from items
+
+
 class _LiveWatch(WatchStream):
-    """Decodes a stream's lines; a line that is no event breaks the watch, because what it hid is lost."""
+    """Decodes a stream's lines.
+
+    A line that is no event breaks the watch, unlike in client-go, which skips it: what it hid would be lost until the
+    next list, while a watch from the last version gets it again.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -85,6 +93,9 @@ class _LiveWatch(WatchStream):
             except msgspec.DecodeError as error:
                 raise TransportError(f"a watch event is not JSON: {error}") from error
             yield WatchEvent(event.type, event.object)
+
+    def limit_silence(self, seconds: float) -> None:
+        self._stream.limit_silence(seconds)
 
     def close(self) -> None:
         self._stream.close()

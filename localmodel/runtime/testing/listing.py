@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,10 +35,11 @@ _INCONSISTENT = -1
 """In a continue token: go on with the present state."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Page(ListPage):
     """A page; `remaining` is the number of items behind it, None if that is not known (selectors)."""
 
+    items: Sequence[bytes]
     remaining: int | None = None
 
 

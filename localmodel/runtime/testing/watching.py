@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.listwatch import WatchEvent, WatchOptions
+from localmodel.runtime.listwatch import INITIAL_EVENTS_END, WatchEvent, WatchOptions
 
 from .answers import expired, too_large_resource_version
 from .definitions import Json
@@ -33,7 +33,6 @@ DEFAULT_TIMEOUT = 3600.0
 """Seconds after which a watch without timeoutSeconds ends; kube-apiserver draws 30 to 60 minutes."""
 BUFFER_LIMIT = 100_000
 """Unread events at which a watch is ended, as the watch cache does with slow watchers."""
-INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class Watch:
@@ -114,6 +113,9 @@ class Watch:
             self._subscription.close()
         if self._on_end is not None:
             self._on_end()
+
+    def limit_silence(self, seconds: float) -> None:
+        """Has no effect: nothing in memory is half open."""
 
     def close(self) -> None:
         """The reader's end: nothing more is read. Idempotent; wakes a blocked iteration."""

@@ -41,7 +41,7 @@ def test_the_file_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert config.tls is None
 
 
-def test_a_token_file_is_read_again_after_a_minute_and_on_demand_186(tmp_path: Path) -> None:
+def test_186_a_token_file_is_read_again_after_a_minute_less_ten_seconds_and_on_demand(tmp_path: Path) -> None:
     clock, token = HandClock(), tmp_path / "token"
     token.write_text("one")
     config = load_config(write(tmp_path / "config", {"tokenFile": str(token)}), user_agent="a/1", clock=clock)
@@ -54,7 +54,7 @@ def test_a_token_file_is_read_again_after_a_minute_and_on_demand_186(tmp_path: P
     assert config.authorization(refresh=True) == "Bearer three"
 
 
-def test_a_failed_read_keeps_the_old_token_186(tmp_path: Path) -> None:
+def test_186_a_failed_read_keeps_the_old_token(tmp_path: Path) -> None:
     path = write(tmp_path / "config", {"token": "old"})
     config = load_config(path, user_agent="a/1", clock=HandClock())
     path.unlink()

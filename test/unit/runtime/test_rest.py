@@ -8,11 +8,13 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 from support.http import Answer, answer, scripted_server
+from support.scripted import StepClock
 
 from localmodel.runtime import deadline
 from localmodel.runtime.client import Preconditions, WriteOptions
-from localmodel.runtime.clock import RealClock
+from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import (
+    ApiError,
     ConflictError,
     ExpiredError,
     ForbiddenError,
@@ -41,8 +43,12 @@ class Token:
         return f"Bearer token-{self.refreshed}"
 
 
-def client_for(url: str, **options: float) -> LiveClient:
-    return LiveClient(RestConfig(server=url, authorization=Token(), user_agent="localmodel-test/1", **options))
+NODE = {"metadata": {"name": "n"}}
+
+
+def client_for(url: str, *, clock: Clock | None = None, **options: float) -> LiveClient:
+    config = RestConfig(server=url, authorization=Token(), user_agent="localmodel-test/1", **options)
+    return LiveClient(config, clock=clock)
 
 
 def config_map(name: str = "a", **data: str) -> ConfigMap:
@@ -100,14 +106,24 @@ def test_a_second_401_is_the_error() -> None:
     assert len(server.seen) == 2
 
 
-def test_429_with_retry_after_is_retried_184() -> None:
-    wait = failure("TooManyRequests", 429, **{"Retry-After": "0"})
-    once = failure("TooManyRequests", 429, **{"Retry-After": "1"})
-    with scripted_server(once, ok({"metadata": {"name": "n"}})) as server:
-        client = client_for(server.url)
-        client._requester._retrying.sleep = lambda seconds: None
-        assert client.get(Node, "n").name == "n"
-    with scripted_server(wait) as server, pytest.raises(Exception, match="no"):
+def test_184_429_and_5xx_with_retry_after_are_tried_again_after_that_time_at_most_ten_times() -> None:
+    busy = failure("TooManyRequests", 429, **{"Retry-After": "3"})
+    with scripted_server(busy, failure("InternalError", 500, **{"Retry-After": "2"}), ok(NODE)) as server:
+        clock = StepClock()
+        assert client_for(server.url, clock=clock).get(Node, "n").name == "n"
+        assert clock.waits == [3, 2]
+    with scripted_server(busy) as server:
+        clock = StepClock()
+        with pytest.raises(TooManyRequestsError):
+            client_for(server.url, clock=clock).get(Node, "n")
+        assert (len(server.seen), clock.waits) == (11, [3] * 10)
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}])
+def test_184_without_a_time_to_wait_nothing_is_tried_again(code: int, headers: dict[str, str]) -> None:
+    """Nor with a time of 0, which client-go retries at once, ten times in a row."""
+    with scripted_server(failure("", code, **headers)) as server, pytest.raises(ApiError):
         client_for(server.url).get(Node, "n")
     assert len(server.seen) == 1
 
@@ -142,6 +158,7 @@ def test_metadata_only_kinds_ask_for_partial_objects() -> None:
     partial = PartialObjectMetadata.of(Node.mapping)
     with scripted_server(ok({"metadata": {"resourceVersion": "1"}, "items": []})) as server:
         page = client_for(server.url).list_page(partial, ListOptions(resource_version="0"))
+        assert list(page.items) == []
     assert page.resource_version == "1"
     assert "as=PartialObjectMetadataList" in server.seen[0].headers["Accept"]
 
@@ -234,7 +251,7 @@ def test_a_watch_refused_raises_its_error() -> None:
         client_for(server.url).watch(Node, WatchOptions(resource_version="1"))
 
 
-def test_a_silent_watch_is_dropped_28() -> None:
+def test_28_a_silent_watch_is_dropped() -> None:
     release = threading.Event()
     with scripted_server(chunked(until=release)) as server:
         stream = client_for(server.url).watch(Node, WatchOptions(silence_seconds=0.2))
