@@ -1,9 +1,7 @@
 """`DelayingQueue`: the layer that accepts items for a later time.
 
-Delayed items live in a heap by due time, beside `_due`, which says what each one's time really is: an entry of the heap
-that disagrees with `_due` was overtaken by an earlier one and is skipped. A thread of its own, started with the first
-delayed item and ended by shutdown, moves what is due into the queue below. The lock order is `_timer` before the
-queue's own lock.
+Delayed items live in `Delays` until a thread of the queue's own, started with the first of them and ended by shutdown,
+moves what is due into the queue below.
 
 - An item becomes visible only when its time has come, in the order of the times.
 - Added twice, the earlier time stands, whichever call came last.
@@ -12,89 +10,85 @@ queue's own lock.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import threading
 
 from localmodel.runtime.clock import Clock
 
+from .delays import Delays
+from .interface import K
 from .metrics import QueueMetrics
-from .queue import K, Queue
+from .queue import Queue
+
+_RELEASED_AT_ONCE = 1000
+"""Items that the timer moves before it lets others have the lock."""
+_LONGEST_WAIT = 3600.0
+"""Seconds after which the timer looks again in any case: an operating system refuses to wait for centuries."""
 
 
 class DelayingQueue(Queue[K]):
     """A `Queue` with `add_after`."""
 
     def __init__(self, *, name: str = "", clock: Clock | None = None, metrics: QueueMetrics | None = None) -> None:
+        """`name` names the queue's thread."""
         super().__init__(clock=clock, metrics=metrics)
         self.name = name
-        self._timer = threading.Condition()
-        """Guards the fields below; notified when an earlier item came or the queue ends."""
-        self._due: dict[K, float] = {}
-        """When each delayed item is due, in monotonic seconds of the clock."""
-        self._heap: list[tuple[float, int, K]] = []
-        """(due, sequence, item): every entry of `_due`, and entries that were overtaken."""
-        self._sequence = itertools.count()
+        self._delays: Delays[K] = Delays()
+        self._timer = threading.Condition(self._lock)
+        """Notified when an item came that is due before all others, and when the timer must end."""
         self._thread: threading.Thread | None = None
-        self._ended = False
 
     def add_after(self, item: K, delay: float) -> None:
         """Adds the item once `delay` seconds have passed; at once if `delay` <= 0; never after shutdown."""
-        if self.shutting_down:
-            return
-        if self._metrics:
-            self._metrics.retry()
-        if delay <= 0:
-            self.add(item)
-            return
-        with self._timer:
-            if self._ended:
-                return
-            due = self._clock.monotonic() + delay
-            known = self._due.get(item)
-            if known is not None and known <= due:
-                return
-            self._due[item] = due
-            heapq.heappush(self._heap, (due, next(self._sequence), item))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"workqueue-{self.name}", daemon=True)
-                self._thread.start()
-            self._timer.notify_all()
+        with self._lock:
+            if not self._shutting_down:
+                self._add_after(item, delay, 0)
 
     def shut_down(self) -> None:
         super().shut_down()
-        self._end_timer()
+        self._join_timer()
 
     def shut_down_with_drain(self) -> None:
-        self._end_timer()
         super().shut_down_with_drain()
+        self._join_timer()
 
-    def _end_timer(self) -> None:
-        with self._timer:
-            self._ended = True
-            self._due.clear()
-            self._heap.clear()
-            self._timer.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+    def _begin_shutdown(self) -> None:
+        super()._begin_shutdown()
+        self._delays.clear()
+        self._timer.notify()
+
+    def _join_timer(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def _add_after(self, item: K, delay: float, priority: int) -> None:
+        if self._metrics:
+            self._metrics.retries += 1
+        if delay <= 0:
+            self._accept(item, priority)
+        else:
+            self._delay(item, self._clock.monotonic() + delay, priority)
+
+    def _delay(self, item: K, due: float, priority: int) -> None:
+        """Keeps the item until it is due."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"workqueue-{self.name}", daemon=True)
+            self._thread.start()
+        if self._delays.put(item, due, priority):
+            self._timer.notify()
 
     def _run(self) -> None:
-        with self._timer:
-            while not self._ended:
-                next_due = self._release_due(self._clock.monotonic())
-                self._clock.wait(self._timer, None if next_due is None else next_due - self._clock.monotonic())
+        with self._lock:
+            while not self._shutting_down:
+                self._clock.wait(self._timer, self._release_due())
 
-    def _release_due(self, now: float) -> float | None:
-        """Adds every item that is due; when the next one will be."""
-        while self._heap:
-            due, _, item = self._heap[0]
-            if self._due.get(item) != due:
-                heapq.heappop(self._heap)
-                continue
+    def _release_due(self) -> float | None:
+        """Moves what is due into the queue; seconds until the next item is due, None if nothing is delayed."""
+        now = self._clock.monotonic()
+        for _ in range(_RELEASED_AT_ONCE):
+            due = self._delays.next_due()
+            if due is None:
+                return None
             if due > now:
-                return due
-            heapq.heappop(self._heap)
-            del self._due[item]
-            self.add(item)
-        return None
+                return min(due - now, _LONGEST_WAIT)
+            self._accept(*self._delays.pop())
+        return 0.0

@@ -5,22 +5,26 @@ worker holds; `_waiting` is the order in which dirty items that nobody holds wil
 
 - An item added many times before it is handed out is handed out once.
 - An item is never held by two workers. Added while it is held, it is handed out again once, after `done`.
-- Items are handed out in the order in which they were first added.
-- After `shut_down` nothing more is accepted, what is queued is still handed out, and then `get` answers shutdown.
+- Items are handed out in the order in which they became ready: by the first `add`, or by the `done` that ended a hold.
+- After `shut_down` nothing more is accepted, what is ready is still handed out, and then `get` answers shutdown. `get`
+  never blocks once the queue is shut down.
+
+The layers above inherit from this one rather than wrap it: a delayed item moves into `_dirty` and a raised one changes
+its place in `_waiting` in one step under one lock, which a wrapper outside of the lock could not do. What they may
+replace are the methods with an underscore, all of which are called with the lock held.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Iterable
+from typing import Generic
 
 from localmodel.runtime.clock import Clock, RealClock
 
+from .interface import K
 from .metrics import QueueMetrics
-
-K = TypeVar("K", bound=Hashable)
 
 
 class Queue(Generic[K]):
@@ -30,7 +34,7 @@ class Queue(Generic[K]):
     """
 
     def __init__(self, *, clock: Clock | None = None, metrics: QueueMetrics | None = None) -> None:
-        """Without `metrics` nothing is exported."""
+        """Without `metrics` nothing is exported. One `QueueMetrics` serves one queue."""
         self._clock = clock or RealClock()
         self._metrics = metrics
         self._lock = threading.Lock()
@@ -38,59 +42,66 @@ class Queue(Generic[K]):
         """Notified when an item starts to wait, and at shutdown."""
         self._finished = threading.Condition(self._lock)
         """Notified when nothing waits and nothing is held, and when a drain is given up."""
+        self._idle = 0
+        """Threads that wait on `_ready`: with none, notifying is left out, which is most of the cost of an add."""
         self._waiting: deque[K] = deque()
         """Dirty items that no worker holds, each once."""
-        self._dirty: set[K] = set()
-        """Items that need processing: those in `_waiting`, and those held that were added again."""
-        self._processing: set[K] = set()
-        """Items handed out and not done."""
+        self._dirty: dict[K, float] = {}
+        """Items that need processing, those waiting and those held that were added again, and since when."""
+        self._processing: dict[K, float] = {}
+        """Items handed out and not done, and since when; monotonic seconds of the clock, as above."""
         self._shutting_down = False
         self._draining = False
+        if metrics:
+            metrics.follow(self._lock, self._depths, self._processing.values)
 
     def add(self, item: K) -> None:
         """Marks the item as needing processing; ignored after shutdown."""
         with self._lock:
-            if self._shutting_down or item in self._dirty:
-                return
-            if self._metrics:
-                self._metrics.add(item)
-            self._dirty.add(item)
-            if item not in self._processing:
-                self._waiting.append(item)
-                self._ready.notify()
+            if not self._shutting_down:
+                self._accept(item, 0)
 
     def get(self) -> tuple[K | None, bool]:
         """Blocks until an item can be handed out. `(item, False)`, or `(None, True)` when the worker should end."""
+        item, _, shutdown = self.get_with_priority()
+        return item, shutdown
+
+    def get_with_priority(self) -> tuple[K | None, int, bool]:
+        """As `get`, with the item's priority: `(item, priority, False)`, or `(None, 0, True)`. Here it is always 0."""
         with self._lock:
-            while not self._waiting and not self._shutting_down:
-                self._clock.wait(self._ready, None)
-            if not self._waiting:
-                return None, True
-            item = self._waiting.popleft()
+            while not self._count():
+                if self._shutting_down:
+                    return None, 0, True
+                self._idle += 1
+                try:
+                    self._clock.wait(self._ready, None)
+                finally:
+                    self._idle -= 1
+            item, priority = self._pop()
+            now = self._clock.monotonic()
+            added = self._dirty.pop(item)
+            self._processing[item] = now
             if self._metrics:
-                self._metrics.get(item)
-            self._processing.add(item)
-            self._dirty.discard(item)
-            return item, False
+                self._metrics.queue_duration.observe(now - added)
+            return item, priority, False
 
     def done(self, item: K) -> None:
         """Gives the item back. If it was added meanwhile it waits again; for an item not held, nothing happens."""
         with self._lock:
-            if item not in self._processing:
+            started = self._processing.pop(item, None)
+            if started is None:
                 return
             if self._metrics:
-                self._metrics.done(item)
-            self._processing.discard(item)
+                self._metrics.work_duration.observe(self._clock.monotonic() - started)
             if item in self._dirty:
-                self._waiting.append(item)
-                self._ready.notify()
-            elif not self._waiting and not self._processing:
+                self._push(item)
+            elif self._draining and not self._processing and not self._count():
                 self._finished.notify_all()
 
     def __len__(self) -> int:
         """How many items wait to be handed out; those held or delayed are not counted."""
         with self._lock:
-            return len(self._waiting)
+            return self._count()
 
     @property
     def shutting_down(self) -> bool:
@@ -111,7 +122,7 @@ class Queue(Generic[K]):
         with self._lock:
             self._draining = True
             self._begin_shutdown()
-            while self._draining and (self._waiting or self._processing):
+            while self._draining and (self._processing or self._count()):
                 self._clock.wait(self._finished, None)
 
     def _begin_shutdown(self) -> None:
@@ -120,3 +131,31 @@ class Queue(Generic[K]):
             self._metrics.shut_down()
         self._ready.notify_all()
         self._finished.notify_all()
+
+    def _accept(self, item: K, priority: int) -> None:  # noqa: ARG002 - for `PriorityQueue`
+        """Makes the item dirty unless it is."""
+        if item in self._dirty:
+            return
+        self._dirty[item] = self._clock.monotonic()
+        if self._metrics:
+            self._metrics.adds += 1
+        if item not in self._processing:
+            self._push(item)
+
+    def _push(self, item: K) -> None:
+        """Lets a dirty item that nobody holds wait."""
+        self._waiting.append(item)
+        if self._idle:
+            self._ready.notify()
+
+    def _pop(self) -> tuple[K, int]:
+        """The waiting item to be handed out next, which no longer waits, and its priority."""
+        return self._waiting.popleft(), 0
+
+    def _count(self) -> int:
+        """How many items wait."""
+        return len(self._waiting)
+
+    def _depths(self) -> Iterable[tuple[int | None, int]]:
+        """The priorities, None in a queue without, and how many items wait at each."""
+        return [(None, len(self._waiting))]

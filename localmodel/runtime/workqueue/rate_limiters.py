@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from localmodel.runtime.clock import Clock, RealClock
 
-from .queue import K
+from .interface import K
 
 _K = TypeVar("_K", contravariant=True)
 
