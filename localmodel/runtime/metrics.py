@@ -133,6 +133,37 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.webhook_latency = Histogram(
+            "controller_runtime_webhook_latency_seconds",
+            "Histogram of the latency of processing admission requests",
+            ("webhook",),
+            registry=self.registry,
+        )
+        self.webhook_requests = Counter(
+            "controller_runtime_webhook_requests_total",
+            "Total number of admission requests by the code of their answer.",
+            ("webhook", "code"),
+            registry=self.registry,
+        )
+        self.webhook_requests_in_flight = self._gauge(
+            "controller_runtime_webhook_requests_in_flight",
+            "Current number of admission requests being served.",
+            "webhook",
+        )
+        self.webhook_panics = Counter(
+            "controller_runtime_webhook_panics_total",
+            "Total number of webhooks that raised an error of programming",
+            registry=self.registry,
+        )
+        self.certificate_reads = Counter(
+            "certwatcher_read_certificate_total", "Total number of certificate reads", registry=self.registry
+        )
+        self.certificate_read_errors = Counter(
+            "certwatcher_read_certificate_errors_total",
+            "Total number of certificate read errors",
+            registry=self.registry,
+        )
+
     def for_controller(self, name: str, *, workers: int, unique: bool = True) -> ControllerMetrics:
         """The series of the controller of that name, which exist from now on at zero.
 
