@@ -79,6 +79,10 @@ class CertWatcher:
     def start(self, stop: threading.Event) -> None:
         """Looks at the files now and every `interval` seconds until `stop` is set."""
         self.read()
+        self.watch(stop)
+
+    def watch(self, stop: threading.Event) -> None:
+        """Looks at the files every `interval` seconds until `stop` is set."""
         while not self._clock.wait_event(stop, self._interval):
             self.read()
 
