@@ -11,7 +11,7 @@ from typing import Any
 
 from localmodel.runtime.objects import Object, RESTMapping
 
-from . import metadata
+from . import events, metadata
 from .answers import bad_request
 from .definitions import Json, ResourceDefinition
 from .schema import BUILTIN, UNTYPED
@@ -50,7 +50,8 @@ SELECTABLE_FIELDS: Mapping[str, Mapping[str, Field]] = {
     "secrets": fields_at("type"),
     "services": fields_at("spec.clusterIP", "spec.type"),
     "events": {
-        **fields_at("reason", "reportingComponent", "source", "type"),
+        **fields_at("reason", "reportingComponent", "type"),
+        "source": events.source_of,
         **fields_at(*(f"involvedObject.{name}" for name in _REFERENCE)),
     },
     "events.events.k8s.io": {
@@ -85,7 +86,7 @@ WITHOUT_GENERATION = frozenset(
     }
 )
 WITHOUT_UNCONDITIONAL_UPDATE = frozenset(
-    {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io", "events.events.k8s.io"}
+    {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io"}
 )
 CREATED_BY_UPDATE = frozenset(
     {
@@ -93,6 +94,7 @@ CREATED_BY_UPDATE = frozenset(
         "clusterroles.rbac.authorization.k8s.io",
         "endpoints",
         "events",
+        "events.events.k8s.io",
         "leases.coordination.k8s.io",
         "rolebindings.rbac.authorization.k8s.io",
         "roles.rbac.authorization.k8s.io",
@@ -149,7 +151,16 @@ def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True,
         "strategic": True,
         "schema": BUILTIN,
     }
-    if resource == "pods":
+    if resource == "events":
+        traits["validate"] = events.validator(events.core_event_faults)
+    elif resource == "events.events.k8s.io":
+        traits |= {
+            "storage": events.CORE,
+            "from_storage": events.from_core,
+            "to_storage": events.to_core,
+            "validate": events.validator(events.event_faults),
+        }
+    elif resource == "pods":
         traits["grace_period"] = pod_grace_period
     elif resource == "nodes":
         traits["status_on_create"] = True

@@ -40,6 +40,10 @@ class ResourceDefinition:
     mapping: RESTMapping
     storage: RESTMapping | None = None
     """The mapping under which objects are stored, if it is not `mapping`: another version, or another group's view."""
+    from_storage: Callable[[Json], Json] | None = None
+    """Gives a stored object the fields of this version, where they differ; may change its argument or share from it."""
+    to_storage: Callable[[Json], Json] | None = None
+    """The opposite of `from_storage`."""
     status_subresource: bool = True
     """Writes of the object ignore status; writes of /status ignore the rest."""
     status_on_create: bool = False
@@ -99,7 +103,7 @@ class ResourceDefinition:
         obj: Json = msgspec.json.decode(value)
         if self.storage is not None:
             obj["apiVersion"], obj["kind"] = self.mapping.gvk.api_version, self.mapping.gvk.kind
-        return obj
+        return self.from_storage(obj) if self.from_storage else obj
 
     def subresource(self, name: str) -> SubresourceMerge | None:
         """How a subresource merges into the object; None if it is not served."""

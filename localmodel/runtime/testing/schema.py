@@ -144,6 +144,8 @@ _ATOMIC_MAPS: frozenset[Path] = frozenset(
         ("configMapKeyRef",),
         ("secretRef",),
         ("involvedObject",),
+        ("regarding",),
+        ("related",),
         ("nodeSelectorTerms",),
         ("nodeAffinity", "required"),
     }

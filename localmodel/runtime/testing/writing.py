@@ -225,6 +225,8 @@ class _Stored:
 
     def __init__(self, definition: ResourceDefinition, obj: Json) -> None:
         gvk = definition.stored_as.gvk
+        if definition.to_storage:
+            obj = definition.to_storage(obj)
         head = {"apiVersion": gvk.api_version, "kind": gvk.kind, "metadata": dict(obj["metadata"])}
         self._object: Json = head | {key: value for key, value in obj.items() if key not in head}
 

@@ -100,8 +100,6 @@ class ServiceAccountAdmission:
 
 def warn_not_called(attributes: AdmissionAttributes) -> None:
     """Says aloud what this server does not do."""
-    if attributes.definition.group_resource == "events.events.k8s.io":
-        attributes.warnings.append("this sandbox API server keeps events.k8s.io events apart from those of core/v1")
     if attributes.operation != "DELETE" and attributes.definition.mapping.plural in _NOT_CALLED:
         attributes.warnings.append(
             f"this sandbox API server stores {attributes.definition.mapping.gvk.kind} objects but does not act on them"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from localmodel.runtime.objects import parse_quantity
+from localmodel.runtime.testing.events import core_event_faults, event_faults
 
 from .fielderrors import Cause, duplicate, forbidden, invalid, not_found, not_supported, required
 
@@ -283,6 +284,8 @@ CHECKS: dict[str, Check] = {
     "persistentvolumes": _persistent_volume,
     "persistentvolumeclaims": _persistent_volume_claim,
     "configmaps": _config_map,
+    "events": core_event_faults,
+    "events.events.k8s.io": event_faults,
     "secrets": _secret,
     "roles.rbac.authorization.k8s.io": _role,
     "clusterroles.rbac.authorization.k8s.io": _role,

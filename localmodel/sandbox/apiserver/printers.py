@@ -6,7 +6,7 @@ creation time, as a kind without printer does on a real server.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -161,26 +161,42 @@ def _service_ports(obj: Json, _: datetime) -> str:
     return ",".join(map(text, _get(obj, "spec.ports", ()))) or NONE
 
 
+def _event_field(core: str, new: str) -> Callable[[Json], Any]:
+    """A field of an event of either group."""
+    return lambda obj: _get(obj, core) or _get(obj, new)
+
+
+_event_started = _event_field("firstTimestamp", "deprecatedFirstTimestamp")
+_event_ended = _event_field("lastTimestamp", "deprecatedLastTimestamp")
+_event_count = _event_field("count", "deprecatedCount")
+_event_reference = _event_field("involvedObject", "regarding")
+_event_message = _event_field("message", "note")
+
+
 def _event_seen(obj: Json, now: datetime) -> str:
-    for path in ("lastTimestamp", "series.lastObservedTime", "eventTime", "deprecatedLastTimestamp"):
-        if value := _get(obj, path):
-            return age(value, now)
-    return UNKNOWN
+    observed = _get(obj, "series.lastObservedTime") or _event_ended(obj)
+    return age(observed, now) if observed else _event_first(obj, now)
 
 
 def _event_first(obj: Json, now: datetime) -> str:
-    return age(_get(obj, "firstTimestamp") or _get(obj, "eventTime"), now)
+    return age(_event_started(obj) or _get(obj, "eventTime"), now)
+
+
+def _event_times(obj: Json, _: datetime) -> int:
+    """How often it happened; a single event of the newer API has no count."""
+    return int(_get(obj, "series.count") or _event_count(obj) or 1)
 
 
 def _event_object(obj: Json, _: datetime) -> str:
-    reference = _get(obj, "involvedObject") or _get(obj, "regarding") or {}
+    reference = _event_reference(obj) or {}
     return f"{reference.get('kind', '').lower()}/{reference.get('name', '')}"
 
 
 def _event_source(obj: Json, _: datetime) -> str:
-    component = _get(obj, "source.component") or _get(obj, "reportingComponent") or ""
-    host = _get(obj, "source.host", "")
-    return f"{component}, {host}" if host else component
+    source = _get(obj, "source") or _get(obj, "deprecatedSource") or {}
+    component = source.get("component") or _get(obj, "reportingComponent") or _get(obj, "reportingController") or ""
+    instance = source.get("host") or _get(obj, "reportingInstance") or ""
+    return f"{component}, {instance}" if instance else component
 
 
 def _role_ref(obj: Json, _: datetime) -> str:
@@ -234,11 +250,11 @@ COLUMNS: dict[str, Sequence[Column]] = {
         _column("Type", "type"),
         _column("Reason", "reason"),
         _column("Object", _event_object),
-        _wide("Subobject", "involvedObject.fieldPath"),
+        _wide("Subobject", lambda obj, _: (_event_reference(obj) or {}).get("fieldPath", "")),
         _wide("Source", _event_source),
-        _column("Message", lambda obj, _: str(_get(obj, "message") or _get(obj, "note") or "").strip()),
+        _column("Message", lambda obj, _: str(_event_message(obj) or "").strip()),
         _wide("First Seen", _event_first),
-        _wide("Count", "count", default=1),
+        _wide("Count", _event_times),
         _wide("Name", "metadata.name"),
     ),
     "persistentvolumes": (
