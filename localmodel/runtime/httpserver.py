@@ -95,6 +95,8 @@ class ServerLimits:
     connections: int = 128
     """At the same time, each with a thread. Beyond, those that wait the longest give way; if none waits, new ones do,
     in the socket's backlog."""
+    patience: float = 1.0
+    """Before a connection that waits, or is slow to send a request, gives way to a new one."""
     read_timeout: float = 30.0
     """For the TLS handshake up to the first byte, for sending one request, and for taking its answer."""
     idle_timeout: float = 90.0
@@ -119,8 +121,6 @@ class _Phase(Enum):
 
 
 _WAITING = (_Phase.OPENING, _Phase.IDLE)
-_PATIENCE = 1.0
-"""Seconds that a connection may wait, or take to send a request, before it gives way to a new one."""
 _LAST_SECONDS = 1.0
 """For routes to end after their connections were cut and their requests cancelled."""
 _DISCARDED_BYTES = 32 * 1024 * 1024
@@ -252,7 +252,7 @@ class HttpServer:
     # the accepting thread ---------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        tick = min(1.0, self.limits.read_timeout / 4)
+        tick = min(1.0, self.limits.read_timeout / 4, self.limits.patience)
         listening = False
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
@@ -281,7 +281,9 @@ class HttpServer:
                     connection.cut()
             if len(open_) < self.limits.connections:
                 return True
-            giving_way = [c for c in open_ if c.phase in (*_WAITING, _Phase.READING) and now - c.since > _PATIENCE]
+            giving_way = [
+                c for c in open_ if c.phase in (*_WAITING, _Phase.READING) and now - c.since > self.limits.patience
+            ]
             if giving_way:
                 min(giving_way, key=lambda c: (c.phase is not _Phase.IDLE, c.since)).cut()
             return False
