@@ -1,17 +1,25 @@
 """The client interfaces: what a reconciler reads and writes with.
 
-`Client` is implemented three times with the same meaning: by `LiveClient` (HTTP, in `rest`), by `CachedClient` (reads
-from informers, writes live, in `cached_client`) and by `testing.FakeClient` (in memory). What a reflector needs is in
-`listwatch`. Objects handed out are private copies. Every method raises `errors.ApiError` or `errors.TransportError`.
+`Client` is implemented by `LiveClient` (HTTP, in `rest`), `CachedClient` (reads from informers, writes live, in
+`cached_client`), the wrappers in `delegating_client` and `testing.FakeClient` (in memory), all with the same meaning.
+The methods that a reconciler calls make values of what it wants, `Write` and `Deletion`, so that an implementation has
+few methods and a wrapper sees every write in one place. What a reflector needs is in `listwatch`. Objects handed out
+are private copies. Every method raises `errors.ApiError` or `errors.TransportError`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Generic, Literal, TypeVar, overload
 
-from .objects import Object, T
+from .listwatch import ListOptions
+from .objects import Object, ObjectKey, RESTMapping, T, Unstructured
+from .restmapper import RESTMapper
+
+A = TypeVar("A", bound=Object)
+"""The type of an answer, where it is not that of the object written."""
 
 PatchType = Literal[
     "application/merge-patch+json",
@@ -50,6 +58,42 @@ class WriteOptions:
 DEFAULT_WRITE = WriteOptions()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write(Generic[A]):
+    """A create, update, patch or apply of an object, or of one of its subresources."""
+
+    verb: Literal["create", "update", "patch", "apply"]
+    kind: type[Object]
+    """Of the object; the body of a subresource may be of another."""
+    key: ObjectKey
+    """Its name is empty where a create lets the server generate one."""
+    body: Any = field(repr=False)
+    """An Object; for a patch plain JSON types."""
+    answer: type[A]
+    """What the server's answer is decoded as."""
+    subresource: str = ""
+    patch_type: PatchType = MERGE_PATCH
+    """Of a patch."""
+    force: bool = False
+    """Of an apply."""
+    options: WriteOptions = DEFAULT_WRITE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """A delete of one object, or of a collection of them."""
+
+    kind: type[Object]
+    target: ObjectKey | ListOptions
+    """ListOptions: all that a list with these would find."""
+    uid: str = ""
+    """Of the object as the caller knew it; nothing that the server is told."""
+    propagation: Propagation = "Background"
+    preconditions: Preconditions | None = None
+    grace_period_seconds: int | None = None
+    options: WriteOptions = DEFAULT_WRITE
+
+
 class Reader(ABC):
     """Reads objects."""
 
@@ -85,46 +129,92 @@ class Reader(ABC):
             return None
 
 
-class StatusWriter(ABC):
-    """Writes the status subresource; everything but status is ignored by the server."""
-
-    @abstractmethod
-    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        """PUT /status with the object's resource version: ConflictError if it is stale."""
-
-    @abstractmethod
-    def patch(
-        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
-    ) -> T:
-        """PATCH /status of the object named by obj's metadata."""
-
-
 class Client(Reader):
     """Reads and writes objects. A write returns the object as the server stored it."""
 
+    # what an implementation has -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def write(self, write: Write[A]) -> A:
+        """Carries out what the methods below ask for."""
+
+    @abstractmethod
+    def remove(self, deletion: Deletion) -> None:
+        """Carries out `delete` and `delete_all_of`."""
+
+    @abstractmethod
+    def read_subresource(self, kind: type[Object], key: ObjectKey, subresource: str, answer: type[A]) -> A:
+        """Carries out `SubresourceClient.get`."""
+
     @property
     @abstractmethod
-    def status(self) -> StatusWriter: ...
+    def rest_mapper(self) -> RESTMapper:
+        """Where the server serves which kind."""
 
-    @abstractmethod
+    # what a reconciler calls --------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> SubresourceClient:
+        """Writes of the status; the server ignores everything else in the object."""
+        return SubresourceClient(self, "status")
+
+    def subresource(self, name: str) -> SubresourceClient:
+        """Reads and writes of a subresource: "scale", "eviction", "token", ..."""
+        return SubresourceClient(self, name)
+
+    def kind(self, api_version: str, kind: str) -> type[Unstructured]:
+        """The type of a kind for which there is no class: `client.kind("apps/v1", "Deployment")`.
+
+        Where it is served is asked of the server. Raises NoKindMatchError.
+        """
+        group, _, version = api_version.rpartition("/")
+        return _unstructured(self.rest_mapper.mapping(group, kind, version))
+
     def create(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
         """Raises AlreadyExistsError, InvalidError, ForbiddenError."""
+        return self.write(
+            Write(verb="create", kind=type(obj), key=obj.key, body=obj, answer=type(obj), options=options)
+        )
 
-    @abstractmethod
     def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
         """PUT with the object's resource version: ConflictError if it is stale, NotFoundError if it is gone."""
+        return self.write(
+            Write(verb="update", kind=type(obj), key=obj.key, body=obj, answer=type(obj), options=options)
+        )
 
-    @abstractmethod
     def patch(
         self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
     ) -> T:
-        """Patches the object named by obj's metadata; `patch` is plain JSON types."""
+        """Patches the object named by obj's metadata; `patch` is plain JSON types, see `mergepatch.merge_from`."""
+        return self.write(
+            Write(
+                verb="patch",
+                kind=type(obj),
+                key=obj.key,
+                body=patch,
+                answer=type(obj),
+                patch_type=patch_type,
+                options=options,
+            )
+        )
 
-    @abstractmethod
-    def apply(self, obj: T, *, field_owner: str, force: bool = False, options: WriteOptions = DEFAULT_WRITE) -> T:
-        """Server-side apply of exactly the fields in obj; ConflictError names other owners unless forced."""
+    def apply(self, obj: T, *, field_owner: str = "", force: bool = False, options: WriteOptions = DEFAULT_WRITE) -> T:
+        """Server-side apply of exactly the fields in obj; ConflictError names other owners unless forced.
 
-    @abstractmethod
+        `field_owner` is `options.field_manager` if empty; the server refuses an apply that has neither.
+        """
+        return self.write(
+            Write(
+                verb="apply",
+                kind=type(obj),
+                key=obj.key,
+                body=obj,
+                answer=type(obj),
+                force=force,
+                options=owned(options, field_owner),
+            )
+        )
+
     def delete(
         self,
         obj: Object,
@@ -135,3 +225,182 @@ class Client(Reader):
         options: WriteOptions = DEFAULT_WRITE,
     ) -> None:
         """Deletes the object named by obj's metadata; raises NotFoundError, ConflictError (preconditions)."""
+        self.remove(
+            Deletion(
+                kind=type(obj),
+                target=obj.key,
+                uid=obj.metadata.uid,
+                propagation=propagation,
+                preconditions=preconditions,
+                grace_period_seconds=grace_period_seconds,
+                options=options,
+            )
+        )
+
+    def delete_all_of(
+        self,
+        kind: type[Object],
+        *,
+        namespace: str = "",
+        labels: str | dict[str, str] = "",
+        fields: str | dict[str, str] = "",
+        propagation: Propagation = "Background",
+        grace_period_seconds: int | None = None,
+        options: WriteOptions = DEFAULT_WRITE,
+    ) -> None:
+        """Deletes in one request all objects of a kind, in one namespace if it is namespaced, that the selectors match.
+
+        `labels` and `fields` are as in `list`; the server's selectors, so `fields` needs no index.
+        """
+        selection = ListOptions(
+            namespace=namespace, label_selector=selector_text(labels), field_selector=selector_text(fields)
+        )
+        self.remove(
+            Deletion(
+                kind=kind,
+                target=selection,
+                propagation=propagation,
+                grace_period_seconds=grace_period_seconds,
+                options=options,
+            )
+        )
+
+
+class SubresourceClient:
+    """Reads and writes one subresource of any object (client.SubResourceClient).
+
+    Where the body is an object of another kind, as a Scale, an Eviction or a TokenRequest is, it is given beside the
+    object it belongs to and the answer is of its type; else it is the object itself, as for the status.
+    """
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    @overload
+    def get(self, obj: T) -> T: ...
+    @overload
+    def get(self, obj: Object, kind: type[A]) -> A: ...
+    def get(self, obj: Object, kind: type[Object] | None = None) -> Object:
+        """GET of the subresource, as a `kind`; raises NotFoundError where the kind of obj does not have it."""
+        return self._client.read_subresource(type(obj), obj.key, self._name, kind or type(obj))
+
+    def create(self, obj: Object, body: A, *, options: WriteOptions = DEFAULT_WRITE) -> A:
+        """POST, for what is done and not kept: an eviction, a token."""
+        return self._client.write(
+            Write(
+                verb="create",
+                kind=type(obj),
+                key=obj.key,
+                body=body,
+                answer=type(body),
+                subresource=self._name,
+                options=options,
+            )
+        )
+
+    @overload
+    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T: ...
+    @overload
+    def update(self, obj: Object, body: A, *, options: WriteOptions = DEFAULT_WRITE) -> A: ...
+    def update(self, obj: Object, body: Object | None = None, *, options: WriteOptions = DEFAULT_WRITE) -> Object:
+        """PUT with the body's resource version: ConflictError if it is stale."""
+        sent = obj if body is None else body
+        return self._client.write(
+            Write(
+                verb="update",
+                kind=type(obj),
+                key=obj.key,
+                body=sent,
+                answer=type(sent),
+                subresource=self._name,
+                options=options,
+            )
+        )
+
+    @overload
+    def patch(
+        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
+    ) -> T: ...
+    @overload
+    def patch(
+        self,
+        obj: Object,
+        patch: Any,
+        kind: type[A],
+        *,
+        patch_type: PatchType = MERGE_PATCH,
+        options: WriteOptions = DEFAULT_WRITE,
+    ) -> A: ...
+    def patch(
+        self,
+        obj: Object,
+        patch: Any,
+        kind: type[Object] | None = None,
+        *,
+        patch_type: PatchType = MERGE_PATCH,
+        options: WriteOptions = DEFAULT_WRITE,
+    ) -> Object:
+        """PATCH of the subresource of the object named by obj's metadata; the answer is a `kind`."""
+        return self._client.write(
+            Write(
+                verb="patch",
+                kind=type(obj),
+                key=obj.key,
+                body=patch,
+                answer=kind or type(obj),
+                subresource=self._name,
+                patch_type=patch_type,
+                options=options,
+            )
+        )
+
+    @overload
+    def apply(
+        self, obj: T, *, field_owner: str = "", force: bool = False, options: WriteOptions = DEFAULT_WRITE
+    ) -> T: ...
+    @overload
+    def apply(
+        self, obj: Object, body: A, *, field_owner: str = "", force: bool = False, options: WriteOptions = DEFAULT_WRITE
+    ) -> A: ...
+    def apply(
+        self,
+        obj: Object,
+        body: Object | None = None,
+        *,
+        field_owner: str = "",
+        force: bool = False,
+        options: WriteOptions = DEFAULT_WRITE,
+    ) -> Object:
+        """Server-side apply of exactly the fields in the body; see `Client.apply`."""
+        sent = obj if body is None else body
+        return self._client.write(
+            Write(
+                verb="apply",
+                kind=type(obj),
+                key=obj.key,
+                body=sent,
+                answer=type(sent),
+                subresource=self._name,
+                force=force,
+                options=owned(options, field_owner),
+            )
+        )
+
+
+def owned(options: WriteOptions, field_owner: str) -> WriteOptions:
+    """The options with that field manager, unless it is empty."""
+    if not field_owner:
+        return options
+    return WriteOptions(dry_run=options.dry_run, field_manager=field_owner, field_validation=options.field_validation)
+
+
+def selector_text(selector: str | dict[str, str]) -> str:
+    """A selector as a request carries it."""
+    return selector if isinstance(selector, str) else ",".join(f"{key}={value}" for key, value in selector.items())
+
+
+@lru_cache(maxsize=512)
+def _unstructured(mapping: RESTMapping) -> type[Unstructured]:
+    """One type for each resource: making one costs about a millisecond."""
+    return Unstructured.of(mapping)

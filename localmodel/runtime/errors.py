@@ -29,6 +29,14 @@ class UnindexedFieldError(RuntimeLibraryError):
     """A cached list asked for a field selector or index that no indexer serves."""
 
 
+class NoKindMatchError(RuntimeLibraryError):
+    """The server serves no such kind (meta.NoKindMatchError)."""
+
+
+class StaleCacheError(RuntimeLibraryError):
+    """The cache has not seen a write of ours in time: trying again later is right."""
+
+
 class TransportError(RuntimeLibraryError):
     """No answer from the API server: refused, reset, timed out. For a write, it may or may not have happened."""
 

@@ -12,25 +12,16 @@ from typing import Any
 
 import msgspec
 
-from .client import (
-    APPLY_PATCH,
-    DEFAULT_WRITE,
-    MERGE_PATCH,
-    Client,
-    PatchType,
-    Preconditions,
-    Propagation,
-    StatusWriter,
-    WriteOptions,
-)
+from .client import APPLY_PATCH, A, Client, Deletion, Write, WriteOptions, selector_text
 from .clock import Clock
 from .errors import ExpiredError
 from .kubeconfig import RestConfig
 from .listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from .metrics import Metrics
-from .objects import Object, T
+from .objects import Object, ObjectKey, T
 from .request import Requester
 from .rest_listwatch import LiveListerWatcher, accept
+from .restmapper import DiscoveryRESTMapper, RESTMapper
 
 PAGE_SIZE = 500
 
@@ -43,7 +34,7 @@ class LiveClient(Client, ListerWatcher):
         self.config = config
         self._requester = Requester(config, metrics=metrics, clock=clock)
         self._lister_watcher = LiveListerWatcher(self._requester)
-        self._status = _LiveStatus(self)
+        self._rest_mapper = DiscoveryRESTMapper(self._requester, clock=clock)
 
     def close(self) -> None:
         """Ends every request under way, and every wait for a retry, with an error. Idempotent."""
@@ -52,7 +43,15 @@ class LiveClient(Client, ListerWatcher):
     # reads ------------------------------------------------------------------------------------------------------
 
     def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
-        return kind.from_json(self._requester.request("GET", _object_path(kind, namespace, name), accept=accept(kind)))
+        path = _path(kind, ObjectKey(namespace, name))
+        return kind.from_json(self._requester.request("GET", path, accept=accept(kind)))
+
+    def read_subresource(self, kind: type[Object], key: ObjectKey, subresource: str, answer: type[A]) -> A:
+        return answer.from_json(self._requester.request("GET", _path(kind, key, subresource)))
+
+    @property
+    def rest_mapper(self) -> RESTMapper:
+        return self._rest_mapper
 
     def list(
         self,
@@ -65,8 +64,8 @@ class LiveClient(Client, ListerWatcher):
     ) -> list[T]:
         options = ListOptions(
             namespace=namespace,
-            label_selector=_selector(labels),
-            field_selector=_selector(fields),
+            label_selector=selector_text(labels),
+            field_selector=selector_text(fields),
             limit=min(limit, PAGE_SIZE) if limit else PAGE_SIZE,
         )
         wanted = limit or None
@@ -93,98 +92,71 @@ class LiveClient(Client, ListerWatcher):
 
     # writes -----------------------------------------------------------------------------------------------------
 
-    @property
-    def status(self) -> StatusWriter:
-        return self._status
-
-    def create(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        path = obj.mapping.path(_namespace(obj))
-        return self._write("POST", path, obj, obj.to_json(), options)
-
-    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self._write("PUT", _path_of(obj), obj, obj.to_json(), options)
-
-    def patch(
-        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
-    ) -> T:
-        return self._write("PATCH", _path_of(obj), obj, msgspec.json.encode(patch), options, content_type=patch_type)
-
-    def apply(self, obj: T, *, field_owner: str, force: bool = False, options: WriteOptions = DEFAULT_WRITE) -> T:
-        parameters = {"fieldManager": field_owner, "force": "true" if force else "false"}
-        return self._write(
-            "PATCH", _path_of(obj), obj, obj.to_json(), options, content_type=APPLY_PATCH, parameters=parameters
+    def write(self, write: Write[A]) -> A:
+        method = _METHODS[write.verb]
+        path = _path(write.kind, write.key, write.subresource, collection=method == "POST" and not write.subresource)
+        parameters = _write_parameters(write.options)
+        content_type = "application/json"
+        if write.verb == "patch":
+            content_type = write.patch_type
+        elif write.verb == "apply":
+            content_type = APPLY_PATCH
+            parameters["force"] = "true" if write.force else "false"
+        answer = self._requester.request(
+            method,
+            path,
+            parameters,
+            body=_encoded(write.body),
+            content_type=content_type,
+            accept=accept(write.answer),
         )
+        return write.answer.from_json(answer)
 
-    def delete(
-        self,
-        obj: Object,
-        *,
-        propagation: Propagation = "Background",
-        preconditions: Preconditions | None = None,
-        grace_period_seconds: int | None = None,
-        options: WriteOptions = DEFAULT_WRITE,
-    ) -> None:
-        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if grace_period_seconds is not None:
-            body["gracePeriodSeconds"] = grace_period_seconds
-        if preconditions:
-            pairs = {"uid": preconditions.uid, "resourceVersion": preconditions.resource_version}
-            body["preconditions"] = {key: value for key, value in pairs.items() if value is not None}
-        self._requester.request("DELETE", _path_of(obj), _write_parameters(options), body=msgspec.json.encode(body))
-
-    def _write(
-        self,
-        method: str,
-        path: str,
-        obj: T,
-        body: bytes,
-        options: WriteOptions,
-        *,
-        content_type: str = "application/json",
-        parameters: dict[str, str] | None = None,
-    ) -> T:
-        query = _write_parameters(options) | (parameters or {})
-        return type(obj).from_json(self._requester.request(method, path, query, body=body, content_type=content_type))
+    def remove(self, deletion: Deletion) -> None:
+        target, parameters = deletion.target, _write_parameters(deletion.options)
+        if isinstance(target, ObjectKey):
+            path = _path(deletion.kind, target)
+        else:
+            path = _path(deletion.kind, ObjectKey(target.namespace, ""), collection=True)
+            parameters |= {"labelSelector": target.label_selector, "fieldSelector": target.field_selector}
+        body = msgspec.json.encode(_delete_options(deletion))
+        self._requester.request("DELETE", path, parameters, body=body)
 
 
-class _LiveStatus(StatusWriter):
-    def __init__(self, client: LiveClient) -> None:
-        self._client = client
-
-    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self._client._write("PUT", _path_of(obj, "status"), obj, obj.to_json(), options)
-
-    def patch(
-        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
-    ) -> T:
-        body = msgspec.json.encode(patch)
-        return self._client._write("PATCH", _path_of(obj, "status"), obj, body, options, content_type=patch_type)
+_METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "apply": "PATCH"}
 
 
-def _selector(selector: str | dict[str, str]) -> str:
-    return selector if isinstance(selector, str) else ",".join(f"{key}={value}" for key, value in selector.items())
+def _encoded(body: Any) -> bytes:
+    return body.to_json() if isinstance(body, Object) else msgspec.json.encode(body)
 
 
-def _namespace(obj: Object) -> str:
-    if obj.mapping.namespaced and not obj.namespace:
-        raise ValueError(f"{obj} has no namespace: set metadata.namespace")
-    return obj.namespace
+def _delete_options(deletion: Deletion) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": deletion.propagation,
+    }
+    if deletion.grace_period_seconds is not None:
+        body["gracePeriodSeconds"] = deletion.grace_period_seconds
+    if deletion.preconditions:
+        pairs = {
+            "uid": deletion.preconditions.uid,
+            "resourceVersion": deletion.preconditions.resource_version,
+        }
+        body["preconditions"] = {key: value for key, value in pairs.items() if value is not None}
+    return body
 
 
-def _object_path(kind: type[Object], namespace: str, name: str) -> str:
-    if not name:
+def _path(kind: type[Object], key: ObjectKey, subresource: str = "", *, collection: bool = False) -> str:
+    """Raises ValueError for a key that lacks what the path needs: the shorter path would be that of a collection."""
+    if not key.name and not collection:
         raise ValueError(f"a {kind.mapping.gvk.kind} without a name: give the name of the object")
-    if kind.mapping.namespaced and not namespace:
-        raise ValueError(f"{kind.mapping.gvk.kind} {name} has no namespace: give the namespace of the object")
-    return kind.mapping.path(namespace, name)
+    if kind.mapping.namespaced and not key.namespace:
+        raise ValueError(f"{kind.mapping.gvk.kind} {key.name or '(new)'} has no namespace: set metadata.namespace")
+    return kind.mapping.path(key.namespace, "" if collection else key.name, subresource)
 
 
-def _path_of(obj: Object, subresource: str = "") -> str:
-    path = _object_path(type(obj), obj.namespace, obj.name)
-    return f"{path}/{subresource}" if subresource else path
-
-
-def _write_parameters(options: WriteOptions) -> dict[str, str]:
+def _write_parameters(options: WriteOptions) -> dict[str, Any]:
     return {
         "dryRun": "All" if options.dry_run else "",
         "fieldManager": options.field_manager,

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from localmodel.runtime.client import Client, StatusWriter
+from localmodel.runtime.client import Client, Deletion, Write
 from localmodel.runtime.errors import AlreadyExistsError, ConflictError, NotFoundError
-from localmodel.runtime.objects import Object
+from localmodel.runtime.objects import Object, ObjectKey
+from localmodel.runtime.restmapper import RESTMapper
 
 
 class MemoryClient(Client):
@@ -68,37 +69,37 @@ class MemoryClient(Client):
             found = [obj.deepcopy() for (known, _, _), obj in sorted(self._objects.items(), key=str) if known is kind]
         return found[:limit] if limit else found
 
-    def create(self, obj: Any, *, options: Any = None) -> Any:
-        self._call("create")
+    def write(self, write: Write[Any]) -> Any:
+        if write.subresource or write.verb == "apply":
+            raise NotImplementedError("MemoryClient has no subresources and no server-side apply")
+        self._call(write.verb)
         with self._lock:
-            if (type(obj), obj.namespace, obj.name) in self._objects:
-                raise AlreadyExistsError.of(f'{obj.mapping.group_resource} "{obj.name}" already exists')
-            return self._put(obj)
+            if write.verb == "create":
+                return self._create(write.body)
+            known = self._find(write.kind, write.key.namespace, write.key.name)
+            if write.verb == "patch":  # a merge patch of top-level fields
+                return self._put(write.kind.from_dict(known.to_dict() | write.body))
+            if write.body.metadata.resource_version != known.metadata.resource_version:
+                raise ConflictError.of(
+                    f"Operation cannot be fulfilled on {write.key.name}: the object has been modified"
+                )
+            return self._put(write.body)
 
-    def update(self, obj: Any, *, options: Any = None) -> Any:
-        self._call("update")
-        with self._lock:
-            known = self._find(type(obj), obj.namespace, obj.name)
-            if obj.metadata.resource_version != known.metadata.resource_version:
-                raise ConflictError.of(f"Operation cannot be fulfilled on {obj.name}: the object has been modified")
-            return self._put(obj)
+    def _create(self, obj: Any) -> Any:
+        if (type(obj), obj.namespace, obj.name) in self._objects:
+            raise AlreadyExistsError.of(f'{obj.mapping.group_resource} "{obj.name}" already exists')
+        return self._put(obj)
 
-    def patch(self, obj: Any, patch: Any, *, patch_type: Any = None, options: Any = None) -> Any:
-        """A merge patch of top-level fields."""
-        self._call("patch")
-        with self._lock:
-            known = self._find(type(obj), obj.namespace, obj.name)
-            return self._put(type(obj).from_dict(known.to_dict() | patch))
-
-    def delete(self, obj: Object, **_: Any) -> None:
+    def remove(self, deletion: Deletion) -> None:
+        assert isinstance(deletion.target, ObjectKey), "MemoryClient deletes single objects"
         self._call("delete")
         with self._lock:
-            self._find(type(obj), obj.namespace, obj.name)
-            del self._objects[type(obj), obj.namespace, obj.name]
+            self._find(deletion.kind, deletion.target.namespace, deletion.target.name)
+            del self._objects[deletion.kind, deletion.target.namespace, deletion.target.name]
 
-    def apply(self, obj: Any, **_: Any) -> Any:
-        raise NotImplementedError("MemoryClient has no server-side apply")
+    def read_subresource(self, kind: Any, key: Any, subresource: str, answer: Any) -> Any:
+        raise NotImplementedError("MemoryClient has no subresources")
 
     @property
-    def status(self) -> StatusWriter:
-        raise NotImplementedError("MemoryClient has no subresources")
+    def rest_mapper(self) -> RESTMapper:
+        raise NotImplementedError("MemoryClient knows no other kinds than its objects'")

@@ -12,31 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
-from localmodel.runtime.client import (
-    APPLY_PATCH,
-    DEFAULT_WRITE,
-    MERGE_PATCH,
-    Client,
-    PatchType,
-    Preconditions,
-    Propagation,
-    StatusWriter,
-    WriteOptions,
-)
+from localmodel.runtime.client import APPLY_PATCH, A, Client, Deletion, Write, WriteOptions
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import NoKindMatchError, NotFoundError
 from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
-from localmodel.runtime.objects import Object, ObjectKey, T
+from localmodel.runtime.objects import Object, ObjectKey, RESTMapping, T
+from localmodel.runtime.restmapper import RESTMapper
 from localmodel.runtime.selectors import FieldSelector, Selector
 
 from .builtins import definition_of
 from .definitions import ResourceDefinition
 from .faults import Faults
 from .registry import Registry
+from .subresources import read_subresource, write_subresource
 from .writing import Written
 
-Verb = Literal["get", "list", "watch", "create", "update", "patch", "apply", "delete"]
-WRITES: frozenset[Verb] = frozenset({"create", "update", "patch", "apply", "delete"})
+Verb = Literal["get", "list", "watch", "create", "update", "patch", "apply", "delete", "deletecollection"]
+WRITES: frozenset[Verb] = frozenset({"create", "update", "patch", "apply", "delete", "deletecollection"})
 _DEFAULT_MANAGER = "fake-client"
 
 
@@ -51,7 +43,7 @@ class Action:
     subresource: str = ""
     object: Any = field(default=None, repr=False)
     options: Any = field(default=None, repr=False)
-    """ListOptions, WatchOptions or WriteOptions."""
+    """ListOptions, WatchOptions, WriteOptions, or the Deletion."""
 
     @property
     def key(self) -> ObjectKey:
@@ -91,17 +83,12 @@ class FakeClient(Client, ListerWatcher):
         self.actions: list[Action] = []
         """All requests so far, in the order they were begun."""
         self._interceptors: tuple[Interceptor, ...] = (*interceptors, self.faults.intercept)
-        self._status = _FakeStatusWriter(self)
         self._lock = threading.Lock()
         # By kind, so that a request need not look up its resource. Guarded by _lock for changes.
         self._served: dict[type[Object], ResourceDefinition] = {}
         self._withdrawn: set[str] = set()
         for obj in objects:
             self.registry.seed(self.definition(type(obj)), obj.to_dict())
-
-    @property
-    def status(self) -> StatusWriter:
-        return self._status
 
     @property
     def writes(self) -> list[Action]:
@@ -170,94 +157,79 @@ class FakeClient(Client, ListerWatcher):
         action = Action("watch", kind, options.namespace, options=options)
         return cast(WatchStream, self._request(action, proceed))
 
-    def create(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
+    def read_subresource(self, kind: type[Object], key: ObjectKey, subresource: str, answer: type[A]) -> A:
+        def proceed() -> bytes:
+            return read_subresource(self.registry, self.definition(kind), key, subresource)
+
+        return answer.from_json(self._request(Action("get", kind, key.namespace, key.name, subresource), proceed))
+
+    @property
+    def rest_mapper(self) -> RESTMapper:
+        return _RegisteredKinds(self.registry)
+
+    def write(self, write: Write[A]) -> A:
         def proceed() -> Written:
-            return self.registry.create(self.definition(type(obj)), obj.namespace, obj.to_dict(), _managed(options))
+            definition = self.definition(write.kind)
+            special = write_subresource(self.registry, definition, write) if write.subresource else None
+            return special or self._write(definition, write)
 
-        return self._write(obj, "create", proceed, options=options)
-
-    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self._update(obj, options, "")
-
-    def patch(
-        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
-    ) -> T:
-        return self._patch(obj, patch, patch_type, options, "")
-
-    def apply(self, obj: T, *, field_owner: str, force: bool = False, options: WriteOptions = DEFAULT_WRITE) -> T:
-        def proceed() -> Written:
-            return self.registry.patch(
-                self.definition(type(obj)),
-                obj.namespace,
-                obj.name,
-                obj.to_dict(),
-                APPLY_PATCH,
-                replace(options, field_manager=field_owner),
-                force=force,
-            )
-
-        return self._write(obj, "apply", proceed, options=options)
-
-    def delete(
-        self,
-        obj: Object,
-        *,
-        propagation: Propagation = "Background",
-        preconditions: Preconditions | None = None,
-        grace_period_seconds: int | None = None,
-        options: WriteOptions = DEFAULT_WRITE,
-    ) -> None:
-        def proceed() -> Written:
-            return self.registry.delete(
-                self.definition(type(obj)),
-                obj.namespace,
-                obj.name,
-                preconditions=preconditions,
-                propagation=propagation,
-                grace_period_seconds=grace_period_seconds,
-                options=options,
-            )
-
-        self._request(Action("delete", type(obj), obj.namespace, obj.name, options=options), proceed)
-
-    def _update(self, obj: T, options: WriteOptions, subresource: str) -> T:
-        def proceed() -> Written:
-            definition = self.definition(type(obj))
-            return self.registry.update(
-                definition, obj.namespace, obj.name, obj.to_dict(), _managed(options), subresource=subresource
-            )
-
-        return self._write(obj, "update", proceed, subresource=subresource, options=options)
-
-    def _patch(self, obj: T, patch: Any, patch_type: PatchType, options: WriteOptions, subresource: str) -> T:
-        def proceed() -> Written:
-            definition = self.definition(type(obj))
-            return self.registry.patch(
-                definition,
-                obj.namespace,
-                obj.name,
-                patch,
-                patch_type,
-                _managed(options),
-                subresource=subresource,
-            )
-
-        return self._write(obj, "patch", proceed, body=patch, subresource=subresource, options=options)
-
-    def _write(
-        self,
-        obj: T,
-        verb: Verb,
-        proceed: Callable[[], Written],
-        *,
-        body: Any = None,
-        subresource: str = "",
-        options: WriteOptions,
-    ) -> T:
-        sent = obj.deepcopy() if body is None else body
-        action = Action(verb, type(obj), obj.namespace, obj.name, subresource, sent, options)
+        is_object = isinstance(write.body, Object)
+        sent = write.body.deepcopy() if is_object else write.body
+        key = write.key
+        action = Action(write.verb, write.kind, key.namespace, key.name, write.subresource, sent, write.options)
         written = self._request(action, proceed)
-        return type(obj).from_json(written.raw) if isinstance(written, Written) else cast(T, written)
+        return write.answer.from_json(written.raw) if isinstance(written, Written) else cast(A, written)
+
+    def _write(self, definition: ResourceDefinition, write: Write[Any]) -> Written:
+        """Of the object itself, or of a subresource that is a part of it."""
+        namespace, name, options = write.key.namespace, write.key.name, write.options
+        body = write.body.to_dict() if isinstance(write.body, Object) else write.body
+        if write.verb == "create":
+            return self.registry.create(definition, namespace, body, _managed(options))
+        if write.verb == "update":
+            return self.registry.update(
+                definition, namespace, name, body, _managed(options), subresource=write.subresource
+            )
+        is_apply = write.verb == "apply"
+        return self.registry.patch(
+            definition,
+            namespace,
+            name,
+            body,
+            APPLY_PATCH if is_apply else write.patch_type,
+            options if is_apply else _managed(options),
+            force=write.force,
+            subresource=write.subresource,
+        )
+
+    def remove(self, deletion: Deletion) -> None:
+        target = deletion.target
+
+        def proceed() -> object:
+            definition = self.definition(deletion.kind)
+            if isinstance(target, ListOptions):
+                return self.registry.delete_collection(
+                    definition,
+                    target,
+                    propagation=deletion.propagation,
+                    grace_period_seconds=deletion.grace_period_seconds,
+                    options=deletion.options,
+                )
+            return self.registry.delete(
+                definition,
+                target.namespace,
+                target.name,
+                preconditions=deletion.preconditions,
+                propagation=deletion.propagation,
+                grace_period_seconds=deletion.grace_period_seconds,
+                options=deletion.options,
+            )
+
+        if isinstance(target, ListOptions):
+            action = Action("deletecollection", deletion.kind, target.namespace, options=deletion)
+        else:
+            action = Action("delete", deletion.kind, target.namespace, target.name, options=deletion)
+        self._request(action, proceed)
 
     def _request(self, action: Action, proceed: Callable[[], Any]) -> Any:
         self.actions.append(action)
@@ -266,17 +238,21 @@ class FakeClient(Client, ListerWatcher):
         return proceed()
 
 
-class _FakeStatusWriter(StatusWriter):
-    def __init__(self, client: FakeClient) -> None:
-        self._client = client
+class _RegisteredKinds(RESTMapper):
+    """Knows what the registry serves; the version that was registered first is the preferred one."""
 
-    def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
-        return self._client._update(obj, options, "status")
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
-    def patch(
-        self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
-    ) -> T:
-        return self._client._patch(obj, patch, patch_type, options, "status")
+    def mapping(self, group: str, kind: str, version: str = "") -> RESTMapping:
+        for definition in self._registry.definitions():
+            gvk = definition.mapping.gvk
+            if (gvk.group, gvk.kind) == (group, kind) and version in ("", gvk.version):
+                return definition.mapping
+        raise NoKindMatchError(
+            f"no {kind} of group {group!r} is served by this fake: seed an object of that kind, or call "
+            f"client.definition(Unstructured.of(RESTMapping.of({group!r}, {version or 'v1'!r}, {kind!r})))"
+        )
 
 
 def _bind(interceptor: Interceptor, action: Action, proceed: Callable[[], Any]) -> Callable[[], Any]:

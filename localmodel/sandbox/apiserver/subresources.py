@@ -12,10 +12,10 @@ import msgspec
 
 from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import BadRequestError, ConflictError, ServiceUnavailableError
-from localmodel.runtime.objects import GroupVersionKind, format_time
+from localmodel.runtime.objects import GroupVersionKind, ObjectKey, format_time
 from localmodel.runtime.testing.definitions import ResourceDefinition
-from localmodel.runtime.testing.patch import merge_patch
 from localmodel.runtime.testing.registry import Registry
+from localmodel.runtime.testing.subresources import has_scale, patched_scale, rescale, scale_of
 
 from . import requestoptions as options
 from . import schemas
@@ -23,7 +23,6 @@ from .authentication import ISSUER, Tokens
 from .fielderrors import invalid
 from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body, decode_json, negotiate
-from .printers import format_selector
 from .resources import ResourceHandler, not_allowed, user_info
 from .routing import RequestInfo, not_found_page
 from .users import User
@@ -49,9 +48,7 @@ class SubresourceHandler:
     ) -> Response | WatchResponse:
         """Raises ApiError; NotFoundError for a subresource that the kind does not have."""
         match definition.group_resource, info.subresource:
-            case (_, "scale") if definition.mapping.gvk.group == "apps" or info.resource == "replicationcontrollers":
-                if info.resource in ("daemonsets", "controllerrevisions"):
-                    raise not_found_page()
+            case (_, "scale") if has_scale(definition):
                 return self._scale(request, info, definition, user)
             case ("pods", "binding"):
                 return self._bind(request, info, definition, user)
@@ -80,25 +77,13 @@ class SubresourceHandler:
             return Response.of_json(current)
         if info.verb == "update":
             wanted = self._body(request, "autoscaling", "Scale")
-        elif request.headers.get("content-type", "").partition(";")[0] == MERGE_PATCH:
-            patch = decode_json(request.body)
-            wanted = merge_patch(current, patch) if isinstance(patch, dict) else {}
-            schemas.prune(_SCALE, wanted)
         else:
-            raise BadRequestError.of(f"scale takes {MERGE_PATCH}")
-        replicas = (wanted.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or replicas < 0:
-            from localmodel.runtime.testing.answers import invalid_kind
-
-            cause = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-            raise invalid_kind("Scale", "autoscaling", info.name, [cause])
-        change: Json = {"spec": {"replicas": replicas}}
-        if version := (wanted.get("metadata") or {}).get("resourceVersion"):
-            change["metadata"] = {"resourceVersion": version}
+            patch_type = request.headers.get("content-type", "").partition(";")[0]
+            wanted = patched_scale(current, decode_json(request.body), patch_type)
+            schemas.prune(_SCALE, wanted)
+        key = ObjectKey(info.namespace, info.name)
         write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
-        written = self._registry.patch(
-            definition, info.namespace, info.name, change, MERGE_PATCH, write, user=user_info(user)
-        )
+        written = rescale(self._registry, definition, key, wanted, write, user=user_info(user))
         return Response.of_json(scale_of(written.object))
 
     def _bind(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
@@ -207,20 +192,6 @@ class SubresourceHandler:
                 f"the UID in the bound object reference ({reference.get('uid', '')}) does not match the UID in record"
             )
         return {"kind": kind, "name": name, "uid": uid}
-
-
-def scale_of(obj: Json) -> Json:
-    """The autoscaling/v1 Scale of a workload."""
-    metadata = obj["metadata"]
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    selector = format_selector((obj.get("spec") or {}).get("selector"))
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)},
-        "status": {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": selector},
-    }
 
 
 def _success(code: int) -> Response:

@@ -20,7 +20,7 @@ from localmodel.runtime.cache import (
     NamespaceNotWatchedError,
 )
 from localmodel.runtime.cached_client import CachedClient
-from localmodel.runtime.client import Client, StatusWriter
+from localmodel.runtime.client import Client, Deletion, Write
 from localmodel.runtime.errors import (
     CacheNotStartedError,
     CacheSyncTimeoutError,
@@ -349,13 +349,6 @@ class Live(Client):
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.writer: Any = object()
-
-    @property
-    def status(self) -> StatusWriter:
-        self.calls.append("status")
-        writer: StatusWriter = self.writer
-        return writer
 
     def get(self, kind: Any, name: str, **_: Any) -> Any:
         self.calls.append("get")
@@ -363,20 +356,18 @@ class Live(Client):
     def list(self, kind: Any, **_: Any) -> Any:
         self.calls.append("list")
 
-    def create(self, obj: Any, **_: Any) -> Any:
-        self.calls.append("create")
+    def write(self, write: Write[Any]) -> Any:
+        self.calls.append("/".join(filter(None, (write.verb, write.subresource))))
 
-    def update(self, obj: Any, **_: Any) -> Any:
-        self.calls.append("update")
-
-    def patch(self, obj: Any, patch: Any, **_: Any) -> Any:
-        self.calls.append("patch")
-
-    def apply(self, obj: Any, **_: Any) -> Any:
-        self.calls.append("apply")
-
-    def delete(self, obj: Any, **_: Any) -> None:
+    def remove(self, deletion: Deletion) -> None:
         self.calls.append("delete")
+
+    def read_subresource(self, kind: Any, key: Any, subresource: str, answer: Any) -> Any:
+        self.calls.append(f"get/{subresource}")
+
+    @property
+    def rest_mapper(self) -> Any:
+        self.calls.append("rest_mapper")
 
 
 def test_reads_come_from_the_cache_and_writes_go_to_the_server(cache: Cache) -> None:
@@ -390,8 +381,9 @@ def test_reads_come_from_the_cache_and_writes_go_to_the_server(cache: Cache) -> 
     client.patch(obj, {})
     client.apply(obj, field_owner="me")
     client.delete(obj)
-    assert client.status is live.writer
-    assert live.calls == ["create", "update", "patch", "apply", "delete", "status"]
+    client.status.update(obj)
+    client.subresource("scale").get(obj)
+    assert live.calls == ["create", "update", "patch", "apply", "delete", "update/status", "get/scale"]
 
 
 def test_a_kind_for_which_the_cache_is_disabled_is_read_live(cache: Cache) -> None:

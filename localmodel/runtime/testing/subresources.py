@@ -1,0 +1,110 @@
+"""Subresources that are not a part of their object: scale, eviction, token, and binding to a node.
+
+Each is translated into a read or an ordinary write of the object it belongs to; the embedded API server serves them by
+the same functions. (status and finalize are merges of the registry.)
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from localmodel.runtime.client import MERGE_PATCH, Write, WriteOptions
+from localmodel.runtime.errors import BadRequestError, NotFoundError
+from localmodel.runtime.objects import Object, ObjectKey, format_time
+from localmodel.runtime.selectors import Selector
+
+from .answers import cause, invalid_kind
+from .definitions import NOBODY, Json, ResourceDefinition, UserInfo
+from .patch import merge_patch
+from .registry import Registry
+from .writing import Written
+
+FAKE_TOKEN = "fake-token"
+"""Of every TokenRequest to a FakeClient, as in controller-runtime's."""
+_SCALABLE = frozenset({"deployments.apps", "replicasets.apps", "statefulsets.apps", "replicationcontrollers"})
+
+
+def has_scale(definition: ResourceDefinition) -> bool:
+    return definition.group_resource in _SCALABLE
+
+
+def scale_of(obj: Json) -> Json:
+    """The autoscaling/v1 Scale of a workload."""
+    metadata, wanted = obj["metadata"], (obj.get("spec") or {}).get("selector") or {}
+    is_map = not wanted.keys() & {"matchLabels", "matchExpressions"}  # of a replication controller
+    selector = str(Selector.of(wanted) if is_map else Selector.of_label_selector(wanted))
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)},
+        "status": {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": selector},
+    }
+
+
+def patched_scale(current: Json, patch: Any, patch_type: str) -> Json:
+    """What a merge patch makes of a Scale; without its resource version, unless the patch has one."""
+    if patch_type != MERGE_PATCH or not isinstance(patch, dict):
+        raise BadRequestError.of(f"scale takes {MERGE_PATCH}")
+    patched: Json = merge_patch({"spec": current["spec"]}, patch)
+    return patched
+
+
+def rescale(
+    registry: Registry,
+    definition: ResourceDefinition,
+    key: ObjectKey,
+    scale: Json,
+    options: WriteOptions,
+    *,
+    user: UserInfo = NOBODY,
+) -> Written:
+    """Gives a workload the replicas of a Scale, on condition of the Scale's resource version if it has one.
+
+    Raises NotFoundError, ConflictError, and InvalidError for what is no number of replicas.
+    """
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or replicas < 0:
+        why = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        raise invalid_kind("Scale", "autoscaling", key.name, [cause("FieldValueInvalid", "spec.replicas", why)])
+    change: Json = {"spec": {"replicas": replicas}}
+    if version := (scale.get("metadata") or {}).get("resourceVersion"):
+        change["metadata"] = {"resourceVersion": version}
+    return registry.patch(definition, key.namespace, key.name, change, MERGE_PATCH, options, user=user)
+
+
+def read_subresource(registry: Registry, definition: ResourceDefinition, key: ObjectKey, subresource: str) -> bytes:
+    """The JSON of a subresource. Raises NotFoundError where the kind does not have it."""
+    if subresource == "scale" and has_scale(definition):
+        return msgspec.json.encode(scale_of(registry.get(definition, key.namespace, key.name)))
+    if definition.subresource(subresource) is None:
+        raise NotFoundError.of("the server could not find the requested resource")
+    return registry.get_raw(definition, key.namespace, key.name)
+
+
+def write_subresource(registry: Registry, definition: ResourceDefinition, write: Write[Any]) -> Written | None:
+    """Carries a write out, or returns None for a subresource that the registry merges itself."""
+    body: Json = write.body.to_dict() if isinstance(write.body, Object) else write.body
+    key = write.key
+    match write.verb, definition.group_resource, write.subresource:
+        case "update" | "patch", _, "scale" if has_scale(definition):
+            current = scale_of(registry.get(definition, key.namespace, key.name))
+            scale = body if write.verb == "update" else patched_scale(current, body, write.patch_type)
+            written = rescale(registry, definition, key, scale, write.options)
+            return Written(msgspec.json.encode(scale_of(written.object)))
+        case "create", "pods", "eviction":
+            registry.delete(definition, key.namespace, key.name, options=write.options)
+            return Written(msgspec.json.encode(body), created=True)
+        case "create", "serviceaccounts", "token":
+            registry.get(definition, key.namespace, key.name)
+            seconds = (body.get("spec") or {}).get("expirationSeconds") or 3600
+            expires = format_time(registry.clock.now() + timedelta(seconds=seconds))
+            status = {"token": FAKE_TOKEN, "expirationTimestamp": expires}
+            return Written(msgspec.json.encode(body | {"status": status}), created=True)
+        case "create", _, _:
+            raise NotFoundError.of("the server could not find the requested resource")
+    return None
