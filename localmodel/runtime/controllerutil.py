@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .client import Client
 from .errors import RuntimeLibraryError
-from .objects import Object, ObjectMeta, OwnerReference, T
+from .objects import Object, OwnerReference, T
 
 OperationResult: TypeAlias = Literal["created", "updated", "unchanged"]
 
@@ -122,7 +123,7 @@ def create_or_update(client: Client, obj: T, mutate: Callable[[T], None]) -> tup
 
 
 def _mutate(obj: T, mutate: Callable[[T], None]) -> None:
-    before: ObjectMeta = obj.metadata.model_copy()
+    before = copy.copy(obj.metadata)
     mutate(obj)
     if (before.namespace, before.name) != (obj.namespace, obj.name):
         raise MutateError(f"mutate changed the key of {before.namespace}/{before.name} to {obj.key}; it must not")

@@ -1,7 +1,7 @@
-"""What an informer holds: each object as trimmed JSON bytes beside a small decoded header, and named indexes.
+"""What an informer holds: each object as trimmed JSON bytes beside its key, and named indexes.
 
-`Stored` is one object: the header answers what keys, selectors and predicates ask; the typed object is decoded anew for
-each reader, so nobody can change the cache or another reader's object. `ThreadSafeStore` keeps them by key. The
+`Stored` is one object; the typed object is decoded anew for each reader, so nobody can change the cache or another
+reader's object. `Trimmer` makes it of what the server sent. `ThreadSafeStore` keeps them by key. The
 informer is its only writer, any thread reads; every write, a whole `replace` included, is one step for readers, with
 all indexes in agreement.
 
@@ -20,15 +20,16 @@ import pydantic
 import structlog
 
 from .errors import RuntimeLibraryError
-from .objects import Object, ObjectKey, RESTMapping, T
+from .objects import Object, ObjectKey, ObjectMeta, RESTMapping, T
+from .projection import projection
 
 log = structlog.get_logger(__name__)
 
 U = TypeVar("U", bound=Object)
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
-"""Gets each object as a JSON object, once, and returns what the cache keeps; it may change what it gets. It must keep
-metadata's name, namespace, uid and resourceVersion."""
+"""Gets the metadata and what the kind's type declares of each object as a JSON object, once, and returns what the cache
+keeps; it may change what it gets. It must keep metadata's name, namespace, uid and resourceVersion."""
 
 Extract = Callable[[T], Iterable[str]]
 """The values under which an index files an object; none leaves it out of the index."""
@@ -38,60 +39,35 @@ class ObjectDecodeError(RuntimeLibraryError):
     """The bytes of an object are not one of the wanted type; the message names object and field."""
 
 
-class OwnerHeader(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What is kept of an owner reference."""
-
-    api_version: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    controller: bool | None = None
-
-    @property
-    def group(self) -> str:
-        return self.api_version.rpartition("/")[0]
-
-
-class Header(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """The part of an object's metadata that is kept decoded."""
-
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    generation: int | None = None
-    deletion_timestamp: str | None = None
-    labels: dict[str, str] | None = None
-    finalizers: tuple[str, ...] | None = None
-    owner_references: tuple[OwnerHeader, ...] | None = None
-
-
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_header = msgspec.json.Decoder(Header).decode
+_decode_metadata = msgspec.json.Decoder(ObjectMeta).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 _encode = msgspec.json.Encoder().encode
-_NO_LABELS: Mapping[str, str] = {}
 
 
 class Stored(Generic[T]):
     """One object as the store keeps it. Immutable; shared between readers and handlers."""
 
-    __slots__ = ("data", "header", "key", "kind")
+    __slots__ = ("_labels", "body", "key", "kind", "metadata", "resource_version", "uid")
 
-    def __init__(self, kind: type[T], header: Header, data: bytes) -> None:
+    def __init__(self, kind: type[T], metadata: ObjectMeta, body: bytes) -> None:
         self.kind = kind
-        self.header = header
-        self.key = ObjectKey(header.namespace, header.name)
-        self.data = data
-        """The trimmed JSON, without apiVersion and kind (they are the type's) and managedFields."""
-
-    @property
-    def resource_version(self) -> str:
-        return self.header.resource_version
+        self.key = ObjectKey(metadata.namespace, metadata.name)
+        self.uid = metadata.uid
+        self.resource_version = metadata.resource_version
+        self.metadata = _encode(metadata)
+        """The JSON of the metadata, without managedFields."""
+        self.body = body
+        """The JSON of the object without metadata, and without apiVersion and kind, which are the type's."""
+        self._labels: dict[str, str] | None = None
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return self.header.labels or _NO_LABELS
+        """Decoded when first asked for, and kept: most kinds are never selected by labels."""
+        if self._labels is None:
+            self._labels = _decode_metadata(self.metadata).labels
+        return self._labels
 
     @overload
     def object(self) -> T: ...
@@ -103,7 +79,7 @@ class Stored(Generic[T]):
         """A fresh, private object of the informer's type or of `kind`; raises ObjectDecodeError."""
         wanted = kind or self.kind
         try:
-            return wanted.from_json(self.data)
+            return wanted.from_parts(self.metadata, self.body)
         except (pydantic.ValidationError, msgspec.MsgspecError) as error:
             raise ObjectDecodeError(
                 f"{wanted.mapping.gvk.kind} {self.key} (resource version {self.resource_version}) does not decode into "
@@ -114,54 +90,60 @@ class Stored(Generic[T]):
         return f"Stored({self.kind.mapping.gvk.kind} {self.key} @{self.resource_version})"
 
 
-@dataclass(frozen=True, slots=True)
 class Trimmer(Generic[T]):
-    """Makes a `Stored` of the raw JSON of one object of a kind."""
+    """Makes a `Stored` of the raw JSON of one object of a kind, of just what the kind's type will ask for."""
 
-    kind: type[T]
-    transform: Transform | None = None
+    def __init__(self, kind: type[T], transform: Transform | None = None) -> None:
+        self.kind = kind
+        self._transform = transform
+        self._projection = projection(kind)
+        gvk = kind.mapping.gvk
+        self._type_meta = (msgspec.Raw(_encode(gvk.api_version)), msgspec.Raw(_encode(gvk.kind)))
 
     def trim(self, raw: bytes | msgspec.Raw) -> Stored[T]:
         """Raises ObjectDecodeError for what is not an object of this kind."""
         try:
             fields = _decode_fields(raw)
-            self._check_kind(fields)
-            metadata = _decode_fields(fields["metadata"])
-            header = _decode_header(fields["metadata"])
+            if (fields.pop("apiVersion", None), fields.pop("kind", None)) != self._type_meta:
+                self._check_kind(raw)
+            metadata = _decode_metadata(fields.pop("metadata"))
+            if not metadata.name:
+                raise ObjectDecodeError(f"a {self.kind.mapping.gvk.kind} without a name: {bytes(raw)[:200]!r}")
         except (KeyError, msgspec.MsgspecError) as error:
             raise ObjectDecodeError(f"not a {self.kind.mapping.gvk.kind}: {error!r} in {bytes(raw)[:200]!r}") from error
-        metadata.pop("managedFields", None)
-        kept = {"metadata": msgspec.Raw(_encode(metadata))}
-        if not self.kind.metadata_only:
-            kept |= {key: value for key, value in fields.items() if key not in ("apiVersion", "kind", "metadata")}
-        if self.transform is not None:
-            return self._transformed(header, _encode(kept))
-        return Stored(self.kind, header, _encode(kept))
+        body = self._project(raw) or _encode(fields)
+        if self._transform is not None:
+            metadata, body = self._transformed(self._transform, metadata, body)
+        return Stored(self.kind, metadata, body)
 
-    def _check_kind(self, fields: Mapping[str, msgspec.Raw]) -> None:
+    def _project(self, raw: bytes | msgspec.Raw) -> bytes:
+        """Empty if everything is to be kept; so is what does not fit, for its readers to complain."""
+        if self._projection is None:
+            return b""
+        try:
+            return _encode(msgspec.json.decode(raw, type=self._projection))
+        except msgspec.ValidationError:
+            return b""
+
+    def _check_kind(self, raw: bytes | msgspec.Raw) -> None:
         """List items may lack apiVersion and kind; if they have them, they must be ours."""
-        if "kind" not in fields:
-            return
+        fields = _decode_fields(raw)
         mapping: RESTMapping = self.kind.mapping
-        kind = _decode_text(fields["kind"])
-        if self.kind.metadata_only and kind in (None, "", "PartialObjectMetadata"):
+        kind = _decode_text(fields["kind"]) if "kind" in fields else None
+        if not kind or (self.kind.metadata_only and kind == "PartialObjectMetadata"):
             return
         api_version = _decode_text(fields["apiVersion"]) if "apiVersion" in fields else None
-        if (kind or mapping.gvk.kind, api_version or mapping.gvk.api_version) != (
-            mapping.gvk.kind,
-            mapping.gvk.api_version,
-        ):
+        if (kind, api_version or mapping.gvk.api_version) != (mapping.gvk.kind, mapping.gvk.api_version):
             raise ObjectDecodeError(f"expected an object of {mapping.gvk}, got {api_version}, Kind={kind}")
 
-    def _transformed(self, header: Header, data: bytes) -> Stored[T]:
+    def _transformed(self, transform: Transform, metadata: ObjectMeta, body: bytes) -> tuple[ObjectMeta, bytes]:
         """A transform that fails loses nothing: the object is kept as it came."""
         try:
-            assert self.transform is not None
-            data = _encode(self.transform(msgspec.json.decode(data)))
-            header = _decode_header(_decode_fields(data)["metadata"])
+            kept = transform({"metadata": metadata.to_dict(), **_decode_object(body)})
+            return ObjectMeta.from_dict(kept.pop("metadata")), _encode(kept)
         except Exception:  # foreign code: the cache must hold the object whatever it does
-            log.exception("The transform of a cached kind failed", kind=self.kind.__name__, name=header.name)
-        return Stored(self.kind, header, data)
+            log.exception("The transform of a cached kind failed", kind=self.kind.__name__, name=metadata.name)
+            return metadata, body
 
 
 @dataclass(frozen=True, slots=True)

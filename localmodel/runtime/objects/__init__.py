@@ -1,4 +1,4 @@
-"""Typed Kubernetes resources: the base types (`meta`) and the built-in kinds in use here (`core`)."""
+"""Typed Kubernetes resources: the base types (`meta`, `objectmeta`) and the built-in kinds in use here (`core`)."""
 
 from .core import (
     ConfigMap,
@@ -46,8 +46,6 @@ from .meta import (
     Model,
     Object,
     ObjectKey,
-    ObjectMeta,
-    OwnerReference,
     PartialObjectMetadata,
     QuantityString,
     RESTMapping,
@@ -55,9 +53,9 @@ from .meta import (
     Time,
     Unstructured,
     format_micro_time,
-    format_time,
     parse_quantity,
 )
+from .objectmeta import ObjectMeta, OwnerReference, format_time
 
 __all__ = [
     "Condition",

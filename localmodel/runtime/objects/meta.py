@@ -1,4 +1,4 @@
-"""The base of every typed resource: `Model`, `Object`, `ObjectMeta`, and the mapping from a type to its REST path.
+"""The base of every typed resource: `Model`, `Object`, and the mapping from a type to its REST path.
 
 A type declares the fields it uses; a read decodes just those into a fresh, private object, so nothing that a reader
 gets can be changed under another reader. Types that are written back keep fields they do not declare (`extra="allow"`),
@@ -29,10 +29,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-
-def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+from .objectmeta import ObjectMeta, Record, format_time
 
 
 def format_micro_time(value: datetime) -> str:
@@ -98,45 +95,10 @@ def _omittable(cls: type[Model]) -> tuple[frozenset[str], frozenset[str]]:
             default = field.get_default(call_default_factory=True, validated_data={})
             if default is None:
                 nullable.add(field.alias or name)
-            elif not default or isinstance(default, Model):
+            elif not default or isinstance(default, Model | Record):
                 empty.add(field.alias or name)
         known = _OMITTABLE[cls] = frozenset(empty), frozenset(nullable)
     return known
-
-
-class OwnerReference(Model):
-    """A reference from a dependent to its owner (metav1.OwnerReference)."""
-
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool | None = None
-    block_owner_deletion: bool | None = None
-
-    @property
-    def group(self) -> str:
-        return self.api_version.rpartition("/")[0]
-
-
-class ObjectMeta(Model):
-    """metav1.ObjectMeta without managedFields, which no controller here reads (a PUT without them keeps them)."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str = ""
-    generate_name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    generation: int | None = None
-    creation_timestamp: Time | None = None
-    deletion_timestamp: Time | None = None
-    deletion_grace_period_seconds: int | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
-    finalizers: list[str] = Field(default_factory=list)
-    owner_references: list[OwnerReference] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +161,15 @@ class Object(Model):
 
     @model_validator(mode="after")
     def _type_meta(self) -> Self:
-        """Objects inside a list and objects made by hand get the apiVersion and kind of their type."""
-        if not self.kind:
-            self.kind = self.mapping.gvk.kind
-        if not self.api_version:
-            self.api_version = self.mapping.gvk.api_version
+        """Objects inside a list and objects made by hand get the apiVersion and kind of their type.
+
+        Past pydantic's `__setattr__`, which costs more than all else here.
+        """
+        own = self.__dict__
+        if not own["kind"]:
+            own["kind"] = self.mapping.gvk.kind
+        if not own["api_version"]:
+            own["api_version"] = self.mapping.gvk.api_version
         return self
 
     @property
@@ -235,15 +201,28 @@ class Object(Model):
         """Decodes one object; raises `pydantic.ValidationError` or `msgspec.DecodeError`."""
         return cls.model_validate(msgspec.json.decode(data))
 
+    @classmethod
+    def from_parts(cls, metadata: bytes, body: bytes) -> Self:
+        """Decodes what the cache keeps of an object: its metadata, and what is beside apiVersion, kind and metadata.
+
+        Raises `pydantic.ValidationError` or `msgspec.DecodeError`.
+        """
+        self = cls.model_validate_json(body)
+        self.__dict__["metadata"] = _decode_metadata(metadata)
+        return self
+
     def __str__(self) -> str:
         return f"{self.mapping.gvk.kind} {self.key}"
+
+
+_decode_metadata = msgspec.json.Decoder(ObjectMeta).decode
+_decode_body = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 T = TypeVar("T", bound=Object)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectKey:
+class ObjectKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Namespace (empty for cluster scope) and name (client.ObjectKey)."""
 
     namespace: str
@@ -271,6 +250,18 @@ class Unstructured(Object):
         if self.__pydantic_extra__ is None:
             self.__pydantic_extra__ = {}
         return self.__pydantic_extra__
+
+    @classmethod
+    def from_parts(cls, metadata: bytes, body: bytes) -> Self:
+        """There is nothing to validate, so the instance is put together as `model_construct` does it."""
+        gvk = cls.mapping.gvk
+        self = cls.__new__(cls)
+        fields = {"api_version": gvk.api_version, "kind": gvk.kind, "metadata": _decode_metadata(metadata)}
+        object.__setattr__(self, "__dict__", fields)
+        object.__setattr__(self, "__pydantic_fields_set__", set(fields))
+        object.__setattr__(self, "__pydantic_extra__", _decode_body(body))
+        object.__setattr__(self, "__pydantic_private__", None)
+        return self
 
     @classmethod
     def of(cls, mapping: RESTMapping) -> type[Unstructured]:

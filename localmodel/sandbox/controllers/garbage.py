@@ -44,8 +44,7 @@ ORPHAN = "orphan"
 OWNER_INDEX = "metadata.ownerReferences.uid"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ResourceKey(ObjectKey):
+class ResourceKey(ObjectKey, frozen=True, order=True, gc=False):
     """An object of one kind: `resource` is `plural.group`."""
 
     resource: str = ""

@@ -32,22 +32,56 @@ def labelled(obj: ConfigMap) -> list[str]:
 
 
 def test_managed_fields_and_type_are_not_kept() -> None:
-    assert set(json.loads(stored("a").data)) == {"metadata", "data"}
-    assert "managedFields" not in json.loads(stored("a").data)["metadata"]
+    item = stored("a", managedFields=[{"manager": "kubectl"}])
+    assert json.loads(item.body) == {"data": {"version": "1"}}
+    assert json.loads(item.metadata) == {
+        "name": "a",
+        "namespace": "default",
+        "uid": "uid-default-a",
+        "resourceVersion": "1",
+    }
 
 
-def test_the_header_answers_without_decoding_the_object() -> None:
+def test_the_metadata_of_a_stored_object_is_the_servers() -> None:
     owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": True}
-    header = stored("a", 7, labels={"x": "y"}, generation=3, finalizers=["f"], ownerReferences=[owner]).header
-    assert (header.name, header.namespace, header.uid, header.resource_version) == (
-        "a",
-        "default",
+    item = stored("a", 7, labels={"x": "y"}, generation=3, finalizers=["f"], ownerReferences=[owner])
+    assert (str(item.key), item.uid, item.resource_version, item.labels) == (
+        "default/a",
         "uid-default-a",
         "7",
+        {"x": "y"},
     )
-    assert (header.generation, header.labels, header.finalizers) == (3, {"x": "y"}, ("f",))
-    assert header.owner_references is not None
-    assert (header.owner_references[0].group, header.owner_references[0].controller) == ("apps", True)
+    metadata = item.object().metadata
+    assert (metadata.generation, metadata.labels, metadata.finalizers) == (3, {"x": "y"}, ["f"])
+    assert (metadata.owner_references[0].group, metadata.owner_references[0].controller) == ("apps", True)
+
+
+NODE = {
+    "metadata": {"name": "n"},
+    "spec": {"podCIDR": "10.0.0.0/24"},
+    "status": {
+        "images": [{"names": ["big"]}],
+        "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}],
+    },
+}
+
+
+def test_of_a_kind_that_ignores_what_it_does_not_declare_only_that_is_kept() -> None:
+    item = Trimmer(Node).trim(json.dumps(NODE).encode())
+    assert json.loads(item.body) == {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    assert item.object().is_ready
+
+
+def test_a_transform_sees_what_the_type_declares() -> None:
+    seen: list[dict[str, Any]] = []
+    Trimmer(Node, lambda obj: seen.append(obj) or obj).trim(json.dumps(NODE).encode())
+    assert seen == [{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}]
+
+
+def test_what_does_not_fit_its_type_is_kept_for_the_reader_to_complain() -> None:
+    item = Trimmer(Node).trim(b'{"metadata":{"name":"n"},"status":{"conditions":7}}')
+    with pytest.raises(ObjectDecodeError, match=r"status\.conditions"):
+        item.object()
 
 
 def test_an_item_of_a_list_may_lack_api_version_and_kind() -> None:
@@ -76,7 +110,7 @@ def test_a_metadata_only_kind_keeps_only_metadata_and_160_the_kind_of_the_real_o
     kind = PartialObjectMetadata.of(ConfigMap.mapping)
     partial = b'{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"a"},"data":{"k":"v"}}'
     item = Trimmer(kind).trim(partial)
-    assert json.loads(item.data) == {"metadata": {"name": "a"}}
+    assert (item.metadata, item.body) == (b'{"name":"a"}', b"{}")
     assert (item.object().kind, item.object().api_version) == ("ConfigMap", "v1")
 
 
