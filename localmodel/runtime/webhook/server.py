@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from localmodel.runtime.certwatcher import CertWatcher
+from localmodel.runtime.certwatcher import DEFAULT_INTERVAL, CertWatcher
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.httpserver import Address, HttpServer, ServerLimits
@@ -41,6 +41,8 @@ class WebhookServerOptions:
     cert_name: str = "tls.crt"
     """The certificate with its chain, in `cert_dir`."""
     key_name: str = "tls.key"
+    cert_interval: float = DEFAULT_INTERVAL
+    """Seconds between two looks at these files."""
     client_ca_name: str = ""
     """Authorities in `cert_dir` whose clients alone are served, in place of those of `tls`; all clients when empty."""
     tls: TLSOptions = field(default_factory=TLSOptions)
@@ -70,6 +72,7 @@ class WebhookServer:
         self.certificate = CertWatcher(
             directory / self.options.cert_name,
             directory / self.options.key_name,
+            self.options.cert_interval,
             options=tls,
             clock=self._clock,
             metrics=self._metrics,

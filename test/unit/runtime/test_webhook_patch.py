@@ -13,7 +13,13 @@ from localmodel.runtime.webhook.patch import apply_patch, carry_changes, json_pa
 
 Json = dict[str, Any]
 
-SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False, width=16) | st.sampled_from("ab")
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.floats(allow_nan=False, allow_infinity=False, width=16)
+    | st.sampled_from("ab")
+)
 KEYS = st.sampled_from(["a", "b", "name", "x/y", "~1"])
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
