@@ -11,7 +11,7 @@ Neighbours: `reflector` and `store` below, `cache` above. Rules: reference/runti
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
@@ -20,12 +20,13 @@ import structlog
 from . import cancellation, deadline
 from .clock import Clock, RealClock
 from .errors import RuntimeLibraryError
-from .listener import Listener, ResourceEventHandler
-from .listwatch import ListerWatcher, WatchEvent
+from .informer_scope import Scope, version_number
+from .listener import Added, Deleted, InitialListDone, Listener, Notification, ResourceEventHandler, Updated
+from .listwatch import ListerWatcher
 from .objects import T
 from .phase import Phase
-from .reflector import Reflector, ReflectorOptions, ReflectorStats
-from .store import Change, Extract, Stored, ThreadSafeStore, Transform, Trimmer
+from .reflector import ReflectorOptions, ReflectorStats
+from .store import Extract, Stored, ThreadSafeStore, Transform, Trimmer
 
 log = structlog.get_logger(__name__)
 
@@ -113,11 +114,15 @@ class SharedInformer(Generic[T]):
         self._lock = threading.RLock()
         """Held while store and listeners change together, and for the flags below."""
         self._changed = threading.Condition(self._lock)
-        """Notified when `has_synced`, `phase` or `_stopped` changes."""
+        """Notified when `has_synced`, `phase` or `_stopped` changes; with each version while `_version_waiters`."""
+        self._version_waiters = 0
         self._listeners: list[Listener[T]] = []
         self._started = self._stopped = False
         trimmer = Trimmer(kind, self.options.transform)
-        self._scopes = [_Scope(self, lister_watcher, trimmer, namespace) for namespace in self._namespaces()]
+        self._scopes = [
+            Scope(self, lister_watcher, trimmer, self.options.reflector_options(namespace), clock=self.clock)
+            for namespace in self._namespaces()
+        ]
         self._threads = [
             threading.Thread(target=scope.reflector.run, name=f"{self._name}-reflector", daemon=True)
             for scope in self._scopes
@@ -152,16 +157,39 @@ class SharedInformer(Generic[T]):
     def stats(self) -> tuple[ReflectorStats, ...]:
         return tuple(scope.reflector.stats for scope in self._scopes)
 
+    @property
+    def handler_failures(self) -> int:
+        """Events lost because a handler raised, of the handlers that are registered now."""
+        return sum(listener.failures for listener in tuple(self._listeners))
+
+    @property
+    def pending(self) -> int:
+        """Events waiting for handlers."""
+        return sum(map(len, tuple(self._listeners)))
+
+    def last_synced_resource_version(self, namespace: str = "") -> str:
+        """The version up to which the store follows the server in what `namespace` needs (all that is watched, if
+        empty): of the last list, event or bookmark. Empty before the first list.
+
+        Raises ValueError for a namespace that is not watched.
+        """
+        versions = [scope.resource_version for scope in self._scopes_of(namespace)]
+        return versions[0] if len(versions) == 1 else min(versions, key=version_number)
+
     def add_indexer(self, name: str, extract: Extract[T]) -> None:
         """At any time; raises ValueError for a name in use."""
         self.store.add_indexer(name, extract)
 
-    def add_event_handler(self, handler: ResourceEventHandler[T]) -> Registration[T]:
+    def add_event_handler(
+        self, handler: ResourceEventHandler[T], *, resync_period: float | None = None
+    ) -> Registration[T]:
         """At any time; objects that are stored already come as adds of the initial list.
 
+        `resync_period` overrides that of the options for this handler. Each handler has a timer of its own, so a late
+        one is resynced as often as it asks for, where client-go bounds it by the check period of those before it.
         Raises InformerStoppedError.
         """
-        period = self.options.resync_period
+        period = self.options.resync_period if resync_period is None else resync_period
         listener = Listener(
             handler,
             name=self._name,
@@ -173,9 +201,9 @@ class SharedInformer(Generic[T]):
             if self._stopped:
                 raise InformerStoppedError(f"the informer for {self.kind.mapping.gvk.kind} has been stopped")
             for stored in self.store.list():
-                listener.add(stored, initial=True)
+                listener.notify(Added(stored, True))
             if self.has_synced:
-                listener.initial_list_done()
+                listener.notify(InitialListDone())
             self._listeners.append(listener)
             if self._started:
                 listener.start()
@@ -234,10 +262,39 @@ class SharedInformer(Generic[T]):
         False if neither came within `timeout` seconds or the informer was stopped. The deadline and the cancellation
         of the work in hand end the wait too, with their errors.
         """
-        doing = f"waiting for the informer for {self.kind.mapping.gvk.kind}"
+        return self._wait(
+            lambda: self.has_synced or (or_missing and self.kind_missing),
+            timeout,
+            f"waiting for the informer for {self.kind.mapping.gvk.kind}",
+        )
+
+    def wait_for_resource_version(self, resource_version: str, timeout: float, *, namespace: str = "") -> bool:
+        """Waits until the store has everything up to this version, in what `namespace` needs.
+
+        Versions are compared as numbers (KEP-5504). Ends as `wait_for_sync` does. Raises ValueError for a version that
+        is no number, and for a namespace that is not watched.
+        """
+        scopes, wanted = self._scopes_of(namespace), version_number(resource_version)
+
+        def seen() -> bool:
+            return all(version_number(scope.resource_version) >= wanted for scope in scopes)
+
+        if seen():
+            return True
+        with self._lock:
+            self._version_waiters += 1
+        try:
+            kind = self.kind.mapping.gvk.kind
+            return self._wait(seen, timeout, f"waiting for resource version {resource_version} of {kind} in the cache")
+        finally:
+            with self._lock:
+                self._version_waiters -= 1
+
+    def _wait(self, done: Callable[[], bool], timeout: float, doing: str) -> bool:
+        """Whether `done` within `timeout` seconds and before the stop; looked at whenever `_changed` is notified."""
         until = self.clock.monotonic() + timeout
-        with cancellation.waking(self._wake, doing), self._changed:
-            while not (self.has_synced or (or_missing and self.kind_missing)):
+        with cancellation.waking(self.wake, doing), self._changed:
+            while not done():
                 remaining = until - self.clock.monotonic()
                 if self._stopped or remaining <= 0:
                     return False
@@ -251,6 +308,15 @@ class SharedInformer(Generic[T]):
         if not self.kind.mapping.namespaced or "" in self.options.namespaces:
             return ("",)
         return dict.fromkeys(self.options.namespaces) or ("",)
+
+    def _scopes_of(self, namespace: str) -> Sequence[Scope[T]]:
+        """Those that hold the objects of the namespace; all for none, and for a cluster-scoped kind."""
+        if not namespace or not self.kind.mapping.namespaced:
+            return self._scopes
+        found = [scope for scope in self._scopes if scope.namespace in ("", namespace)]
+        if not found:
+            raise ValueError(f"{self.kind.mapping.group_resource} in namespace {namespace!r} is not watched")
+        return found
 
     @property
     def _name(self) -> str:
@@ -267,76 +333,52 @@ class SharedInformer(Generic[T]):
         """Queued behind what is pending under the lock, so it never overtakes a newer change."""
         with self._lock:
             for stored in self.store.list():
-                listener.update(stored, stored)
+                listener.notify(Updated(stored, stored))
 
-    def _replaced(self, scope: _Scope[T], items: Sequence[Stored[T]], resource_version: str) -> None:
+    def replaced(self, scope: Scope[T], items: Sequence[Stored[T]], resource_version: str) -> None:
+        """From a scope: it consists of exactly these."""
         with self._lock:
             first = not scope.synced
-            for change in self.store.replace(items, resource_version, namespace=scope.namespace):
-                self._distribute(change, initial=first, final_state_unknown=True)
+            for change in self.store.replace(items, namespace=scope.namespace):
+                if change.new is not None:
+                    self._distribute_new(change.old, change.new, initial=first)
+                elif change.old is not None:
+                    self._distribute(Deleted(change.old, True))
             scope.synced = True
             if first and self.has_synced:
-                for listener in self._listeners:
-                    listener.initial_list_done()
+                self._distribute(InitialListDone())
                 log.info("An informer has synced", kind=self.kind.mapping.gvk.kind, objects=len(self.store))
+            scope.resource_version = resource_version
             self._changed.notify_all()
 
-    def _applied(self, event: WatchEvent, stored: Stored[T]) -> None:
+    def applied(self, scope: Scope[T], stored: Stored[T], *, deleted: bool) -> None:
+        """From a scope: one object is new, changed or gone."""
         with self._lock:
-            if event.type == "DELETED":
-                known = self.store.delete(stored.key, stored.resource_version)
-                change = known and Change(stored, None)
-            else:
-                change = self.store.put(stored)
-            if change is not None:
-                self._distribute(change, initial=False, final_state_unknown=False)
+            if not deleted:
+                self._distribute_new(self.store.put(stored), stored, initial=False)
+            elif self.store.delete(stored.key) is not None:
+                self._distribute(Deleted(stored, False))
+            self.reached(scope, stored.resource_version)
 
-    def _distribute(self, change: Change[T], *, initial: bool, final_state_unknown: bool) -> None:
-        """Tells every listener. The lock is held and the store has the change."""
-        old, new = change.old, change.new
-        if old is not None and new is not None and old.resource_version == new.resource_version != "":
-            return
+    def reached(self, scope: Scope[T], resource_version: str) -> None:
+        """From a scope: the store has what came up to this version. Costs nothing while nobody waits for one."""
+        with self._lock:
+            scope.resource_version = resource_version or scope.resource_version
+            if self._version_waiters:
+                self._changed.notify_all()
+
+    def _distribute_new(self, old: Stored[T] | None, new: Stored[T], *, initial: bool) -> None:
+        """The lock is held and the store has the new object. The same version again is no news."""
+        if old is None:
+            self._distribute(Added(new, initial))
+        elif not old.resource_version == new.resource_version != "":
+            self._distribute(Updated(old, new))
+
+    def _distribute(self, notification: Notification[T]) -> None:
         for listener in self._listeners:
-            if new is None:
-                assert old is not None
-                listener.delete(old, final_state_unknown=final_state_unknown)
-            elif old is None:
-                listener.add(new, initial=initial)
-            else:
-                listener.update(old, new)
+            listener.notify(notification)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Lets everyone who waits for a change look again."""
         with self._changed:
             self._changed.notify_all()
-
-
-class _Scope(Generic[T]):
-    """One namespace (or all of them) of an informer: its reflector, whose sink it is."""
-
-    def __init__(
-        self, informer: SharedInformer[T], lister_watcher: ListerWatcher, trimmer: Trimmer[T], namespace: str
-    ) -> None:
-        self.namespace = namespace
-        self.synced = False
-        """The first list of this scope is in the store."""
-        self._informer = informer
-        self.reflector = Reflector(
-            lister_watcher,
-            trimmer,
-            self,
-            options=informer.options.reflector_options(namespace),
-            clock=informer.clock,
-        )
-
-    def replace(self, items: Sequence[Stored[T]], resource_version: str) -> None:
-        self._informer._replaced(self, items, resource_version)
-
-    def apply(self, event: WatchEvent, stored: Stored[T]) -> None:
-        self._informer._applied(event, stored)
-
-    def bookmark(self, resource_version: str) -> None:
-        self._informer.store.bookmark(resource_version)
-
-    def phase_changed(self) -> None:
-        self._informer._wake()

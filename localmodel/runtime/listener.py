@@ -10,9 +10,9 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Generic, Protocol, TypeAlias
 
+import msgspec
 import structlog
 
 from .cancellation import carrying
@@ -38,34 +38,37 @@ class ResourceEventHandler(Protocol[T]):
         """`obj` is the final state, or the last known one if the deletion was only noticed by a new list."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Added(Generic[T]):
+class Added(msgspec.Struct, Generic[T], frozen=True):
+    """`on_add` is due."""
+
     obj: Stored[T]
     initial: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Updated(Generic[T]):
+class Updated(msgspec.Struct, Generic[T], frozen=True):
+    """`on_update` is due."""
+
     old: Stored[T]
     new: Stored[T]
 
 
-@dataclass(frozen=True, slots=True)
-class _Deleted(Generic[T]):
+class Deleted(msgspec.Struct, Generic[T], frozen=True):
+    """`on_delete` is due."""
+
     obj: Stored[T]
     final_state_unknown: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _InitialListDone:
-    pass
+class InitialListDone(msgspec.Struct, frozen=True):
+    """All events that make up the initial list have been queued before this."""
 
 
-_Event = _Added[T] | _Updated[T] | _Deleted[T] | _InitialListDone
+Notification: TypeAlias = Added[T] | Updated[T] | Deleted[T] | InitialListDone
+"""One for all listeners: what each has still to tell its handler."""
 
 
 class Listener(Generic[T]):
-    """The queue and the dispatcher thread of one handler. The informer calls the methods under its own lock.
+    """The queue and the dispatcher thread of one handler. The informer calls `notify` under its own lock.
 
     The handler works under the cancellation of the thread that makes the listener.
     """
@@ -91,25 +94,24 @@ class Listener(Generic[T]):
         self._clock = clock
         self._resync = resync
         self._resync_period = resync_period
-        self._queue: deque[_Event[T]] = deque()
+        self._queue: deque[Notification[T]] = deque()
         self._wakeup = threading.Condition()
-        """Guards the queue and `_stopping`."""
+        """Guards `_stopping`, `_idle` and additions to the queue."""
         self._stopping = False
+        """Nothing is added to the queue any more."""
+        self._idle = False
+        """The thread waits for the queue to be no longer empty."""
         self._failed_initially = False
         self._thread = threading.Thread(target=carrying(self._run), name=f"{name}-handler", daemon=True)
 
-    def add(self, obj: Stored[T], *, initial: bool) -> None:
-        self._enqueue(_Added(obj, initial))
-
-    def update(self, old: Stored[T], new: Stored[T]) -> None:
-        self._enqueue(_Updated(old, new))
-
-    def delete(self, obj: Stored[T], *, final_state_unknown: bool) -> None:
-        self._enqueue(_Deleted(obj, final_state_unknown))
-
-    def initial_list_done(self) -> None:
-        """All events that make up the initial list have been queued before this."""
-        self._enqueue(_InitialListDone())
+    def notify(self, notification: Notification[T]) -> None:
+        with self._wakeup:
+            if self._stopping:
+                return
+            self._queue.append(notification)
+            if self._idle:
+                self._idle = False
+                self._wakeup.notify()
 
     def start(self) -> None:
         self._thread.start()
@@ -132,12 +134,6 @@ class Listener(Generic[T]):
     def __len__(self) -> int:
         return len(self._queue)
 
-    def _enqueue(self, event: _Event[T]) -> None:
-        with self._wakeup:
-            if not self._stopping:
-                self._queue.append(event)
-                self._wakeup.notify()
-
     def _run(self) -> None:
         due = self._next_resync()
         while True:
@@ -156,30 +152,37 @@ class Listener(Generic[T]):
                 )
                 self._note_failure(event, error)
 
-    def _next(self, due: float | None) -> _Event[T] | None:
+    def _next(self, due: float | None) -> Notification[T] | None:
         """The next event; None when stopping or when a resync is due."""
-        with self._wakeup:
-            while not self._queue and not self._stopping:
+        while True:
+            try:
+                return self._queue.popleft()
+            except IndexError:
+                pass  # the lock is needed only to wait
+            with self._wakeup:
+                if self._queue:
+                    continue
                 remaining = None if due is None else due - self._clock.monotonic()
-                if remaining is not None and remaining <= 0:
+                if self._stopping or (remaining is not None and remaining <= 0):
                     return None
+                self._idle = True
                 self._clock.wait(self._wakeup, remaining)
-            return None if self._stopping else self._queue.popleft()
+                self._idle = False
 
-    def _dispatch(self, event: _Event[T]) -> None:
+    def _dispatch(self, event: Notification[T]) -> None:
         match event:
-            case _Added():
+            case Added():
                 self.handler.on_add(event.obj, event.initial)
-            case _Updated():
+            case Updated():
                 self.handler.on_update(event.old, event.new)
-            case _Deleted():
+            case Deleted():
                 self.handler.on_delete(event.obj, event.final_state_unknown)
-            case _InitialListDone():
+            case InitialListDone():
                 if not self._failed_initially:
                     self.synced.set()
                     self.settled.set()
 
-    def _note_failure(self, event: _Event[T], error: Exception) -> None:
+    def _note_failure(self, event: Notification[T], error: Exception) -> None:
         self.failures += 1
         if not self.synced.is_set():
             self._failed_initially = True

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
@@ -146,9 +145,8 @@ class Trimmer(Generic[T]):
             return metadata, body
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
-    """One effect of a write on the store. `old` is None for a new object, `new` for a removed one."""
+class Change(msgspec.Struct, Generic[T], frozen=True):
+    """One effect of a `replace`. `old` is None for a new object, `new` for a removed one."""
 
     old: Stored[T] | None
     new: Stored[T] | None
@@ -171,15 +169,6 @@ class ThreadSafeStore(Generic[T]):
         """The keys of each value of each index; never an empty set."""
         self._values: dict[ObjectKey, _IndexValues] = {}
         """What `_indexes` holds about each object, to take it out again; absent when there is nothing."""
-        self._resource_version = ""
-
-    @property
-    def resource_version(self) -> str:
-        """The version up to which the store follows the server: of the last list, event or bookmark applied."""
-        return self._resource_version
-
-    def bookmark(self, resource_version: str) -> None:
-        self._resource_version = resource_version
 
     def add_indexer(self, name: str, extract: Extract[T]) -> None:
         """Objects already here are indexed too. Raises ValueError if the name is taken."""
@@ -191,7 +180,8 @@ class ThreadSafeStore(Generic[T]):
             for stored in self._objects.values():
                 self._reindex(stored.key, _index_values(stored, self._extractors))
 
-    def put(self, stored: Stored[T], resource_version: str = "") -> Change[T]:
+    def put(self, stored: Stored[T]) -> Stored[T] | None:
+        """Gives what it replaced."""
         extractors = self._extractors
         values = _index_values(stored, extractors)
         with self._lock:
@@ -199,20 +189,17 @@ class ThreadSafeStore(Generic[T]):
                 values = _index_values(stored, self._extractors)
             old = self._objects.get(stored.key)
             self._put(stored, values)
-            self._resource_version = resource_version or stored.resource_version
-            return Change(old, stored)
+            return old
 
-    def delete(self, key: ObjectKey, resource_version: str = "") -> Change[T] | None:
-        """None if nothing was stored under the key."""
+    def delete(self, key: ObjectKey) -> Stored[T] | None:
+        """Gives what was stored under the key."""
         with self._lock:
-            self._resource_version = resource_version or self._resource_version
             old = self._objects.get(key)
-            if old is None:
-                return None
-            self._delete(key)
-            return Change(old, None)
+            if old is not None:
+                self._delete(key)
+            return old
 
-    def replace(self, items: Sequence[Stored[T]], resource_version: str, *, namespace: str = "") -> Sequence[Change[T]]:
+    def replace(self, items: Sequence[Stored[T]], *, namespace: str = "") -> Sequence[Change[T]]:
         """Makes `items` the whole content, or the whole content of one namespace, in one step.
 
         Gives what changed: first what vanished, then the items in their order, each with what it replaced.
@@ -231,7 +218,6 @@ class ThreadSafeStore(Generic[T]):
             for key, stored in wanted.items():
                 changes.append(Change(self._objects.get(key), stored))
                 self._put(stored, values[key])
-            self._resource_version = resource_version
             return changes
 
     def get(self, key: ObjectKey) -> Stored[T] | None:
@@ -270,12 +256,14 @@ class ThreadSafeStore(Generic[T]):
         if stored.key not in self._objects:
             self._namespaces.setdefault(stored.key.namespace, set()).add(stored.key)
         self._objects[stored.key] = stored
-        self._reindex(stored.key, values)
+        if self._indexes:
+            self._reindex(stored.key, values)
 
     def _delete(self, key: ObjectKey) -> None:
         del self._objects[key]
         _discard(self._namespaces, key.namespace, key)
-        self._reindex(key, {})
+        if self._indexes:
+            self._reindex(key, {})
 
     def _reindex(self, key: ObjectKey, values: _IndexValues) -> None:
         """Touches only the index values that the object gained or lost."""

@@ -20,6 +20,8 @@ from support.scripted import (
     page,
 )
 
+from localmodel.runtime.clock import RealClock
+from localmodel.runtime.deadline import DeadlineExceededError, limit
 from localmodel.runtime.errors import ExpiredError, ForbiddenError, InternalError
 from localmodel.runtime.informer import InformerOptions, InformerStoppedError, SharedInformer
 from localmodel.runtime.listwatch import ListOptions
@@ -106,7 +108,7 @@ def test_25_a_bookmark_moves_the_synced_version_and_reaches_no_handler(make: Mak
     informer.add_event_handler(handler)
     informer.start()
     stream_of(server).send(bookmark(40))
-    eventually(lambda: informer.store.resource_version == "40")
+    eventually(lambda: informer.last_synced_resource_version() == "40")
     assert handler.heard == []
 
 
@@ -159,7 +161,7 @@ def test_47_an_empty_first_list_syncs(make: Make) -> None:
     assert registration.wait_for_sync(5)
 
 
-def test_48_and_64_a_registration_syncs_only_when_its_handler_has_taken_the_last_initial_item(make: Make) -> None:
+def test_48_64_a_registration_syncs_only_when_its_handler_has_taken_the_last_initial_item(make: Make) -> None:
     server = ScriptedListerWatcher([page(10, config_map("a", 5))])
     gate = threading.Event()
     informer = make(server)
@@ -169,6 +171,37 @@ def test_48_and_64_a_registration_syncs_only_when_its_handler_has_taken_the_last
     assert not registration.has_synced
     gate.set()
     assert registration.wait_for_sync(5)
+
+
+def test_49_a_resync_never_overtakes_or_overwrites_a_newer_change(make: Make) -> None:
+    """Deviation: a resync tells of every object, behind what is pending and with the newest state: a repetition."""
+    server, clock, gate = ScriptedListerWatcher([page(10, config_map("a", 5))]), FakeClock(), threading.Event()
+    informer, slow = make(server, clock, resync_period=100), Recorder(lambda _obj: gate.wait(5))
+    informer.add_event_handler(slow)
+    informer.start()
+    informer.wait_for_sync(5)
+    stream_of(server).send(event("MODIFIED", config_map("a", 12)))
+    eventually(lambda: informer.last_synced_resource_version() == "12")
+    clock.advance(111)
+    gate.set()
+    assert slow.hears(3) == [
+        ("add", "default/a", "5", True),
+        ("update", "default/a", "5", "12"),
+        ("update", "default/a", "12", "12"),
+    ]
+
+
+def test_50_an_idle_handlers_wait_is_ended_by_stop(make: Make) -> None:
+    """The queue's blocking Pop is our listener's thread; that it is closed shows in its end."""
+    before = set(threading.enumerate())
+    server, clock = ScriptedListerWatcher([page(10)]), FakeClock()
+    informer = make(server, clock)
+    registration = informer.add_event_handler(Recorder())
+    informer.start()
+    assert registration.wait_for_sync(5)
+    clock.wait_for_waiters(1)
+    informer.stop()
+    assert set(threading.enumerate()) == before
 
 
 def test_52_the_store_has_a_change_before_any_handler_hears_of_it(make: Make) -> None:
@@ -203,6 +236,20 @@ def test_61_one_handler_is_called_by_one_thread_at_a_time_in_order(make: Make) -
     assert len(threads) == 1
 
 
+def test_62_a_deletion_and_recreation_that_went_unseen_is_one_update_with_another_uid(make: Make) -> None:
+    again = config_map("a", 15, uid="another")
+    server = ScriptedListerWatcher([page(10, config_map("a", 5)), page(20, again)])
+    uids: list[tuple[str, str]] = []
+    informer, handler = make(server), Recorder()
+    handler.on_update = lambda old, new: uids.append((old.uid, new.uid))  # type: ignore[method-assign]
+    informer.add_event_handler(handler)
+    informer.start()
+    stream_of(server).send(error_event(EXPIRED.status))
+    eventually(lambda: uids)
+    assert uids == [("uid-default-a", "another")]
+    assert [change for change, *_ in handler.heard] == ["add"]
+
+
 def test_63_a_late_handler_gets_each_stored_object_once_with_no_gap_against_live_events(make: Make) -> None:
     server = ScriptedListerWatcher([page(10, *[config_map(f"old-{n}", 5) for n in range(50)])])
     informer = make(server)
@@ -232,7 +279,8 @@ def test_65_a_stopped_informer_takes_no_handler_and_does_not_start(make: Make) -
         informer.start()
 
 
-def test_65_and_67_removing_a_handler_twice_is_fine_and_does_not_stop_the_informer(make: Make) -> None:
+def test_65_67_removing_the_last_handler_does_not_stop_the_informer_and_removing_it_twice_is_fine(make: Make) -> None:
+    """A foreign handle cannot be removed: a registration removes itself, from the informer that gave it."""
     server = ScriptedListerWatcher([page(10)])
     informer, removed, stays = make(server), Recorder(), Recorder()
     registration = informer.add_event_handler(removed)
@@ -273,6 +321,7 @@ def test_68_a_second_start_is_refused(make: Make) -> None:
 
 
 def test_69_a_relist_updates_what_changed_and_says_nothing_of_what_did_not(make: Make) -> None:
+    """Deviation: nor to handlers that asked for a resync; their timer tells them of every object in any case."""
     server = ScriptedListerWatcher(
         [page(10, config_map("a", 5), config_map("b", 6)), page(20, config_map("a", 5), config_map("b", 15))]
     )
@@ -312,6 +361,21 @@ def test_70_a_resync_period_below_a_second_is_a_second_and_none_is_never(make: M
     never.start()
     assert never.wait_for_sync(5)
     assert clock.waiters == 1
+
+
+def test_70_a_late_handlers_period_leaves_those_before_it_alone(make: Make) -> None:
+    """Deviation: each handler has a timer of its own, so a late one may also ask for a shorter period."""
+    server, clock = ScriptedListerWatcher([page(10, config_map("a", 5))]), FakeClock()
+    informer, early, late = make(server, clock, resync_period=1000), Recorder(), Recorder()
+    informer.add_event_handler(early)
+    informer.start()
+    early.hears(1)
+    informer.add_event_handler(late, resync_period=100)
+    late.hears(1)
+    clock.wait_for_waiters(2)
+    clock.advance(111)
+    late.hears(2)
+    assert len(early.heard) == 1
 
 
 def test_72_a_slow_handler_holds_up_neither_the_watch_nor_other_handlers(make: Make) -> None:
@@ -396,6 +460,62 @@ class Namespaced(ScriptedListerWatcher):
 
     def watch(self, kind: Any, options: Any) -> Any:
         return self.servers[options.namespace].watch(kind, options)
+
+
+def test_59_the_synced_version_follows_each_list_event_and_bookmark(make: Make) -> None:
+    server = ScriptedListerWatcher([page(10, config_map("a", 5)), page(30)])
+    informer = make(server)
+    assert informer.last_synced_resource_version() == ""
+    informer.start()
+    assert informer.wait_for_resource_version("10", 5)
+    stream = stream_of(server)
+    for news, version in (
+        (event("ADDED", config_map("b", 12)), "12"),
+        (bookmark(20), "20"),
+        (event("DELETED", config_map("b", 21)), "21"),
+        (error_event(EXPIRED.status), "30"),
+    ):
+        assert not informer.wait_for_resource_version(version, 0)
+        stream.send(news)
+        assert informer.wait_for_resource_version(version, 5)
+        assert informer.last_synced_resource_version() == version
+
+
+def test_versions_are_compared_as_numbers_and_what_is_none_is_refused(make: Make) -> None:
+    server = ScriptedListerWatcher([page(100)])
+    informer = make(server)
+    informer.start()
+    assert informer.wait_for_resource_version("99", 5)
+    assert not informer.wait_for_resource_version("1000", 0)
+    with pytest.raises(ValueError, match="'abc' is not a number"):
+        informer.wait_for_resource_version("abc", 0)
+
+
+def test_a_wait_for_a_version_ends_with_stop_and_with_the_deadline_of_the_work_in_hand(make: Make) -> None:
+    informer, clock = make(ScriptedListerWatcher([page(10)])), RealClock()
+    informer.start()
+    assert informer.wait_for_sync(5)
+    with pytest.raises(DeadlineExceededError, match="waiting for resource version 11 of ConfigMap"), limit(clock, 0.01):
+        informer.wait_for_resource_version("11", 5)
+    answers: list[bool] = []
+    waiter = threading.Thread(target=lambda: answers.append(informer.wait_for_resource_version("11", 30)))
+    waiter.start()
+    informer.stop()
+    waiter.join(5)
+    assert answers == [False]
+
+
+def test_59_each_namespace_has_a_version_of_its_own_and_all_together_the_least(make: Make) -> None:
+    server = Namespaced({"n1": [page(10)], "n2": [page(20)]})
+    informer = make(server, namespaces=("n1", "n2"))
+    informer.start()
+    assert informer.wait_for_resource_version("20", 5, namespace="n2")
+    assert informer.wait_for_resource_version("10", 5)
+    assert not informer.wait_for_resource_version("20", 0)
+    versions = [informer.last_synced_resource_version(namespace) for namespace in ("n1", "n2", "")]
+    assert versions == ["10", "20", "10"]
+    with pytest.raises(ValueError, match="'n3' is not watched"):
+        informer.last_synced_resource_version("n3")
 
 
 def test_several_namespaces_are_one_informer_whose_relists_do_not_touch_each_other(make: Make) -> None:

@@ -193,7 +193,7 @@ def test_a_failing_index_function_leaves_only_that_object_out_of_only_that_index
     store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
     store.add_indexer("fragile", lambda obj: [obj.metadata.labels["l"]])
     store.add_indexer("label", labelled)
-    store.replace([stored("a", labels={"m": "x"}), stored("b", labels={"l": "x"})], "1")
+    store.replace([stored("a", labels={"m": "x"}), stored("b", labels={"l": "x"})])
     assert names(store.by_index({"fragile": "x"})) == {"b"}
     assert names(store.by_index({"label": "x"})) == {"a", "b"}
 
@@ -219,8 +219,8 @@ def test_an_unknown_index_is_an_error() -> None:
 
 def test_40_a_replace_gives_deletions_first_and_then_the_items_in_list_order() -> None:
     store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
-    store.replace([stored("a"), stored("b")], "1")
-    changes = store.replace([stored("z"), stored("b", 2), stored("c")], "2")
+    store.replace([stored("a"), stored("b")])
+    changes = store.replace([stored("z"), stored("b", 2), stored("c")])
     assert [(c.old and c.old.key.name, c.new and c.new.key.name) for c in changes] == [
         ("a", None),
         (None, "z"),
@@ -233,15 +233,15 @@ def test_40_a_replace_gives_deletions_first_and_then_the_items_in_list_order() -
 def test_44_two_replaces_without_the_object_give_one_delete() -> None:
     store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
     store.put(stored("a"))
-    assert len(store.replace([], "1")) == 1
-    assert len(store.replace([], "2")) == 0
+    assert len(store.replace([])) == 1
+    assert len(store.replace([])) == 0
 
 
 def test_45_a_tombstone_carries_the_newest_object_seen() -> None:
     store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
     store.put(stored("a", 1))
     store.put(stored("a", 9))
-    (change,) = store.replace([], "10")
+    (change,) = store.replace([])
     assert change.old is not None
     assert change.old.resource_version == "9"
 
@@ -254,7 +254,7 @@ def test_a_replace_of_one_namespace_leaves_the_others() -> None:
     store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
     store.put(stored("a", namespace="n1"))
     store.put(stored("a", namespace="n2"))
-    store.replace([], "1", namespace="n1")
+    store.replace([], namespace="n1")
     assert [str(item.key) for item in store.list()] == ["n2/a"]
 
 
@@ -262,7 +262,7 @@ def test_58_readers_see_a_replace_and_its_indexes_as_one_step() -> None:
     store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
     store.add_indexer("label", labelled)
     generations = [[stored(f"{g}-{i}", labels={"l": "x"}) for i in range(50)] for g in ("old", "new")]
-    store.replace(generations[0], "0")
+    store.replace(generations[0])
     stop, torn = threading.Event(), []
 
     def read() -> None:
@@ -277,23 +277,9 @@ def test_58_readers_see_a_replace_and_its_indexes_as_one_step() -> None:
     reader.start()
     try:
         for turn in range(60):
-            store.replace(generations[turn % 2], str(turn))
+            store.replace(generations[turn % 2])
     finally:
         stop.set()
         reader.join()
         sys.setswitchinterval(former)
     assert torn == []
-
-
-def test_59_the_synced_version_follows_each_write_and_bookmark() -> None:
-    store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
-    seen = []
-    store.replace([stored("a", 3)], "10")
-    seen.append(store.resource_version)
-    store.put(stored("a", 12))
-    seen.append(store.resource_version)
-    store.bookmark("20")
-    seen.append(store.resource_version)
-    store.delete(ObjectKey("default", "a"), "21")
-    seen.append(store.resource_version)
-    assert seen == ["10", "12", "20", "21"]
