@@ -17,7 +17,7 @@ from localmodel.runtime.clock import Clock
 from .delays import Delays
 from .interface import K
 from .metrics import QueueMetrics
-from .queue import Queue
+from .queue import Order, Queue
 
 _RELEASED_AT_ONCE = 1000
 """Items that the timer moves before it lets others have the lock."""
@@ -28,9 +28,16 @@ _LONGEST_WAIT = 3600.0
 class DelayingQueue(Queue[K]):
     """A `Queue` with `add_after`."""
 
-    def __init__(self, *, name: str = "", clock: Clock | None = None, metrics: QueueMetrics | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        clock: Clock | None = None,
+        metrics: QueueMetrics | None = None,
+        order: Order[K] | None = None,
+    ) -> None:
         """`name` names the queue's thread."""
-        super().__init__(clock=clock, metrics=metrics)
+        super().__init__(clock=clock, metrics=metrics, order=order)
         self.name = name
         self._delays: Delays[K] = Delays()
         self._timer = threading.Condition(self._lock)

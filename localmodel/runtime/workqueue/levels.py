@@ -15,23 +15,24 @@ Not thread-safe.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic
 
 from .interface import K
+from .queue import Entry
 
 _STARVED_TURN = 4
 """One in so many items handed out may be a starved one."""
 
 
 class Levels(Generic[K]):
-    """Distinct items that wait, each with a priority and the time since when."""
+    """Distinct items that wait; an `Order` of a `Queue`."""
 
     def __init__(self, starvation_seconds: float, monotonic: Callable[[], float]) -> None:
         self._starvation_seconds = starvation_seconds
         self._monotonic = monotonic
-        self._levels: dict[int, OrderedDict[K, float]] = {}
-        """For each priority that something waits at, its items and since when each waits, in monotonic seconds."""
+        self._levels: dict[int, OrderedDict[K, Entry[K]]] = {}
+        """For each priority that something waits at, its items; the level emptied last stays until another is needed."""
         self._count = 0
         self._turn = 0
         """How many items were handed out since the last starved one, while several levels had items."""
@@ -39,46 +40,43 @@ class Levels(Generic[K]):
     def __len__(self) -> int:
         return self._count
 
-    def push(self, item: K, priority: int, since: float) -> None:
-        """Lets an item that does not wait wait, behind those of its priority."""
+    def push(self, entry: Entry[K]) -> None:
+        item, priority, _ = entry
         level = self._levels.get(priority)
         if level is None:
+            if not self._count:
+                self._levels.clear()
             level = self._levels[priority] = OrderedDict()
-        level[item] = since
+        level[item] = entry
         self._count += 1
 
-    def move(self, item: K, priority: int, new_priority: int) -> None:
-        """Puts an item that waits at `priority` behind those of `new_priority`."""
+    def remove(self, entry: Entry[K]) -> None:
+        """Takes out an item that waits."""
+        item, priority, _ = entry
         level = self._levels[priority]
-        since = level.pop(item)
-        self._drop_if_empty(priority, level)
+        del level[item]
         self._count -= 1
-        self.push(item, new_priority, since)
+        if not level and self._count:
+            del self._levels[priority]
 
-    def pop(self) -> tuple[K, int]:
-        """Removes the next item; it and its priority. Only while there is one."""
-        priority = self._next_priority()
+    def pop(self) -> Entry[K]:
+        priority = next(iter(self._levels)) if len(self._levels) == 1 else self._next_priority()
         level = self._levels[priority]
-        item, _ = level.popitem(last=False)
-        self._drop_if_empty(priority, level)
+        _, entry = level.popitem(False)
         self._count -= 1
-        return item, priority
+        if not level and self._count:
+            del self._levels[priority]
+        return entry
 
-    def depths(self) -> list[tuple[int, int]]:
-        """The priorities that anything waits at, and how many items wait at each."""
-        return [(priority, len(level)) for priority, level in self._levels.items()]
+    def depths(self) -> Iterable[tuple[int | None, int]]:
+        """The priorities that anything waits at, and 0, and how many items wait at each."""
+        return [(0, 0), *((priority, len(level)) for priority, level in self._levels.items())]
 
     def _next_priority(self) -> int:
-        if len(self._levels) == 1:
-            return next(iter(self._levels))
         self._turn += 1
         if self._turn >= _STARVED_TURN:
-            since, starved = min((next(iter(level.values())), priority) for priority, level in self._levels.items())
+            since, starved = min((next(iter(level.values()))[2], priority) for priority, level in self._levels.items())
             if self._monotonic() - since >= self._starvation_seconds:
                 self._turn = 0
                 return starved
         return max(self._levels)
-
-    def _drop_if_empty(self, priority: int, level: OrderedDict[K, float]) -> None:
-        if not level:
-            del self._levels[priority]

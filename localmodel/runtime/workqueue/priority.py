@@ -16,13 +16,12 @@ ready at shutdown is still handed out; `get` never blocks then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from localmodel.runtime.clock import Clock, RealClock
 
-from localmodel.runtime.clock import Clock
-
-from .interface import K
+from .interface import AddOptions, K
 from .levels import Levels
 from .metrics import QueueMetrics
+from .queue import Entry
 from .rate_limiters import RateLimiter
 from .rate_limiting import RateLimitingQueue
 
@@ -40,44 +39,32 @@ class PriorityQueue(RateLimitingQueue[K]):
         starvation_seconds: float = 60.0,
     ) -> None:
         """An item that has been ready for `starvation_seconds` takes turns with higher priorities."""
-        super().__init__(rate_limiter, name=name, clock=clock, metrics=metrics)
-        self._levels: Levels[K] = Levels(starvation_seconds, self._clock.monotonic)
-        """Dirty items that no worker holds; takes the place of `_waiting`."""
-        self._priorities: dict[K, int] = {}
-        """The priority of every dirty item."""
+        clock = clock or RealClock()
+        self._levels: Levels[K] = Levels(starvation_seconds, clock.monotonic)
+        super().__init__(rate_limiter, name=name, clock=clock, metrics=metrics, order=self._levels)
+
+    def add_with_options(self, options: AddOptions, *items: K) -> None:
+        """Adds every item as `options` say; each asks the rate limiter for itself. Ignored after shutdown."""
+        self._add_all(options, items, options.priority or 0)
 
     def _accept(self, item: K, priority: int) -> None:
-        if self._delays:
-            delayed = self._delays.discard(item)
-            if delayed is not None:
-                priority = max(priority, delayed)
-        known = self._priorities.get(item)
-        if known is None:
-            self._priorities[item] = priority
-            super()._accept(item, priority)
-        elif priority > known:
-            self._priorities[item] = priority
-            if item not in self._processing:
-                self._levels.move(item, known, priority)
+        known = self._dirty.get(item)
+        if known is not None:
+            if priority > known[1]:
+                self._raise(known, priority)
+            return
+        delayed = self._delays.discard(item) if self._delays.entries else None
+        super()._accept(item, priority if delayed is None else max(priority, delayed))
+
+    def _raise(self, entry: Entry[K], priority: int) -> None:
+        item, _, since = entry
+        raised = self._dirty[item] = (item, priority, since)
+        if item not in self._processing:
+            self._levels.remove(entry)
+            self._levels.push(raised)
 
     def _delay(self, item: K, due: float, priority: int) -> None:
         if item in self._dirty:
             self._accept(item, priority)
         else:
             super()._delay(item, due, priority)
-
-    def _push(self, item: K) -> None:
-        self._levels.push(item, self._priorities[item], self._dirty[item])
-        if self._idle:
-            self._ready.notify()
-
-    def _pop(self) -> tuple[K, int]:
-        item, priority = self._levels.pop()
-        del self._priorities[item]
-        return item, priority
-
-    def _count(self) -> int:
-        return len(self._levels)
-
-    def _depths(self) -> Iterable[tuple[int | None, int]]:
-        return [(0, 0), *self._levels.depths()]

@@ -10,8 +10,8 @@ worker holds; `_waiting` is the order in which dirty items that nobody holds wil
   never blocks once the queue is shut down.
 
 The layers above inherit from this one rather than wrap it: a delayed item moves into `_dirty` and a raised one changes
-its place in `_waiting` in one step under one lock, which a wrapper outside of the lock could not do. What they may
-replace are the methods with an underscore, all of which are called with the lock held.
+its place in `_waiting` in one step under one lock, which a wrapper outside of the lock could not do. They replace
+methods with an underscore, all of which are called with the lock held, and the order.
 """
 
 from __future__ import annotations
@@ -19,12 +19,46 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from typing import Generic
+from typing import Generic, Protocol, TypeAlias
 
 from localmodel.runtime.clock import Clock, RealClock
 
 from .interface import K
 from .metrics import QueueMetrics
+
+Entry: TypeAlias = tuple[K, int, float]
+"""A dirty item, its priority, and since when it has been dirty, in monotonic seconds of the clock."""
+
+
+class Order(Protocol[K]):
+    """In which order items are handed out. Not thread-safe."""
+
+    def push(self, entry: Entry[K]) -> None:
+        """Lets an item wait that does not yet."""
+
+    def pop(self) -> Entry[K]:
+        """Removes the next item; only while there is one."""
+
+    def __len__(self) -> int:
+        """How many items wait."""
+
+    def depths(self) -> Iterable[tuple[int | None, int]]:
+        """The priorities, None in an order without, and how many items wait at each."""
+
+
+class _Fifo(Generic[K]):
+    """First in, first out."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry[K]] = deque()
+        self.push = self._entries.append
+        self.pop = self._entries.popleft
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def depths(self) -> Iterable[tuple[int | None, int]]:
+        return [(None, len(self._entries))]
 
 
 class Queue(Generic[K]):
@@ -33,8 +67,10 @@ class Queue(Generic[K]):
     A worker calls `get`, works, and calls `done` with the same item, whatever came of the work.
     """
 
-    def __init__(self, *, clock: Clock | None = None, metrics: QueueMetrics | None = None) -> None:
-        """Without `metrics` nothing is exported. One `QueueMetrics` serves one queue."""
+    def __init__(
+        self, *, clock: Clock | None = None, metrics: QueueMetrics | None = None, order: Order[K] | None = None
+    ) -> None:
+        """Without `metrics` nothing is exported; one `QueueMetrics` serves one queue. Without `order`: as they came."""
         self._clock = clock or RealClock()
         self._metrics = metrics
         self._lock = threading.Lock()
@@ -44,16 +80,16 @@ class Queue(Generic[K]):
         """Notified when nothing waits and nothing is held, and when a drain is given up."""
         self._idle = 0
         """Threads that wait on `_ready`: with none, notifying is left out, which is most of the cost of an add."""
-        self._waiting: deque[K] = deque()
+        self._waiting: Order[K] = _Fifo() if order is None else order
         """Dirty items that no worker holds, each once."""
-        self._dirty: dict[K, float] = {}
-        """Items that need processing, those waiting and those held that were added again, and since when."""
+        self._dirty: dict[K, Entry[K]] = {}
+        """Items that need processing: those waiting, and those held that were added again."""
         self._processing: dict[K, float] = {}
-        """Items handed out and not done, and since when; monotonic seconds of the clock, as above."""
+        """Items handed out and not done, and since when."""
         self._shutting_down = False
         self._draining = False
         if metrics:
-            metrics.follow(self._lock, self._depths, self._processing.values)
+            metrics.follow(self._lock, self._waiting.depths, self._processing.values)
 
     def add(self, item: K) -> None:
         """Marks the item as needing processing; ignored after shutdown."""
@@ -69,7 +105,7 @@ class Queue(Generic[K]):
     def get_with_priority(self) -> tuple[K | None, int, bool]:
         """As `get`, with the item's priority: `(item, priority, False)`, or `(None, 0, True)`. Here it is always 0."""
         with self._lock:
-            while not self._count():
+            while not self._waiting:
                 if self._shutting_down:
                     return None, 0, True
                 self._idle += 1
@@ -77,12 +113,12 @@ class Queue(Generic[K]):
                     self._clock.wait(self._ready, None)
                 finally:
                     self._idle -= 1
-            item, priority = self._pop()
+            item, priority, since = self._waiting.pop()
+            del self._dirty[item]
             now = self._clock.monotonic()
-            added = self._dirty.pop(item)
             self._processing[item] = now
             if self._metrics:
-                self._metrics.queue_duration.observe(now - added)
+                self._metrics.queue_duration.observe(now - since)
             return item, priority, False
 
     def done(self, item: K) -> None:
@@ -93,15 +129,16 @@ class Queue(Generic[K]):
                 return
             if self._metrics:
                 self._metrics.work_duration.observe(self._clock.monotonic() - started)
-            if item in self._dirty:
-                self._push(item)
-            elif self._draining and not self._processing and not self._count():
+            again = self._dirty.get(item)
+            if again:
+                self._push(again)
+            elif self._draining and not self._processing and not self._waiting:
                 self._finished.notify_all()
 
     def __len__(self) -> int:
         """How many items wait to be handed out; those held or delayed are not counted."""
         with self._lock:
-            return self._count()
+            return len(self._waiting)
 
     @property
     def shutting_down(self) -> bool:
@@ -122,7 +159,7 @@ class Queue(Generic[K]):
         with self._lock:
             self._draining = True
             self._begin_shutdown()
-            while self._draining and (self._processing or self._count()):
+            while self._draining and (self._processing or self._waiting):
                 self._clock.wait(self._finished, None)
 
     def _begin_shutdown(self) -> None:
@@ -132,30 +169,18 @@ class Queue(Generic[K]):
         self._ready.notify_all()
         self._finished.notify_all()
 
-    def _accept(self, item: K, priority: int) -> None:  # noqa: ARG002 - for `PriorityQueue`
+    def _accept(self, item: K, priority: int) -> None:
         """Makes the item dirty unless it is."""
         if item in self._dirty:
             return
-        self._dirty[item] = self._clock.monotonic()
+        entry = self._dirty[item] = (item, priority, self._clock.monotonic())
         if self._metrics:
             self._metrics.adds += 1
         if item not in self._processing:
-            self._push(item)
+            self._push(entry)
 
-    def _push(self, item: K) -> None:
+    def _push(self, entry: Entry[K]) -> None:
         """Lets a dirty item that nobody holds wait."""
-        self._waiting.append(item)
+        self._waiting.push(entry)
         if self._idle:
             self._ready.notify()
-
-    def _pop(self) -> tuple[K, int]:
-        """The waiting item to be handed out next, which no longer waits, and its priority."""
-        return self._waiting.popleft(), 0
-
-    def _count(self) -> int:
-        """How many items wait."""
-        return len(self._waiting)
-
-    def _depths(self) -> Iterable[tuple[int | None, int]]:
-        """The priorities, None in a queue without, and how many items wait at each."""
-        return [(None, len(self._waiting))]
