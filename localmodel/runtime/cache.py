@@ -117,6 +117,16 @@ class Cache(Reader):
                     informer.start()
             return cast("SharedInformer[T]", informer)
 
+    def informer_of(self, kind: type[T]) -> SharedInformer[T] | None:
+        """The informer that reads of the kind are served from, if there is one by now."""
+        return self._informers.get(_informer_key(kind))
+
+    def informers_of(self, kind: type[Object]) -> builtins.list[SharedInformer[Any]]:
+        """All informers of the kind's resource: typed, unstructured, metadata-only, and of other versions."""
+        resource = kind.mapping.group_resource
+        with self._lock:
+            return [known for known in self._informers.values() if known.kind.mapping.group_resource == resource]
+
     def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
         """Files each object of the kind under the values that `extract` gives, for `list(fields={name: value})`.
 
