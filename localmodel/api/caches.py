@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, WithJsonSchema
 
+from localmodel.runtime.crdgen import REQUIRED, Conditions, Quantity, rule, schema_of
 from localmodel.runtime.objects import RESTMapping, Time
 
 from .model import (
@@ -18,12 +19,9 @@ from .model import (
     VERSION,
     ApiModel,
     ApiObject,
-    Conditions,
     LocalModelStorageSpec,
     NamespacedName,
-    Quantity,
     enum_values,
-    required,
 )
 
 
@@ -47,16 +45,11 @@ class EvictionPolicy(StrEnum):
 class LocalModelCacheSpec(ApiModel):
     """Which model to keep on the disks of which nodes."""
 
-    source_model_uri: str = Field(
-        default="",
-        json_schema_extra=required(
-            **{"x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "StorageUri is immutable"}]}
-        ),
-    )
+    source_model_uri: Annotated[str, REQUIRED, rule("self == oldSelf", message="StorageUri is immutable")] = ""
     """Where the model comes from, as hf://org/model, s3://bucket/path or https://host/file. It cannot be changed."""
-    model_size: Quantity = Field(default="", json_schema_extra=required())
+    model_size: Annotated[Quantity, REQUIRED] = ""
     """The room that the model needs on each node, as 10Gi."""
-    node_groups: list[str] = Field(default_factory=list, json_schema_extra=required(minItems=1))
+    node_groups: Annotated[list[str], REQUIRED, schema_of(minItems=1)] = Field(default_factory=list)
     """The LocalModelNodeGroups whose nodes keep the model. The first is the default for services that name none."""
     service_account_name: str = ""
     """The ServiceAccount, in the job namespace, whose secrets hold the credentials of the download."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from localmodel.runtime.crdgen import REQUIRED, Embedded
 from localmodel.runtime.objects import RESTMapping
 
-from .model import GROUP, VERSION, ApiModel, ApiObject, Embedded, required
+from .model import GROUP, VERSION, ApiModel, ApiObject
 
 
 class WorkloadType(StrEnum):
@@ -41,9 +42,9 @@ class SupportedUriFormat(ApiModel):
 class StorageContainerSpec(ApiModel):
     """The container, and the URIs that it downloads."""
 
-    container: Embedded = Field(default_factory=dict, json_schema_extra=required())
+    container: Annotated[Embedded, REQUIRED] = Field(default_factory=dict)
     """The container; its arguments become the URI and the target directory."""
-    supported_uri_formats: list[SupportedUriFormat] = Field(default_factory=list, json_schema_extra=required())
+    supported_uri_formats: Annotated[list[SupportedUriFormat], REQUIRED] = Field(default_factory=list)
     """The forms of URI that it downloads; one that fits is enough."""
     supports_multi_model_download: bool | None = None
     """The container takes several pairs of URI and target."""

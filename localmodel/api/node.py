@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, WithJsonSchema
 
+from localmodel.runtime.crdgen import REQUIRED, Conditions, Quantity
 from localmodel.runtime.objects import RESTMapping, Time
 
 from .caches import EvictionPolicy
@@ -18,11 +19,8 @@ from .model import (
     VERSION,
     ApiModel,
     ApiObject,
-    Conditions,
     LocalModelStorageSpec,
-    Quantity,
     enum_values,
-    required,
 )
 
 
@@ -38,9 +36,9 @@ class ModelStatus(StrEnum):
 class LocalModelInfo(ApiModel):
     """One model that the node shall have, with what its agent needs to know of the cache."""
 
-    source_model_uri: str = Field(default="", json_schema_extra=required())
+    source_model_uri: Annotated[str, REQUIRED] = ""
     """Where the model comes from."""
-    model_name: str = Field(default="", json_schema_extra=required())
+    model_name: Annotated[str, REQUIRED] = ""
     """The name of the cache."""
     namespace: str = ""
     """The namespace of a LocalModelNamespaceCache; empty for a LocalModelCache."""
@@ -74,7 +72,7 @@ class LocalModelInfo(ApiModel):
 class LocalModelNodeSpec(ApiModel):
     """The models that the node shall have."""
 
-    local_models: list[LocalModelInfo] = Field(default_factory=list, json_schema_extra=required())
+    local_models: Annotated[list[LocalModelInfo], REQUIRED] = Field(default_factory=list)
     """One entry for each cache that wants its model here."""
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from localmodel.runtime.crdgen import REQUIRED, Conditions, Embedded, Quantity
 from localmodel.runtime.objects import RESTMapping
 
-from .model import GROUP, VERSION, ApiModel, ApiObject, Conditions, Embedded, Quantity, required
+from .model import GROUP, VERSION, ApiModel, ApiObject
 
 
 class NodeGroupAgent(ApiModel):
@@ -34,12 +35,12 @@ class NodeGroupEviction(ApiModel):
 class LocalModelNodeGroupSpec(ApiModel):
     """Which nodes keep models, and where."""
 
-    storage_limit: Quantity = Field(default="", json_schema_extra=required())
+    storage_limit: Annotated[Quantity, REQUIRED] = ""
     """The most room that models may take on each node."""
-    persistent_volume_spec: Embedded = Field(default_factory=dict, json_schema_extra=required())
+    persistent_volume_spec: Annotated[Embedded, REQUIRED] = Field(default_factory=dict)
     """The specification of every PersistentVolume made for the group. Its nodeAffinity.required says which nodes belong
     to the group, its local.path or hostPath.path where on their disks the models lie."""
-    persistent_volume_claim_spec: Embedded = Field(default_factory=dict, json_schema_extra=required())
+    persistent_volume_claim_spec: Annotated[Embedded, REQUIRED] = Field(default_factory=dict)
     """The specification of every PersistentVolumeClaim made for the group; volumeName is filled in."""
 
     agent: NodeGroupAgent | None = None
