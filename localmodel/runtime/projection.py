@@ -12,23 +12,29 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from .objects import Model, Object
+from .objects import Model, Object, ObjectMeta
 
-_HEAD = frozenset(("api_version", "kind", "metadata"))
+_HEAD: dict[str, tuple[str, Any, Any]] = {
+    "api_version": ("apiVersion", str | None | msgspec.UnsetType, msgspec.UNSET),
+    "kind": ("kind", str | None | msgspec.UnsetType, msgspec.UNSET),
+    "metadata": ("metadata", ObjectMeta | msgspec.UnsetType, msgspec.UNSET),
+}
+"""The fields that every object has: their JSON names, types and defaults."""
 
 
 def projection(model: type[Model]) -> type[msgspec.Struct] | None:
-    """A struct of the fields to keep, each as it came; None: all. Of an Object, apiVersion, kind and metadata are left
-    to the caller.
-    """
+    """A struct of the fields to keep, encoded as they came; None: all. Of an Object, the head is decoded as well."""
     if model.model_config.get("extra") != "ignore":
         return None
-    left_out = _HEAD if issubclass(model, Object) else ()
-    declared = {name: field for name, field in model.model_fields.items() if name not in left_out}
+    head = _HEAD if issubclass(model, Object) else {}
+    declared = {
+        name: (field.alias or name, _kept(field.annotation) | msgspec.UnsetType, msgspec.UNSET)
+        for name, field in model.model_fields.items()
+    } | head
     return msgspec.defstruct(
         model.__name__,
-        [(name, _kept(field.annotation) | msgspec.UnsetType, msgspec.UNSET) for name, field in declared.items()],
-        rename={name: field.alias or name for name, field in declared.items()},
+        [(name, annotation, default) for name, (_, annotation, default) in declared.items()],
+        rename={name: alias for name, (alias, _, _) in declared.items()},
         gc=False,
     )
 

@@ -19,7 +19,7 @@ import pydantic
 import structlog
 
 from .errors import RuntimeLibraryError
-from .objects import Object, ObjectKey, ObjectMeta, RESTMapping, T
+from .objects import Object, ObjectKey, ObjectMeta, T
 from .projection import projection
 
 log = structlog.get_logger(__name__)
@@ -43,6 +43,7 @@ _decode_metadata = msgspec.json.Decoder(ObjectMeta).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 _encode = msgspec.json.Encoder().encode
+_NULL = msgspec.Raw(b"null")
 
 
 class Stored(Generic[T]):
@@ -95,45 +96,50 @@ class Trimmer(Generic[T]):
     def __init__(self, kind: type[T], transform: Transform | None = None) -> None:
         self.kind = kind
         self._transform = transform
-        self._projection = projection(kind)
         gvk = kind.mapping.gvk
         self._type_meta = (msgspec.Raw(_encode(gvk.api_version)), msgspec.Raw(_encode(gvk.kind)))
+        projected = projection(kind)
+        self._project = projected and msgspec.json.Decoder(projected).decode
 
     def trim(self, raw: bytes | msgspec.Raw) -> Stored[T]:
         """Raises ObjectDecodeError for what is not an object of this kind."""
         try:
-            fields = _decode_fields(raw)
-            if (fields.pop("apiVersion", None), fields.pop("kind", None)) != self._type_meta:
-                self._check_kind(raw)
-            metadata = _decode_metadata(fields.pop("metadata"))
-            if not metadata.name:
-                raise ObjectDecodeError(f"a {self.kind.mapping.gvk.kind} without a name: {bytes(raw)[:200]!r}")
+            metadata, body = self._projected(raw) or self._whole(raw)
         except (KeyError, msgspec.MsgspecError) as error:
             raise ObjectDecodeError(f"not a {self.kind.mapping.gvk.kind}: {error!r} in {bytes(raw)[:200]!r}") from error
-        body = self._project(raw) or _encode(fields)
+        if not metadata.name:
+            raise ObjectDecodeError(f"a {self.kind.mapping.gvk.kind} without a name: {bytes(raw)[:200]!r}")
         if self._transform is not None:
             metadata, body = self._transformed(self._transform, metadata, body)
         return Stored(self.kind, metadata, body)
 
-    def _project(self, raw: bytes | msgspec.Raw) -> bytes:
-        """Empty if everything is to be kept; so is what does not fit, for its readers to complain."""
-        if self._projection is None:
-            return b""
-        try:
-            return _encode(msgspec.json.decode(raw, type=self._projection))
-        except msgspec.ValidationError:
-            return b""
-
-    def _check_kind(self, raw: bytes | msgspec.Raw) -> None:
-        """List items may lack apiVersion and kind; if they have them, they must be ours."""
+    def _whole(self, raw: bytes | msgspec.Raw) -> tuple[ObjectMeta, bytes]:
         fields = _decode_fields(raw)
-        mapping: RESTMapping = self.kind.mapping
-        kind = _decode_text(fields["kind"]) if "kind" in fields else None
+        type_meta = (fields.pop("apiVersion", _NULL), fields.pop("kind", _NULL))
+        if type_meta != self._type_meta:
+            self._check_kind(_decode_text(type_meta[0]), _decode_text(type_meta[1]))
+        return _decode_metadata(fields.pop("metadata")), _encode(fields)
+
+    def _projected(self, raw: bytes | msgspec.Raw) -> tuple[ObjectMeta, bytes] | None:
+        """None if everything is to be kept. So is what does not fit, for its readers to complain."""
+        if self._project is None:
+            return None
+        try:
+            fields: Any = self._project(raw)
+        except msgspec.ValidationError:
+            return None
+        self._check_kind(fields.api_version or None, fields.kind or None)
+        metadata: ObjectMeta = fields.metadata or ObjectMeta()
+        fields.api_version = fields.kind = fields.metadata = msgspec.UNSET
+        return metadata, _encode(fields)
+
+    def _check_kind(self, api_version: str | None, kind: str | None) -> None:
+        """List items may lack apiVersion and kind; if they have them, they must be ours."""
+        gvk = self.kind.mapping.gvk
         if not kind or (self.kind.metadata_only and kind == "PartialObjectMetadata"):
             return
-        api_version = _decode_text(fields["apiVersion"]) if "apiVersion" in fields else None
-        if (kind, api_version or mapping.gvk.api_version) != (mapping.gvk.kind, mapping.gvk.api_version):
-            raise ObjectDecodeError(f"expected an object of {mapping.gvk}, got {api_version}, Kind={kind}")
+        if (kind, api_version or gvk.api_version) != (gvk.kind, gvk.api_version):
+            raise ObjectDecodeError(f"expected an object of {gvk}, got {api_version}, Kind={kind}")
 
     def _transformed(self, transform: Transform, metadata: ObjectMeta, body: bytes) -> tuple[ObjectMeta, bytes]:
         """A transform that fails loses nothing: the object is kept as it came."""
