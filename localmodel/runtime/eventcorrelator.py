@@ -1,32 +1,41 @@
-"""`EventCorrelator`: folds events that repeat, and refuses floods, before they are written.
+"""`Occurrence`, one thing that was recorded, and `EventCorrelator`, which keeps floods of them from the API server.
 
-Three steps, each with a bounded memory. Aggregation: from the tenth distinct message about the same thing within ten
-minutes, one combined event stands for all. Counting: an event seen before is written as that event with a higher count.
-Spam filter: a source has a burst of 25 events per object and then one per five minutes. Used by one thread.
+Two steps, each with a bounded memory. Aggregation: from the tenth distinct note about the same thing within ten minutes
+on, one combined event stands for all. Spam filter: a source has a burst of 25 writes per object and then one per five
+minutes. Between the two an `eventsink` folds equal occurrences into one Event. Used by one thread.
+
+Numbers as in client-go's tools/record (events_cache.go).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, TypeVar
 
 from .clock import Clock
-from .objects import Event
+from .objects import ObjectReference
 
 MAX_KEYS = 4096
 MAX_SIMILAR = 10
 SIMILAR_SECONDS = 600.0
 SPAM_BURST = 25
 SPAM_REFILL_SECONDS = 300.0
+MAX_NOTE = 1024
+"""Bytes, as the API server demands."""
 COMBINED_PREFIX = "(combined from similar events): "
 
 V = TypeVar("V")
 
 
-class _LRU(Generic[V]):
+def cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of the text's UTF-8, whole characters."""
+    return text.encode()[:limit].decode(errors="ignore")
+
+
+class LRU(Generic[V]):
     """At most `MAX_KEYS` values; the one not used for longest goes first."""
 
     def __init__(self) -> None:
@@ -41,21 +50,55 @@ class _LRU(Generic[V]):
         return self._values[key]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """What a recorder was told, and when."""
+
+    name: str
+    """Of the Event, if this becomes a new one."""
+    namespace: str
+    regarding: ObjectReference
+    related: ObjectReference | None = None
+    type: str
+    reason: str
+    action: str
+    note: str
+    controller: str
+    """Who reports: the kind of program, and which instance of it."""
+    instance: str
+    at: datetime
+    combined: bool = False
+    """Stands for several with different notes."""
+
+    @property
+    def origin(self) -> Hashable:
+        """Source and object: what the spam filter counts by."""
+        return self.controller, self.instance, _identity(self.regarding)
+
+    @property
+    def alike(self) -> Hashable:
+        """What aggregation counts by."""
+        return self.origin, self.type, self.reason
+
+    @property
+    def content(self) -> Hashable:
+        """What makes two occurrences equal. The note counts, unlike in client-go's tools/events: an Event's note cannot
+        be changed, so what it does not say would be lost. All combined ones about one thing are equal."""
+        related = _identity(self.related) if self.related else None
+        return self.alike, self.action, related, self.combined, "" if self.combined else self.note
+
+
+def _identity(reference: ObjectReference) -> Hashable:
+    """The object, whatever its version."""
+    return reference.api_version, reference.kind, reference.namespace, reference.name, reference.uid
+
+
 @dataclass(slots=True)
 class _Similar:
-    """The messages of like events, oldest first, and when the last came."""
+    """The notes of like occurrences, oldest first, and when the last came."""
 
     last: float
-    messages: OrderedDict[str, None] = field(default_factory=OrderedDict)
-
-
-@dataclass(slots=True)
-class _Written:
-    """An event as the server has it; `count` 0 while it has none."""
-
-    count: int = 0
-    name: str = ""
-    first: datetime | None = None
+    notes: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
 
 @dataclass(slots=True)
@@ -65,80 +108,33 @@ class _Bucket:
 
 
 class EventCorrelator:
-    """Decides what becomes of each event."""
+    """Combines what is similar, and limits what is written."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._similar: _LRU[_Similar] = _LRU()
-        self._written: _LRU[_Written] = _LRU()
-        self._buckets: _LRU[_Bucket] = _LRU()
+        self._similar: LRU[_Similar] = LRU()
+        self._buckets: LRU[_Bucket] = LRU()
 
-    def correlate(self, event: Event) -> Event | None:
-        """The event to write: to create with count 1, to patch with a higher one. None: drop it."""
-        observed = self._aggregate(event)
-        known = self._written.get(_content(observed), _Written)
-        if known.count:
-            observed.metadata.name = known.name
-            observed.first_timestamp = known.first
-            observed.count = known.count + 1
-            known.count += 1
-        if not self._admits(observed):
-            return None
-        return observed
-
-    def written(self, event: Event) -> None:
-        """The server has stored this event."""
-        known = self._written.get(_content(event), _Written)
-        known.count, known.name, known.first = event.count or 1, event.name, event.first_timestamp
-
-    def _aggregate(self, event: Event) -> Event:
+    def aggregate(self, occurrence: Occurrence) -> Occurrence:
+        """The occurrence itself, or the combined one that stands for it."""
         now = self._clock.monotonic()
-        similar = self._similar.get(_alike(event), lambda: _Similar(now))
+        similar = self._similar.get(occurrence.alike, lambda: _Similar(now))
         if now - similar.last > SIMILAR_SECONDS:
-            similar.messages.clear()
+            similar.notes.clear()
         similar.last = now
-        similar.messages[event.message] = None
-        if len(similar.messages) < MAX_SIMILAR:
-            return event
-        similar.messages.popitem(last=False)
-        combined = event.deepcopy()
-        combined.message = COMBINED_PREFIX + event.message
-        return combined
+        similar.notes[occurrence.note] = None
+        if len(similar.notes) < MAX_SIMILAR:
+            return occurrence
+        similar.notes.popitem(last=False)
+        return replace(occurrence, note=cut(COMBINED_PREFIX + occurrence.note, MAX_NOTE), combined=True)
 
-    def _admits(self, event: Event) -> bool:
+    def admits(self, occurrence: Occurrence) -> bool:
+        """Whether its source may write about its object now; counts the write."""
         now = self._clock.monotonic()
-        bucket = self._buckets.get(_source_and_object(event), lambda: _Bucket(SPAM_BURST, now))
+        bucket = self._buckets.get(occurrence.origin, lambda: _Bucket(SPAM_BURST, now))
         bucket.tokens = min(SPAM_BURST, bucket.tokens + (now - bucket.updated) / SPAM_REFILL_SECONDS)
         bucket.updated = now
         if bucket.tokens < 1:
             return False
         bucket.tokens -= 1
         return True
-
-
-def _source_and_object(event: Event) -> Hashable:
-    about = event.involved_object
-    return (
-        event.source.component,
-        event.source.host,
-        about.api_version,
-        about.kind,
-        about.namespace,
-        about.name,
-        about.uid,
-    )
-
-
-def _alike(event: Event) -> Hashable:
-    return (
-        _source_and_object(event),
-        event.type,
-        event.reason,
-        event.reporting_component,
-        event.reporting_instance,
-    )
-
-
-def _content(event: Event) -> Hashable:
-    """What makes two events the same; all combined events about one thing are one."""
-    return _alike(event), "" if event.message.startswith(COMBINED_PREFIX) else event.message

@@ -30,10 +30,15 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
-def _check_key(key: str) -> None:
-    prefix, slash, name = key.rpartition("/")
+def is_qualified_name(text: str) -> bool:
+    """A name of at most 63 characters with an optional DNS prefix: label keys, finalizers, reporters of events."""
+    prefix, slash, name = text.rpartition("/")
     prefix_valid = not slash or (len(prefix) <= 253 and _SUBDOMAIN.fullmatch(prefix))
-    if not prefix_valid or not _NAME.fullmatch(name):
+    return bool(prefix_valid and _NAME.fullmatch(name))
+
+
+def _check_key(key: str) -> None:
+    if not is_qualified_name(key):
         raise SelectorError(
             f"{key!r} is not a label key: write a name of at most 63 letters, digits, '-', '_' or '.', "
             "with an optional DNS prefix and a slash before it"

@@ -14,25 +14,16 @@ from localmodel.agent.store import ModelStore
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import storage_key
 from localmodel.api.node import NodeModel
-from localmodel.runtime.objects import ConfigMap, Job, Object, Pod
+from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.reconcile import Request, Result
 from localmodel.runtime.testing.fake import FakeClient
 from localmodel.runtime.testing.fake_clock import FakeClock
+from localmodel.runtime.testing.recorder import FakeRecorder
 
 URI = "s3://mybucket/mymodel"
 KEY = storage_key(URI)
 JOBS = "kserve-localmodel-jobs"
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
-
-
-class Recorder:
-    """Keeps events."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, str]] = []
-
-    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
-        self.events.append((type_, reason, message))
 
 
 class JumpingClock(FakeClock):
@@ -50,7 +41,7 @@ class World:
         self.filesystem = filesystem
         self.clock = JumpingClock()
         self.client = FakeClient(clock=self.clock)
-        self.recorder = Recorder()
+        self.recorder = FakeRecorder()
         self.root = root
         self.start()
         config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60}
@@ -78,7 +69,7 @@ class World:
         )
         self.agent.client = self.agent.live = self.client
         self.agent.clock = self.clock
-        self.agent.recorder = self.recorder  # type: ignore[assignment]
+        self.agent.recorder = self.recorder
 
     def restart(self) -> None:
         self.store.close()
@@ -170,4 +161,4 @@ class World:
         }))  # fmt: skip
 
     def reasons(self) -> list[str]:
-        return [reason for _, reason, _ in self.recorder.events]
+        return self.recorder.reasons

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from localmodel.api import (
@@ -20,7 +19,7 @@ from localmodel.manager.settings import Settings
 from localmodel.runtime.objects import ConfigMap, Node, Object, ObjectMeta, Pod, T
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.selectors import FieldSelector
-from localmodel.runtime.testing import FakeClient, FakeClock
+from localmodel.runtime.testing import FakeClient, FakeClock, FakeRecorder
 
 JOBS = "kserve-localmodel-jobs"
 R = TypeVar("R", bound=Reconciler)
@@ -46,20 +45,6 @@ class IndexedClient(FakeClient):
         return found[:limit] if limit else found
 
 
-@dataclass
-class Recorder:
-    """Keeps the events: (type, reason, message)."""
-
-    events: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
-        self.events.append((type_, reason, message))
-
-    @property
-    def reasons(self) -> list[str]:
-        return [reason for _, reason, _ in self.events]
-
-
 class Cluster:
     """The client, the clock, the events, and the reconcilers on them."""
 
@@ -67,7 +52,7 @@ class Cluster:
         self.clock = FakeClock()
         self.client = IndexedClient(*objects, clock=self.clock, **options)
         add_indexes(self.client)  # type: ignore[arg-type]
-        self.recorder = Recorder()
+        self.recorder = FakeRecorder()
         self.settings = Settings()
         self.nodes = self.wired(NodeReconciler())
         self.caches = self.wired(LocalModelCacheReconciler(self.settings))

@@ -283,8 +283,15 @@ class EventSource(Model):
     host: str = ""
 
 
+class EventSeries(Model):
+    """How often an event happened; the same in both groups."""
+
+    count: int = 0
+    last_observed_time: MicroTime | None = None
+
+
 class Event(Object):
-    """core/v1 Event, which `kubectl describe` shows."""
+    """core/v1 Event, which `kubectl describe` shows. `eventsv1.Event` is the same object in events.k8s.io/v1."""
 
     mapping: ClassVar[RESTMapping] = RESTMapping.of("", "v1", "Event")
     involved_object: ObjectReference = Field(default_factory=ObjectReference)
@@ -298,7 +305,9 @@ class Event(Object):
     reporting_component: str = ""
     reporting_instance: str = ""
     event_time: MicroTime | None = None
+    series: EventSeries | None = None
     action: str = ""
+    related: ObjectReference | None = None
 
 
 class CustomResourceDefinition(Object):

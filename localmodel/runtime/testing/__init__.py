@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .fake_clock import FakeClock
     from .faults import Fault, Faults
     from .garbage import collect_garbage
+    from .recorder import FakeRecorder, RecordedEvent
     from .registry import Registry
     from .store import Journal, JournalRecord, VersionedStore
     from .watching import Watch
@@ -32,11 +33,13 @@ __all__ = [
     "BackgroundManager",
     "FakeClient",
     "FakeClock",
+    "FakeRecorder",
     "Fault",
     "Faults",
     "Interceptor",
     "Journal",
     "JournalRecord",
+    "RecordedEvent",
     "Registry",
     "ResourceDefinition",
     "UserInfo",
@@ -55,6 +58,7 @@ _HOMES = {
     "fake_clock": ("FakeClock",),
     "faults": ("Fault", "Faults"),
     "garbage": ("collect_garbage",),
+    "recorder": ("FakeRecorder", "RecordedEvent"),
     "registry": ("Registry",),
     "store": ("Journal", "JournalRecord", "VersionedStore"),
     "watching": ("Watch",),

@@ -7,13 +7,13 @@ pkg/apis/core/validation/events.go and pkg/registry/core/event/strategy.go of ku
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from localmodel.runtime.objects import RESTMapping
 
 from .answers import bad_value, required
+from .metadata import qualified_name
 
 Json = dict[str, Any]
 Cause = dict[str, str]
@@ -33,13 +33,6 @@ _CORE_NAMES = {
 _EVENTS_NAMES = {core: new for new, core in _CORE_NAMES.items()}
 _MAX_TEXT = 128
 _MAX_NOTE = 1024
-_QUALIFIED_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_QUALIFIED_NAME_TEXT = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
 _NAMESPACE_MISMATCH = "does not match event.namespace"
 _IMMUTABLE = (
     ("involvedObject", "involvedObject"),
@@ -106,8 +99,8 @@ def _faults(event: Json, *, controller: str) -> Iterator[Cause]:
     reporter = event.get("reportingComponent") or ""
     if not reporter:
         yield required(controller)
-    if not _is_qualified_name(reporter):
-        yield bad_value(controller, reporter, _QUALIFIED_NAME_TEXT)
+    for why in qualified_name(reporter):
+        yield bad_value(controller, reporter, why)
     for field in ("reportingInstance", "action", "reason"):
         text = event.get(field) or ""
         if not text:
@@ -138,14 +131,6 @@ def _series_faults(event: Json) -> Iterator[Cause]:
         yield bad_value("series.count", "", "should be at least 2")
     if not series.get("lastObservedTime"):
         yield required("series.lastObservedTime")
-
-
-def _is_qualified_name(text: str) -> bool:
-    """A name of at most 63 characters with an optional DNS subdomain and slash before it (IsQualifiedName)."""
-    prefix, slash, name = text.rpartition("/")
-    if slash and not (len(prefix) <= 253 and _PREFIX.fullmatch(prefix)):
-        return False
-    return len(name) <= 63 and _QUALIFIED_NAME.fullmatch(name) is not None
 
 
 def validator(

@@ -396,4 +396,7 @@ def _param_ref(obj: Json) -> str:
 def builtin_printer(mapping: RESTMapping) -> Printer:
     """The printer of a built-in kind; made on first use."""
     columns = COLUMNS.get(mapping.group_resource)
-    return DEFAULT_PRINTER if columns is None else Printer(columns)
+    if columns is None:
+        return DEFAULT_PRINTER
+    # Nobody looks for an event by its name: it comes last, and only with -o wide.
+    return Printer(columns, name_first=mapping.gvk.kind != "Event")

@@ -51,8 +51,9 @@ AGE_COLUMN = Column("Age", lambda obj, now: age(obj["metadata"].get("creationTim
 class Printer:
     """The columns of one kind."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = (NAME_COLUMN, *columns)
+    def __init__(self, columns: Sequence[Column], *, name_first: bool = True) -> None:
+        """Before `columns` comes the name, unless not `name_first`."""
+        self._columns = (NAME_COLUMN, *columns) if name_first else tuple(columns)
         self.definitions = [column.definition() for column in self._columns]
 
     def cells(self, obj: Json, now: datetime) -> list[Any]:

@@ -116,7 +116,7 @@ def test_a_failed_download_is_retried_after_30_seconds_with_a_new_job(world: Wor
     model = world.model()
     assert (model.reason, model.message, model.attempts) == ("DownloadFailed", "no such model: 404", 1)
     assert model.next_retry_time == world.clock.now() + timedelta(seconds=30)
-    assert ("Warning", "DownloadFailed", "iris: no such model: 404") in world.recorder.events
+    assert "Warning DownloadFailed iris: no such model: 404" in world.recorder.lines
     assert result is not None
     assert result.requeue_after == 30
 

@@ -59,7 +59,7 @@ def test_the_status_follows_the_nodes() -> None:
     assert made.status.copies.to_dict() == {"available": 2, "total": 2, "failed": 0}
     assert ready(made) == ("True", "AllCopiesAvailable")
     assert made.status.observed_generation == made.metadata.generation
-    assert [message for _, reason, message in cluster.recorder.events if reason == "Downloaded"] == [
+    assert [event.message for event in cluster.recorder.events if event.reason == "Downloaded"] == [
         "The model is on node node-1",
         "The model is on node node-2",
     ]
@@ -137,7 +137,7 @@ def test_a_missing_group_is_told_once_and_the_others_go_on() -> None:
     for _ in range(3):
         settle(cluster)
     assert ready(cluster.cache()) == ("False", "NodeGroupNotFound")
-    assert cluster.recorder.events == [("Warning", "NodeGroupNotFound", "LocalModelNodeGroup nope not found")]
+    assert cluster.recorder.lines == ["Warning NodeGroupNotFound LocalModelNodeGroup nope not found"]
     assert cluster.client.find(PersistentVolume, "iris-gpu-download") is not None
     cluster.reconcile_node()
     assert cluster.entries() == ["iris"]

@@ -52,7 +52,7 @@ class World:
 
     @property
     def messages(self) -> list[str]:
-        return [message for *_, message in self.claims.recorder.events]  # type: ignore[attr-defined]
+        return [event.message for event in self.claims.recorder.events]  # type: ignore[attr-defined]
 
 
 def test_a_claim_that_names_its_volume_is_bound_both_ways() -> None:
