@@ -32,7 +32,7 @@ class Levels(Generic[K]):
         self._starvation_seconds = starvation_seconds
         self._monotonic = monotonic
         self._levels: dict[int, OrderedDict[K, Entry[K]]] = {}
-        """For each priority that something waits at, its items; the level emptied last stays until another is needed."""
+        """For each priority that something waits at, its items; the one emptied last stays until another is needed."""
         self._count = 0
         self._turn = 0
         """How many items were handed out since the last starved one, while several levels had items."""
