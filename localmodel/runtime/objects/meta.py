@@ -277,6 +277,13 @@ class PartialObjectMetadata(Object):
     model_config = ConfigDict(extra="ignore")
     metadata_only: ClassVar[bool] = True
 
+    @model_validator(mode="after")
+    def _type_meta(self) -> Self:
+        """The server calls it a PartialObjectMetadata of meta.k8s.io/v1; the caller asked for an object of its kind."""
+        gvk = self.mapping.gvk
+        self.__dict__.update(kind=gvk.kind, api_version=gvk.api_version)
+        return self
+
     @classmethod
     def of(cls, mapping: RESTMapping) -> type[PartialObjectMetadata]:
         return type(f"Partial{mapping.gvk.kind}", (cls,), {"mapping": mapping, "__module__": __name__})

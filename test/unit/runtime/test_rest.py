@@ -28,7 +28,7 @@ from localmodel.runtime.errors import (
 from localmodel.runtime.kubeconfig import RestConfig
 from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.metrics import Metrics
-from localmodel.runtime.objects import ConfigMap, Node, ObjectMeta, PartialObjectMetadata
+from localmodel.runtime.objects import ConfigMap, Node, ObjectMeta, PartialObjectMetadata, RESTMapping, Unstructured
 from localmodel.runtime.rest import LiveClient
 
 
@@ -188,9 +188,42 @@ def test_writes_carry_their_options() -> None:
     }
 
 
-def test_an_object_without_its_namespace_is_refused_before_a_request() -> None:
+def test_subresources_and_collections_are_written_at_their_paths() -> None:
+    scale_kind = Unstructured.of(RESTMapping.of("autoscaling", "v1", "Scale"))
+    scale = scale_kind.from_dict({"spec": {"replicas": 2}})
+    with scripted_server(ok(scale.to_dict())) as server:
+        client = client_for(server.url)
+        scales = client.subresource("scale")
+        assert scales.get(config_map(), scale_kind).content["spec"] == {"replicas": 2}
+        scales.update(config_map(), scale)
+        scales.create(config_map(), scale)
+        client.status.apply(config_map(), field_owner="me")
+        client.delete_all_of(ConfigMap, namespace="ns", labels={"a": "b"}, fields="metadata.name!=c")
+        client.delete_all_of(Node, options=WriteOptions(dry_run=True))
+    base = "/api/v1/namespaces/ns/configmaps"
+    assert [(seen.method, seen.path) for seen in server.seen] == [
+        ("GET", f"{base}/a/scale"),
+        ("PUT", f"{base}/a/scale"),
+        ("POST", f"{base}/a/scale"),
+        ("PATCH", f"{base}/a/status?fieldManager=me&force=false"),
+        ("DELETE", f"{base}?labelSelector=a%3Db&fieldSelector=metadata.name%21%3Dc"),
+        ("DELETE", "/api/v1/nodes?dryRun=All"),
+    ]
+    assert json.loads(server.seen[1].body) == scale.to_dict()
+    assert server.seen[3].headers["Content-Type"] == "application/apply-patch+yaml"
+
+
+def test_what_has_no_name_or_namespace_is_refused_before_a_request() -> None:
+    """The path without it would be that of a collection: a delete would delete everything."""
+    client = client_for("http://127.0.0.1:1")
     with pytest.raises(ValueError, match="ConfigMap a has no namespace"):
-        client_for("http://127.0.0.1:1").get(ConfigMap, "a")
+        client.get(ConfigMap, "a")
+    with pytest.raises(ValueError, match="a ConfigMap without a name"):
+        client.delete(config_map(""))
+    with pytest.raises(ValueError, match=r"ConfigMap .* has no namespace"):
+        client.delete_all_of(ConfigMap)
+    with pytest.raises(ValueError, match="a ConfigMap without a name"):
+        client.status.patch(config_map(""), {})
 
 
 def test_one_thread_keeps_its_connection_and_another_has_its_own() -> None:
