@@ -14,7 +14,7 @@ import builtins
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from . import collector
 from .client import Reader
@@ -32,6 +32,9 @@ from .objects import Object, ObjectKey, T, Unstructured
 from .reflector import ReflectorOptions
 from .selectors import FieldSelector, Selector
 from .store import Stored, Transform
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 ALL_NAMESPACES = ""
 
@@ -86,8 +89,14 @@ class Cache(Reader):
     """Informers by kind, and reads from them. Thread-safe."""
 
     def __init__(
-        self, lister_watcher: ListerWatcher, options: CacheOptions | None = None, *, clock: Clock | None = None
+        self,
+        lister_watcher: ListerWatcher,
+        options: CacheOptions | None = None,
+        *,
+        metrics: Metrics | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        """With `metrics` (those of the manager), which must not be another cache's, they tell of the informers."""
         self.options = options or CacheOptions()
         self._lister_watcher = lister_watcher
         self._clock = clock or RealClock()
@@ -98,6 +107,13 @@ class Cache(Reader):
         self._started = self._stopped = False
         self._filling = False
         """The collector's thresholds are raised on our behalf."""
+        if metrics is not None:
+            metrics.informers.observe(self.informers)
+
+    def informers(self) -> tuple[SharedInformer[Any], ...]:
+        """All there are at the moment."""
+        with self._lock:
+            return tuple(self._informers.values())
 
     def get_informer(self, kind: type[T]) -> SharedInformer[T]:
         """The informer of the kind, made if need be; started at once if the cache is, else with it.
@@ -172,11 +188,9 @@ class Cache(Reader):
         """
         self._check_started()
         deadline = self._clock.monotonic() + (self.options.sync_timeout if timeout is None else timeout)
-        with self._lock:
-            informers = tuple(self._informers.values())
         missing = [
             informer
-            for informer in informers
+            for informer in self.informers()
             if not informer.wait_for_sync(
                 max(0.0, deadline - self._clock.monotonic()), or_missing=self.options_of(informer.kind).optional
             )
@@ -187,11 +201,9 @@ class Cache(Reader):
 
     def waiting_for(self) -> str:
         """The kinds that are not in the cache and the reason of each; empty when all are."""
-        with self._lock:
-            informers = tuple(self._informers.values())
         return "; ".join(
             self._why_missing(informer)
-            for informer in informers
+            for informer in self.informers()
             if not informer.has_synced and not (informer.kind_missing and self.options_of(informer.kind).optional)
         )
 

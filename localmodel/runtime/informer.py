@@ -117,6 +117,8 @@ class SharedInformer(Generic[T]):
         """Notified when `has_synced`, `phase` or `_stopped` changes; with each version while `_version_waiters`."""
         self._version_waiters = 0
         self._listeners: list[Listener[T]] = []
+        self._failures_of_removed = 0
+        """Events that handlers lost which are no longer among `_listeners`."""
         self._started = self._stopped = False
         trimmer = Trimmer(kind, self.options.transform)
         self._scopes = [
@@ -159,13 +161,15 @@ class SharedInformer(Generic[T]):
 
     @property
     def handler_failures(self) -> int:
-        """Events lost because a handler raised, of the handlers that are registered now."""
-        return sum(listener.failures for listener in tuple(self._listeners))
+        """Events lost because a handler raised."""
+        with self._lock:
+            return self._failures_of_removed + sum(listener.failures for listener in self._listeners)
 
     @property
     def pending(self) -> int:
         """Events waiting for handlers."""
-        return sum(map(len, tuple(self._listeners)))
+        with self._lock:
+            return sum(map(len, self._listeners))
 
     def last_synced_resource_version(self, namespace: str = "") -> str:
         """The version up to which the store follows the server in what `namespace` needs (all that is watched, if
@@ -326,6 +330,7 @@ class SharedInformer(Generic[T]):
         with self._lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+                self._failures_of_removed += listener.failures
         listener.stop()
         listener.join(JOIN_TIMEOUT)
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from .informer_metrics import InformerMetrics
 from .workqueue import WorkqueueMetrics
 
 ReconcileResult = Literal["error", "requeue_after", "requeue", "success"]
@@ -61,6 +62,7 @@ class Metrics:
         """Guards the names below."""
         self._controllers: set[str] = set()
         self.workqueue = WorkqueueMetrics(self.registry)
+        self.informers = InformerMetrics(self.registry)
         self.reconcile = Counter(
             "controller_runtime_reconcile_total",
             "Total number of reconciliations per controller",
