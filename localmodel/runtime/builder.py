@@ -34,6 +34,7 @@ class _Watch:
     kind: type[Object]
     handler: EventHandler | None
     predicates: tuple[Predicate, ...]
+    match_every_owner: bool = False
 
 
 class Builder:
@@ -49,7 +50,8 @@ class Builder:
         self._global_predicates: tuple[Predicate, ...] = ()
 
     def named(self, name: str) -> Self:
-        """The controller's name, unique in a manager; by default the `for_` kind in lower case."""
+        """The controller's name, unique in a manager (ControllerOptions.skip_name_validation); by default the `for_`
+        kind in lower case."""
         self._name = name
         return self
 
@@ -61,9 +63,12 @@ class Builder:
         self._watches.append(_Watch(kind, EnqueueRequestForObject(), predicates))
         return self
 
-    def owns(self, kind: type[Object], *predicates: Predicate) -> Self:
-        """Watches objects made by the reconciler: each event queues the controlling owner of the `for_` kind."""
-        self._watches.append(_Watch(kind, None, predicates))
+    def owns(self, kind: type[Object], *predicates: Predicate, match_every_owner: bool = False) -> Self:
+        """Watches objects made by the reconciler: each event queues the controlling owner of the `for_` kind.
+
+        With `match_every_owner`, every owner of that kind.
+        """
+        self._watches.append(_Watch(kind, None, predicates, match_every_owner))
         return self
 
     def watches(self, kind: type[Object], handler: EventHandler, *predicates: Predicate) -> Self:
@@ -86,7 +91,7 @@ class Builder:
         return self
 
     def complete(self, reconciler: Reconciler) -> Controller:
-        """Makes the controller and adds it to the manager; raises BuilderError."""
+        """Makes the controller and adds it to the manager; raises BuilderError, ValueError for a name that is taken."""
         self._check()
         controller = Controller(
             self._name or self._for_kind.mapping.gvk.kind.lower(),
@@ -103,7 +108,7 @@ class Builder:
             self._manager.cache.get_informer(watch.kind)
         for source in self._sources:
             controller.watch(source)
-        self._manager.add_controller(controller)
+        self._manager.add(controller)
         return controller
 
     @property
@@ -113,7 +118,9 @@ class Builder:
         return self._for
 
     def _handler(self, watch: _Watch) -> EventHandler:
-        return watch.handler or EnqueueRequestForOwner(self._for_kind, only_controller_owner=True)
+        return watch.handler or EnqueueRequestForOwner(
+            self._for_kind, only_controller_owner=not watch.match_every_owner
+        )
 
     def _check(self) -> None:
         if not self._watches and not self._sources:

@@ -85,7 +85,11 @@ def check(doing: str = "the work in hand") -> None:
 
 
 def carrying(target: Callable[P, object]) -> Callable[P, None]:
-    """A thread's target that works under the calling thread's cancellation. (A deadline is not carried along.)"""
+    """A thread's target that works under the calling thread's cancellation.
+
+    Neither a deadline nor log fields are carried along: it is for threads that outlive the work in hand. For those that
+    are part of a reconcile there is `reconcile.within_run`.
+    """
     current = _current.get()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -3,8 +3,8 @@
 A controller limits each reconcile, a leader elector each try. Python cannot interrupt a thread, so a deadline works by
 being looked at: a client bounds its socket timeout by `remaining` and asks `check` before each request, and a long loop
 in a reconciler may do the same. Hence it ends a reconciler that waits for the API server; it does not end one that
-computes, sleeps, or waits on something else, and it does not reach threads that the reconciler starts. A run that
-overran is counted in any case, when it ends.
+computes, sleeps, or waits on something else, and it reaches threads that the reconciler starts only if they are started
+with `reconcile.within_run`. A run that overran is counted in any case, when it ends.
 """
 
 from __future__ import annotations

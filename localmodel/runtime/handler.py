@@ -1,21 +1,37 @@
 """Handlers: which requests an event puts into a controller's queue.
 
 A handler is called in the thread of the source, after the predicates, and only enqueues; work belongs in the
-reconciler. One event queues equal requests once.
+reconciler. One event queues equal requests once. What an event without news queues (the initial list, a resync) waits
+behind what is live: see `WithLowPriorityWhenUnchanged`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeAlias
+from dataclasses import replace
+from typing import Any, Generic, Protocol
 
 from .event import CreateEvent, DeleteEvent, Event, GenericEvent, UpdateEvent
 from .objects import Object, T
 from .reconcile import Request
-from .workqueue import RateLimitingQueue
+from .workqueue import LOW_PRIORITY, AddOptions
 
-RequestQueue: TypeAlias = RateLimitingQueue[Request]
+
+class RequestQueue(Protocol):
+    """The side of a controller's queue (`workqueue.WorkQueue`) that handlers and sources see."""
+
+    def add(self, item: Request) -> None:
+        """Queues the request."""
+
+    def add_after(self, item: Request, delay: float) -> None:
+        """Queues the request in `delay` seconds."""
+
+    def add_rate_limited(self, item: Request) -> None:
+        """Queues the request when the controller's rate limiter allows it."""
+
+    def add_with_options(self, options: AddOptions, *items: Request) -> None:
+        """Queues the requests with a delay, a rate limit or a priority."""
 
 
 class EventHandler(ABC):
@@ -24,6 +40,54 @@ class EventHandler(ABC):
     @abstractmethod
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
         """Adds what the event concerns to the queue; does not block."""
+
+
+class WithLowPriorityWhenUnchanged(EventHandler):
+    """Another handler, whose requests get a low priority if the event is of the initial list or a resync.
+
+    A priority that the handler names itself stands. Every source wraps its handler so: a handler needs it only when it
+    is called by something else.
+    """
+
+    def __init__(self, handler: EventHandler, *, priority: int = LOW_PRIORITY) -> None:
+        self._handler = handler
+        self._priority = priority
+
+    def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+        self._handler.handle(event, _LowPriorityQueue(queue, self._priority) if _is_unchanged(event) else queue)
+
+
+class _LowPriorityQueue:
+    """A queue in which a request that has no priority gets a low one."""
+
+    def __init__(self, queue: RequestQueue, priority: int) -> None:
+        self._queue = queue
+        self._priority = priority
+
+    def add(self, item: Request) -> None:
+        self.add_with_options(AddOptions(), item)
+
+    def add_after(self, item: Request, delay: float) -> None:
+        self.add_with_options(AddOptions(after=delay), item)
+
+    def add_rate_limited(self, item: Request) -> None:
+        self.add_with_options(AddOptions(rate_limited=True), item)
+
+    def add_with_options(self, options: AddOptions, *items: Request) -> None:
+        if options.priority is None:
+            options = replace(options, priority=self._priority)
+        self._queue.add_with_options(options, *items)
+
+
+def _is_unchanged(event: Event[Any]) -> bool:
+    """The event tells of nothing that happened after the start."""
+    match event:
+        case CreateEvent():
+            return event.is_in_initial_list
+        case UpdateEvent():
+            old, new = event.object_old.metadata, event.object_new.metadata
+            return bool(old.resource_version == new.resource_version)
+    return False
 
 
 def _objects(event: Event[Any]) -> tuple[Any, ...]:

@@ -1,9 +1,13 @@
 """`Manager`: everything a program of reconcilers consists of, started in order and stopped in the reverse order.
 
-Start: HTTP servers, event broadcaster, cache (until it has synced), runnables that need no leadership, leader election,
-controllers and the other runnables of the leader. A failure anywhere stops everything, and `start` raises the first.
-The lease is given up last, after every runnable has ended, so that the next leader never works beside this one. After
-`start` has returned no thread of the manager is left, unless a runnable outlived the grace period; then `start` raises.
+Start: HTTP servers, event broadcaster, cache (until it has synced), runnables that need no leadership, warm-ups, leader
+election, controllers and the other runnables of the leader. A failure anywhere stops everything, and `start` raises the
+first.
+
+Stop: runnables that need no leadership together with the warm-ups, those of the leader, the lease, cache, event
+broadcaster, HTTP servers; each ends before the next is told to. So the next leader never works beside this one. One
+grace period is for all runnables. After `start` has returned no thread of the manager is left, unless a runnable
+outlived the grace period; then `start` raises.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from .leaderelection import LeaderElectionConfig, LeaderElectionLostError, Leade
 from .listwatch import ListerWatcher
 from .metrics import Metrics
 from .reconcile import Reconciler
-from .runnable_group import Runnable, RunnableGroup
+from .runnable_group import Runnable, RunnableGroup, Warmable, WarmUp
 from .serving import Check, HealthChecks, metrics_route
 
 log = structlog.get_logger(__name__)
@@ -71,6 +75,8 @@ class ManagerOptions:
     """How long runnables may take to end; 0 does not wait, a negative number waits for ever."""
     cache: CacheOptions = field(default_factory=CacheOptions)
     """Which objects are held in memory."""
+    controller: ControllerOptions = field(default_factory=ControllerOptions)
+    """Of the controllers that bring none of their own."""
 
 
 class Manager:
@@ -95,7 +101,9 @@ class Manager:
         self.metrics = metrics or process_metrics()
         self.live = client
         """Reads and writes at the API server."""
-        self.cache = Cache(cast("ListerWatcher", client), self.options.cache, clock=self.clock)
+        self.cache = Cache(
+            cast("ListerWatcher", client), self.options.cache, metrics=self.metrics, clock=self.clock
+        )
         self.client = CachedClient(self.cache, client)
         """Reads from the cache, writes at the API server."""
         self._lease = _lease_config(self.options)
@@ -104,13 +112,13 @@ class Manager:
         self._events = EventBroadcaster(client, clock=self.clock, metrics=self.metrics)
         self._lock = threading.Lock()
         """Guards the fields below."""
-        self._controllers: set[str] = set()
         self._stop: threading.Event | None = None
         """The event given to `start`; also set by the manager, when something fails."""
         self._cache_synced = False
         self._failure: BaseException | None = None
         """The first failure, which `start` raises."""
         self._others = RunnableGroup("others", self._fail, clock=self.clock)
+        self._warm_ups = RunnableGroup("warm-ups", self._fail, clock=self.clock)
         self._leaders = RunnableGroup("leaders", self._fail, clock=self.clock)
         self._elector = self._new_elector()
         self._release_lease = threading.Event()
@@ -134,24 +142,20 @@ class Manager:
         reconciler.client = self.client
         reconciler.live = self.live
         reconciler.clock = self.clock
-        builder = Builder(self, options)
+        builder = Builder(self, options or self.options.controller)
         reconciler.setup(builder)
         controller = builder.complete(reconciler)
         reconciler.recorder = self.recorder(controller.name)
         return controller
 
-    def add_controller(self, controller: Controller) -> None:
-        """Adds a controller made by a `Builder`; raises ValueError if its name is taken."""
-        with self._lock:
-            if controller.name in self._controllers:
-                raise ValueError(f"there is a controller named {controller.name} already; name this one: Builder.named")
-            self._controllers.add(controller.name)
-        self.add(controller)
-
     def add(self, runnable: Runnable) -> None:
         """Adds something to run, at once if the manager runs; raises GroupStoppedError once it stops."""
-        group = self._leaders if getattr(runnable, "need_leader_election", True) else self._others
-        group.add(runnable)
+        if not getattr(runnable, "need_leader_election", True):
+            self._others.add(runnable)
+            return
+        if isinstance(runnable, Warmable) and runnable.enable_warmup:
+            self._warm_ups.add(WarmUp(runnable))
+        self._leaders.add(runnable)
 
     def add_healthz_check(self, name: str, check: Check) -> None:
         """A condition of being alive: the kubelet restarts a container that does not meet it."""
@@ -194,6 +198,7 @@ class Manager:
             self._wait_for_cache(stop)
             if not stop.is_set():
                 self._others.start()
+                self._warm_ups.start()
                 election = self._start_leaders()
             stop.wait()
         except BaseException as error:  # noqa: BLE001 - raised below, after everything was stopped
@@ -324,24 +329,31 @@ class Manager:
         log.info("Manager stopped")
 
     def _stop_groups(self, grace: float | None) -> tuple[bool, list[str]]:
-        """Stops the groups within one grace period.
+        """Stops the groups one after the other, within one grace period (None: without end).
 
         Whether all ended before their requests were cancelled, and the names of the runnables that are left.
         """
-        began = self.clock.monotonic()
-        for group in (self._others, self._leaders):
+        until = None if grace is None else self.clock.monotonic() + grace
+        groups = (self._others, self._leaders, self._warm_ups)
+        for group in groups:
+            group.close()
+        # A warm-up may hold what another runnable waits for: it is told first, and waited for last.
+        self._warm_ups.stop()
+        answered, left = True, list[str]()
+        for group in groups:
             group.stop()
-        late = self._join_groups(began + (REQUEST_GRACE if grace is None else min(grace, REQUEST_GRACE)))
-        for group in (self._others, self._leaders):
+            late = group.join(self._left(until, REQUEST_GRACE if answered else _HURRY))
             group.cancel()
-        return not late, self._join_groups(None if grace is None else began + grace)
+            answered &= not late
+            left += group.join(self._left(until))
+        return answered, left
 
-    def _join_groups(self, until: float | None) -> list[str]:
-        """The names of the runnables that have not ended at `until` (None: waits for ever)."""
-        left: list[str] = []
-        for group in (self._others, self._leaders):
-            left += group.join(None if until is None else max(0.0, until - self.clock.monotonic()))
-        return left
+    def _left(self, until: float | None, at_most: float | None = None) -> float | None:
+        """Seconds until then (None: without end), or the shorter `at_most`."""
+        if until is None:
+            return at_most
+        left = max(0.0, until - self.clock.monotonic())
+        return left if at_most is None else min(left, at_most)
 
     def _stop_election(self, election: threading.Thread | None, patience: float) -> bool:
         """Gives the lease up; whether the server answered within `patience` seconds."""

@@ -1,15 +1,16 @@
 """`RunnableGroup`: runnables that start and stop together, each in a thread of its own.
 
-The manager has two, for those that only the leader runs and for the others. A group may be given runnables before and
-while it runs; once stopped it takes and starts none, so that a lease won too late starts nothing. What a runnable waits
-for can be ended by `cancel` (see `cancellation`), in its own thread and in those that it starts with its context.
+The manager has three: those that need no leadership, the warm-ups of those that do, and these. A group may be given
+runnables before and while it runs; once closed it takes and starts none, so that a lease won too late starts nothing.
+What a runnable waits for can be ended by `cancel` (see `cancellation`), in its own thread and in those that it starts
+with its context.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -28,6 +29,29 @@ class Runnable(Protocol):
 
     def start(self, stop: threading.Event) -> None:
         """Blocks until `stop` is set; to return earlier is allowed. An exception ends the manager, which raises it."""
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """A runnable of the leader with something to do while its process waits to lead, as controllers have."""
+
+    @property
+    def enable_warmup(self) -> bool:
+        """Whether it is to be warmed up."""
+
+    def warm_up(self, stop: threading.Event) -> None:
+        """Blocks until `stop` is set; `start` may be called meanwhile. An exception ends the manager."""
+
+
+class WarmUp:
+    """The warm-up of a runnable, as a runnable of its own."""
+
+    def __init__(self, warmable: Warmable) -> None:
+        self.name = f"{_name(warmable)}-warm-up"
+        self._warmable = warmable
+
+    def start(self, stop: threading.Event) -> None:
+        self._warmable.warm_up(stop)
 
 
 class GroupStoppedError(RuntimeLibraryError):
@@ -52,12 +76,12 @@ class RunnableGroup:
         self._running: dict[threading.Thread, str] = {}
         """The runnables that have not ended, and their names."""
         self._started = False
-        self._stopped = False
+        self._closed = False
 
     def add(self, runnable: Runnable) -> None:
         """Starts the runnable, at once if the group runs; raises GroupStoppedError."""
         with self._changed:
-            if self._stopped:
+            if self._closed:
                 raise GroupStoppedError(f"{_name(runnable)} was added after the manager was told to stop")
             if self._started:
                 self._start(runnable)
@@ -65,19 +89,23 @@ class RunnableGroup:
                 self._waiting.append(runnable)
 
     def start(self) -> None:
-        """Starts everything added so far and returns; nothing if the group was stopped before."""
+        """Starts everything added so far and returns; nothing if the group was closed before."""
         with self._changed:
-            if self._stopped or self._started:
+            if self._closed or self._started:
                 return
             self._started = True
             for runnable in self._waiting:
                 self._start(runnable)
             self._waiting.clear()
 
-    def stop(self) -> None:
-        """Tells every runnable to end, without waiting."""
+    def close(self) -> None:
+        """Takes and starts no runnable from now on; those that run go on."""
         with self._changed:
-            self._stopped = True
+            self._closed = True
+
+    def stop(self) -> None:
+        """Closes the group and tells every runnable to end, without waiting."""
+        self.close()
         self._stop.set()
 
     def cancel(self) -> None:
@@ -116,5 +144,5 @@ class RunnableGroup:
                 self._changed.notify_all()
 
 
-def _name(runnable: Runnable) -> str:
+def _name(runnable: object) -> str:
     return str(getattr(runnable, "name", "") or type(runnable).__name__)

@@ -1,30 +1,33 @@
 """Sources: where a controller's events come from.
 
 A source is bound to one controller by `start`, passes its events through its predicates to its handler, and says when
-the handler has seen everything that existed at the start. `Kind` follows the informer of a type, `Channel` takes events
-from the program itself. A predicate or handler that raises costs that one event, is logged with its traceback and
-counted; the source goes on.
+the handler has seen everything that existed at the start. `Kind` follows the cache's informer of a type, `Informer` one
+that the program runs itself; `Channel` takes events from the program; `Func` is anything else. A predicate or handler
+that raises costs that one event, is logged with its traceback and counted; the source goes on.
+
+Neighbours: `source_set` starts and stops the sources of a controller; `informer` delivers; `handler` enqueues.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from . import cancellation
 from .cancellation import carrying
 from .clock import Clock
-from .errors import CacheSyncTimeoutError
 from .event import CreateEvent, DeleteEvent, Event, GenericEvent, UpdateEvent
-from .handler import EventHandler, RequestQueue
+from .handler import EventHandler, RequestQueue, WithLowPriorityWhenUnchanged
 from .objects import Object
 from .predicate import Predicate
 from .store import Stored
+from .workqueue import LOW_PRIORITY
 
 if TYPE_CHECKING:
     from .cache import Cache
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CHANNEL_SIZE = 1024
-_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,12 @@ class SourceContext:
     queue: RequestQueue
     cache: Cache
     clock: Clock
+    stop: threading.Event
+    """Set when the controller ends."""
     count_error: Callable[[], object]
     """Called for each event that was lost to an error."""
+    low_priority: int = LOW_PRIORITY
+    """Of events that tell nothing new; see `handler.WithLowPriorityWhenUnchanged`."""
 
 
 class Source(ABC):
@@ -52,18 +58,23 @@ class Source(ABC):
 
     @abstractmethod
     def start(self, context: SourceContext) -> None:
-        """Begins to deliver; does not block. Called once."""
+        """Begins to deliver. Called once; what blocks here fails the controller at its `cache_sync_timeout`."""
 
     @abstractmethod
-    def wait_for_sync(self, stop: threading.Event, timeout: float) -> None:
-        """Blocks until what existed at the start has been handled, or `stop` is set.
+    def wait_for_sync(self, timeout: float) -> bool:
+        """Blocks until what existed at the start has been handled; whether it was, within `timeout` seconds.
 
-        Raises CacheSyncTimeoutError, which names the source, after `timeout` seconds.
+        `stop` ends the wait, and so does the cancellation of the calling thread's work.
         """
 
     @abstractmethod
     def stop(self) -> None:
-        """Ends the delivery and every thread of the source."""
+        """Ends the delivery and every thread of the source. Idempotent, and allowed before `start`."""
+
+    @property
+    def last_error(self) -> str:
+        """Why the source has not synced; empty if that is not known."""
+        return ""
 
 
 class _Dispatcher:
@@ -73,7 +84,7 @@ class _Dispatcher:
         self, source: Source, handler: EventHandler, predicates: Sequence[Predicate], context: SourceContext
     ) -> None:
         self._source = source
-        self._handler = handler
+        self._handler = WithLowPriorityWhenUnchanged(handler, priority=context.low_priority)
         self._predicates = predicates
         self._context = context
 
@@ -87,43 +98,71 @@ class _Dispatcher:
             log.exception("Event lost: its predicate or handler raised", source=str(self._source))
 
 
-class Kind(Source):
-    """The objects of one type, from the cache's informer for it."""
+class Informer(Source):
+    """The objects of an informer that the program starts and stops itself, of another cluster for example."""
 
-    def __init__(self, kind: type[Object], handler: EventHandler, predicates: Sequence[Predicate] = ()) -> None:
-        self.kind = kind
+    def __init__(
+        self, informer: SharedInformer[Any], handler: EventHandler, predicates: Sequence[Predicate] = ()
+    ) -> None:
+        self.kind: type[Object] = informer.kind
+        self._informer: SharedInformer[Any] | None = informer
         self._handler = handler
         self._predicates = tuple(predicates)
-        self._informer: SharedInformer[Any] | None = None
         self._registration: Registration[Any] | None = None
-        self._clock: Clock | None = None
-        self._optional = False
 
     def start(self, context: SourceContext) -> None:
-        self._clock = context.clock
-        self._optional = context.cache.options_of(self.kind).optional
-        self._informer = context.cache.get_informer(self.kind)
+        assert self._informer is not None
         dispatcher = _Dispatcher(self, self._handler, self._predicates, context)
         self._registration = self._informer.add_event_handler(_InformerHandler(dispatcher))
 
-    def wait_for_sync(self, stop: threading.Event, timeout: float) -> None:
-        assert self._informer is not None, "wait_for_sync comes after start"
-        assert self._registration is not None
-        assert self._clock is not None
-        deadline = self._clock.monotonic() + timeout
-        while not self._registration.has_synced:
-            if self._optional and self._informer.kind_missing:
-                log.info("Kind is not served yet, going on without it", source=str(self))
-                return
-            if stop.wait(_POLL_SECONDS):
-                return
-            if self._clock.monotonic() >= deadline:
-                reason = self._registration.last_error or "no answer yet"
-                raise CacheSyncTimeoutError(f"{self} did not sync within {timeout:.0f} s: {reason}")
+    def wait_for_sync(self, timeout: float) -> bool:
+        assert self._registration is not None, "wait_for_sync comes after start"
+        return self._registration.wait_for_sync(timeout)
 
     def stop(self) -> None:
         if self._registration is not None:
             self._registration.remove()
+
+    @property
+    def last_error(self) -> str:
+        return self._registration.last_error if self._registration is not None else ""
+
+    def __str__(self) -> str:
+        return f"informer source: {self.kind.mapping.gvk.kind} ({self.kind.mapping.group_resource})"
+
+
+class Kind(Informer):
+    """The objects of one type, from the cache's informer for it.
+
+    While the server does not serve the kind, the informer goes on asking, with its backoff in place of
+    controller-runtime's fixed 10 s, until the controller's time is over. A kind that is `optional` in the cache is not
+    waited for.
+    """
+
+    def __init__(self, kind: type[Object], handler: EventHandler, predicates: Sequence[Predicate] = ()) -> None:
+        self.kind = kind
+        self._informer = None
+        self._handler = handler
+        self._predicates = tuple(predicates)
+        self._registration = None
+        self._optional = False
+
+    def start(self, context: SourceContext) -> None:
+        self._optional = context.cache.options_of(self.kind).optional
+        self._informer = context.cache.get_informer(self.kind)
+        super().start(context)
+
+    def wait_for_sync(self, timeout: float) -> bool:
+        assert self._informer is not None, "wait_for_sync comes after start"
+        if self._optional:
+            began = self._informer.clock.monotonic()
+            if not self._informer.wait_for_sync(timeout, or_missing=True):
+                return False
+            if not self._informer.has_synced:
+                log.info("Kind is not served yet, going on without it", source=str(self))
+                return True
+            timeout -= self._informer.clock.monotonic() - began
+        return super().wait_for_sync(timeout)
 
     def __str__(self) -> str:
         return f"kind source: {self.kind.mapping.gvk.kind} ({self.kind.mapping.group_resource})"
@@ -148,7 +187,8 @@ class _InformerHandler:
 class Channel(Source):
     """Events that the program sends itself: a timer, a webhook, a directory that is watched.
 
-    What is sent before the controller starts is kept. A full buffer blocks the sender until `stop`.
+    What is sent before the controller starts is kept. A full buffer blocks the sender until there is room, until
+    `stop`, or until the sender's work is cancelled.
     """
 
     def __init__(
@@ -157,51 +197,94 @@ class Channel(Source):
         self._handler = handler
         self._predicates = tuple(predicates)
         self._name = name
-        self._events: queue.Queue[GenericEvent[Any] | None] = queue.Queue(size)
-        """None ends the delivery."""
+        self._size = size
+        self._changed = threading.Condition()
+        """Guards the fields below; notified when any of them changes."""
+        self._events: deque[GenericEvent[Any]] = deque()
+        self._closed = False
+        """The delivery ends with the last event that was sent."""
+        self._stopped = False
+        """The delivery ends with the event at hand."""
         self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
 
     def send(self, event: GenericEvent[Any]) -> None:
-        """Blocks while the buffer is full. After `stop` the event is dropped."""
-        while not self._stopped.is_set():
-            try:
-                self._events.put(event, timeout=1.0)
-            except queue.Full:
-                continue
-            return
+        """Blocks while the buffer is full. After `close` or `stop` the event is dropped. Raises CancelledError."""
+        doing = f"sending to {self}"
+        with cancellation.waking(self._wake, doing), self._changed:
+            while len(self._events) >= self._size and not (self._closed or self._stopped):
+                cancellation.check(doing)
+                self._changed.wait()
+            if not (self._closed or self._stopped):
+                self._events.append(event)
+                self._changed.notify_all()
 
     def close(self) -> None:
         """No more events will come; what was sent is still delivered."""
-        self._events.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     def start(self, context: SourceContext) -> None:
         dispatcher = _Dispatcher(self, self._handler, self._predicates, context)
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=carrying(self._deliver), args=(dispatcher,), name=f"channel-{self._name}", daemon=True
         )
-        self._thread.start()
+        with self._changed:
+            self._thread = thread
+            thread.start()
 
-    def wait_for_sync(self, stop: threading.Event, timeout: float) -> None:
-        """Nothing to wait for: no event existed at the start."""
+    def wait_for_sync(self, timeout: float) -> bool:  # noqa: ARG002 - no event existed at the start
+        return True
 
     def stop(self) -> None:
-        self._stopped.set()
-        if self._thread is None:
-            return
-        while self._thread.is_alive():
-            try:
-                self._events.put(None, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            self._thread.join()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _deliver(self, dispatcher: _Dispatcher) -> None:
-        while not self._stopped.is_set():
-            event = self._events.get()
-            if event is None:
-                return
+        while (event := self._next()) is not None:
             dispatcher.dispatch(lambda event=event: event)  # type: ignore[misc]
+
+    def _next(self) -> GenericEvent[Any] | None:
+        """Blocks until there is an event; None when the delivery ends."""
+        with self._changed:
+            while not (self._events or self._closed or self._stopped):
+                self._changed.wait()
+            if self._stopped or not self._events:
+                return None
+            self._changed.notify_all()
+            return self._events.popleft()
 
     def __str__(self) -> str:
         return f"channel source: {self._name}"
+
+
+class Func(Source):
+    """A function that puts requests into the controller's queue, by means of its own; without handler or predicates.
+
+    It is called once, with the queue and an event that is set when the controller ends, and must not block: what goes
+    on for longer belongs in a thread that ends with the event.
+    """
+
+    def __init__(self, function: Callable[[RequestQueue, threading.Event], object], *, name: str = "") -> None:
+        self._function = function
+        self._name = name or getattr(function, "__name__", "")
+
+    def start(self, context: SourceContext) -> None:
+        self._function(context.queue, context.stop)
+
+    def wait_for_sync(self, timeout: float) -> bool:  # noqa: ARG002 - nothing is known of what the function does
+        return True
+
+    def stop(self) -> None:
+        """Nothing more than the context's event."""
+
+    def __str__(self) -> str:
+        return f"func source: {self._name}"

@@ -44,7 +44,7 @@ def kinds(controller: Controller) -> list[tuple[type, type, tuple[type, ...]]]:
     """Kind, handler type and predicate types of each kind that is watched."""
     return [
         (source.kind, type(source._handler), tuple(type(predicate) for predicate in source._predicates))
-        for source in controller._sources
+        for source in controller.sources
         if isinstance(source, Kind)
     ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -16,10 +18,10 @@ from localmodel.runtime.controller import AlreadyStartedError, Controller, Contr
 from localmodel.runtime.errors import CacheSyncTimeoutError, ConflictError, TerminalError
 from localmodel.runtime.metrics import RECONCILE_RESULTS, Metrics
 from localmodel.runtime.objects import ConfigMap
-from localmodel.runtime.reconcile import Reconciler, Request, Result
-from localmodel.runtime.source import Source, SourceContext
+from localmodel.runtime.reconcile import Reconciler, Request, Result, current_reconcile_id, within_run
+from localmodel.runtime.source import Func, Source, SourceContext
 from localmodel.runtime.testing import FakeClient, FakeClock
-from localmodel.runtime.workqueue import ItemExponentialFailureRateLimiter
+from localmodel.runtime.workqueue import AddOptions, ItemExponentialFailureRateLimiter
 
 A, B = Request("ns", "a"), Request("ns", "b")
 TIMEOUT = 10
@@ -30,8 +32,10 @@ class PushSource(Source):
 
     def __init__(self, *, synced: bool = True) -> None:
         self.synced = threading.Event()
+        self.settled = threading.Event()
+        """Synced, or stopped."""
         if synced:
-            self.synced.set()
+            self.sync()
         self.context: SourceContext | None = None
         self.stopped = False
 
@@ -44,15 +48,22 @@ class PushSource(Source):
         for request in requests:
             self.context.queue.add(request)
 
-    def wait_for_sync(self, stop: threading.Event, timeout: float) -> None:
+    def wait_for_sync(self, timeout: float) -> bool:
         assert self.context is not None
-        until = self.context.clock.monotonic() + timeout
-        while not self.synced.is_set() and not stop.wait(0.002):
-            if self.context.clock.monotonic() >= until:
-                raise CacheSyncTimeoutError("push source: forbidden")
+        self.context.clock.wait_event(self.settled, timeout)
+        return self.synced.is_set()
+
+    def sync(self) -> None:
+        self.synced.set()
+        self.settled.set()
 
     def stop(self) -> None:
         self.stopped = True
+        self.settled.set()
+
+    @property
+    def last_error(self) -> str:
+        return "forbidden"
 
     def __str__(self) -> str:
         return "push source"
@@ -93,7 +104,7 @@ class Harness:
         self.controller.watch(self.source)
         self.stop = threading.Event()
         self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         try:
@@ -104,6 +115,9 @@ class Harness:
     def start(self, *requests: Request) -> Harness:
         self.thread.start()
         eventually(lambda: self.source.context)
+        if self.source.synced.is_set() and len(self.controller.sources) == 1:
+            # From here on only the queue waits on the clock, for what is delayed.
+            eventually(lambda: self.controller._workers or self.error)
         self.source.add(*requests)
         return self
 
@@ -124,18 +138,20 @@ class Harness:
         return {result: value for result, value in found.items() if value}
 
     def queue_is_idle(self) -> bool:
-        assert self.source.context is not None
-        return self.count("active_workers") == 0 and len(self.source.context.queue) == 0
+        return self.count("active_workers") == 0 and len(self.controller._queue) == 0
 
 
 @pytest.fixture
 def made() -> Iterator[list[Harness]]:
+    """Afterwards no thread may be left (promise 149)."""
+    before = set(threading.enumerate())
     made: list[Harness] = []
     yield made
     for harness in made:
-        harness.source.synced.set()
+        harness.source.sync()
         if harness.thread.ident is not None:
             harness.end()
+    eventually(lambda: set(threading.enumerate()) <= before, message="149: a thread is left")
 
 
 @pytest.fixture
@@ -169,11 +185,11 @@ def test_112_nothing_is_reconciled_before_every_source_has_synced(make: Callable
     late = PushSource(synced=False)
     harness.controller.watch(late)
     harness.start(A)
-    harness.source.synced.set()
+    harness.source.sync()
     eventually(lambda: late.context)
     assert harness.reconciler.requests == []
 
-    late.synced.set()
+    late.sync()
     eventually(lambda: harness.reconciler.requests == [A])
 
 
@@ -200,6 +216,43 @@ def test_115_a_second_start_is_an_error(harness: Harness) -> None:
 
     with pytest.raises(AlreadyStartedError, match="controller test"):
         harness.controller.start(threading.Event())
+
+
+def test_116_a_source_that_blocks_in_start_is_bounded_by_the_same_timeout_and_named(
+    make: Callable[..., Harness],
+) -> None:
+    release = threading.Event()
+    blocked = threading.Event()
+
+    def block(queue: object, stop: threading.Event) -> None:
+        blocked.set()
+        release.wait(TIMEOUT)
+
+    harness = make(ControllerOptions(cache_sync_timeout=5))
+    harness.controller.watch(Func(block, name="stubborn"))
+    harness.start()
+    assert blocked.wait(TIMEOUT)
+    harness.clock.advance(5)
+    harness.thread.join(TIMEOUT)
+
+    assert isinstance(harness.error, CacheSyncTimeoutError)
+    assert "within 5 s: func source: stubborn has not returned from its start" in str(harness.error)
+    assert "push source" not in str(harness.error)
+    assert harness.source.stopped
+    release.set()
+
+
+def test_a_source_whose_start_raises_ends_the_controller(make: Callable[..., Harness]) -> None:
+    def refuse(queue: object, stop: threading.Event) -> None:
+        raise PermissionError("no directory to watch")
+
+    harness = make()
+    harness.controller.watch(Func(refuse))
+    harness.start()
+    harness.thread.join(TIMEOUT)
+
+    assert isinstance(harness.error, PermissionError)
+    assert harness.stop.is_set()
 
 
 def test_117_an_error_queues_the_request_again_and_other_requests_go_on(harness: Harness) -> None:
@@ -254,6 +307,55 @@ def test_119_requeue_after_forgets_the_failures_and_comes_back_after_that_time(h
     eventually(lambda: harness.results() == {"error": 3, "requeue_after": 1, "success": 1})
 
 
+def test_120_an_error_wins_over_a_result_and_a_log_line_says_so(harness: Harness) -> None:
+    """In Python a run returns or raises: an error after the result was made leaves no result to be ignored."""
+
+    def act(request: Request) -> Result:
+        with closing(Closing()):
+            return Result(requeue_after=60, priority=7)
+
+    class Closing:
+        def close(self) -> None:
+            raise RuntimeError("cannot close")
+
+    harness.reconciler.act = act
+    with structlog.testing.capture_logs() as logs:
+        harness.start(A)
+        harness.clock.wait_for_waiters()
+
+    assert harness.clock.next_deadline == 1
+    assert harness.results() == {"error": 1}
+    assert [line["error"] for line in logs if line["event"] == "Reconcile failed"] == ["cannot close"]
+
+
+def test_requeue_comes_back_with_growing_delay_and_is_no_error(harness: Harness) -> None:
+    answers = iter([Result(requeue=True), Result(requeue=True), None])
+    harness.reconciler.act = lambda request: next(answers)
+    harness.start(A)
+    waits = []
+    for run in range(2):
+        eventually(lambda run=run: len(harness.reconciler.requests) == run + 1)
+        harness.clock.wait_for_waiters()
+        waits.append(harness.clock.next_deadline)
+        harness.clock.advance(harness.clock.next_deadline or 0)
+
+    assert waits == [1, 2]
+    eventually(lambda: harness.results() == {"requeue": 2, "success": 1})
+    assert harness.count("reconcile_errors_total") == 0
+
+
+def test_what_is_no_result_fails_the_run_and_is_named(harness: Harness) -> None:
+    harness.reconciler.act = lambda request: cast("Result", True)
+    with structlog.testing.capture_logs() as logs:
+        harness.start(A)
+        harness.clock.wait_for_waiters()
+
+    assert harness.results() == {"error": 1}
+    assert "Recording.reconcile returned True; return a Result or None" in str(
+        [line for line in logs if line["event"] == "Reconcile failed"]
+    )
+
+
 def test_121_a_terminal_error_is_counted_and_not_queued_again(harness: Harness) -> None:
     harness.reconciler.act = raises(TerminalError("the spec is wrong"))
     harness.start(A)
@@ -285,11 +387,15 @@ def test_123_every_series_exists_at_zero_before_the_first_run(harness: Harness) 
 
 def test_124_an_error_of_programming_is_counted_as_a_panic_and_tried_again(harness: Harness) -> None:
     harness.reconciler.act = raises(KeyError("spec"))
-    harness.start(A)
-    eventually(lambda: harness.results() == {"error": 1})
+    with structlog.testing.capture_logs() as logs:
+        harness.start(A)
+        harness.clock.wait_for_waiters()
+    assert harness.results() == {"error": 1}
     assert harness.count("reconcile_panics_total") == 1
+    assert [line["error"] for line in logs if line["event"] == "Reconcile failed"] == [
+        "panic: KeyError: 'spec' [recovered]"
+    ]
 
-    harness.clock.wait_for_waiters()
     harness.clock.advance(1)
     eventually(lambda: harness.results() == {"error": 1, "success": 1})
 
@@ -354,15 +460,196 @@ def test_125_a_timeout_of_zero_sets_no_deadline(make: Callable[..., Harness]) ->
     eventually(lambda: seen == [None])
 
 
-def test_127_every_run_logs_with_the_request_and_an_id_of_its_own(harness: Harness) -> None:
+COMES_BACK: dict[str, tuple[Callable[[int | None], Result | None], float]] = {
+    "error": (lambda priority: fail(), 1),
+    "requeue": (lambda priority: Result(requeue=True, priority=priority), 1),
+    "requeue_after": (lambda priority: Result(requeue_after=60, priority=priority), 60),
+}
+
+
+def fail() -> Result | None:
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("way", COMES_BACK)
+def test_126_a_request_that_comes_back_keeps_its_priority(harness: Harness, way: str) -> None:
+    answer, delay = COMES_BACK[way]
+    assert came_back(harness, lambda: answer(None), delay) == [-100]
+
+
+@pytest.mark.parametrize("way", ["requeue", "requeue_after"])
+def test_126_the_priority_of_the_result_takes_the_place_of_the_requests(harness: Harness, way: str) -> None:
+    answer, delay = COMES_BACK[way]
+    assert came_back(harness, lambda: answer(7), delay) == [7]
+
+
+def came_back(harness: Harness, answer: Callable[[], Result | None], delay: float) -> list[int]:
+    """The priorities, by the metric, of what is queued when a request of low priority has come back."""
+    hold, busy = threading.Event(), threading.Event()
+
+    def act(request: Request) -> Result | None:
+        if request == B:  # keeps the only worker until A is back in the queue
+            busy.set()
+            hold.wait(TIMEOUT)
+            return None
+        return answer() if harness.reconciler.requests.count(A) == 1 else None
+
+    harness.reconciler.act = act
+    harness.start()
+    assert harness.source.context is not None
+    harness.source.context.queue.add_with_options(AddOptions(priority=-100), A)
+    harness.clock.wait_for_waiters()
+    harness.source.add(B)
+    assert busy.wait(TIMEOUT)
+    harness.clock.advance(delay)
+    eventually(lambda: len(harness.controller._queue) == 1)
+    depths = {
+        int(sample.labels["priority"]): sample.value
+        for family in harness.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "workqueue_depth"
+    }
+    hold.set()
+    eventually(lambda: harness.reconciler.requests == [A, B, A])
+    return [priority for priority, depth in depths.items() if depth]
+
+
+@pytest.mark.parametrize(("use_priority_queue", "order"), [(True, [B, A]), (False, [A, B])])
+def test_110_what_is_live_is_reconciled_before_the_initial_list_with_a_priority_queue(
+    make: Callable[..., Harness], use_priority_queue: bool, order: list[Request]
+) -> None:
+    harness = make(ControllerOptions(use_priority_queue=use_priority_queue), source=PushSource(synced=False))
+    harness.start()
+    assert harness.source.context is not None
+    harness.source.context.queue.add_with_options(AddOptions(priority=harness.source.context.low_priority), A)
+    harness.source.add(B)
+    harness.source.sync()
+
+    eventually(lambda: harness.reconciler.requests == order)
+
+
+def test_127_every_run_has_an_id_of_its_own_in_its_context_and_in_every_line_of_its_log(harness: Harness) -> None:
+    library = structlog.get_logger("some.library")
+    ids: list[str] = []
+    lines: list[dict[str, Any]] = []
+
+    def note(logger: object, method: str, event: dict[str, Any]) -> None:
+        if event["event"] in ("working", "Reconcile failed"):
+            lines.append(dict(event))
+        raise structlog.DropEvent
+
+    def act(request: Request) -> None:
+        ids.append(current_reconcile_id())
+        library.info("working")
+        helper = threading.Thread(target=within_run(lambda: library.info("working", where="helper")))
+        helper.start()
+        helper.join()
+        raise TerminalError("enough")
+
+    harness.reconciler.act = act
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, note])
+    try:
+        harness.start(A, B)
+        eventually(lambda: len(lines) == 6)
+        eventually(harness.queue_is_idle)
+    finally:
+        structlog.reset_defaults()
+
+    assert len(set(ids)) == 2
+    assert current_reconcile_id() == ""
+    for run, request in enumerate((A, B)):
+        for line in lines[3 * run : 3 * run + 3]:
+            assert (
+                line.items()
+                >= {
+                    "controller": "test",
+                    "controller_group": "",
+                    "controller_kind": "ConfigMap",
+                    "ConfigMap": {"namespace": "ns", "name": request.name},
+                    "namespace": "ns",
+                    "name": request.name,
+                    "reconcile_id": ids[run],
+                }.items()
+            )
+
+
+def test_127_what_a_run_binds_is_not_in_the_log_of_the_next(harness: Harness) -> None:
     bound: list[dict[str, Any]] = []
-    harness.reconciler.act = lambda request: bound.append(dict(structlog.contextvars.get_contextvars()))
+
+    def act(request: Request) -> None:
+        bound.append(structlog.contextvars.get_contextvars())
+        structlog.contextvars.bind_contextvars(leaked=request.name)
+
+    harness.reconciler.act = act
     harness.start(A, B)
     eventually(lambda: len(bound) == 2)
 
-    ids = {fields.pop("reconcile_id") for fields in bound}
-    assert len(ids) == 2
-    assert bound[0] == {"controller": "test", "kind": "ConfigMap", "namespace": "ns", "name": "a"}
+    assert not any("leaked" in fields for fields in bound)
+
+
+def test_a_helper_thread_within_a_run_has_its_deadline(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(reconcile_timeout=30))
+    seen: list[float | None] = []
+
+    def act(request: Request) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            seen.extend(pool.map(within_run(lambda _: deadline.remaining()), range(4)))
+
+    harness.reconciler.act = act
+    harness.start(A)
+
+    eventually(lambda: seen == [30] * 4)
+
+
+def test_128_with_warm_up_sources_start_before_leadership_and_only_once_overall(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(enable_warmup=True))  # PushSource refuses a second start
+    warming = [threading.Thread(target=harness.controller.warm_up, args=(harness.stop,)) for _ in range(4)]
+    for thread in warming:
+        thread.start()
+    eventually(lambda: harness.source.context)
+    harness.source.add(A)
+    assert harness.reconciler.requests == []
+
+    harness.start()
+    eventually(lambda: harness.reconciler.requests == [A])
+    assert harness.end() is None
+    for thread in warming:
+        thread.join(TIMEOUT)
+    assert harness.source.stopped
+
+
+def test_128_a_warm_up_that_never_comes_to_lead_ends_its_sources(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(enable_warmup=True), source=PushSource(synced=False))
+    warming = threading.Thread(target=harness.controller.warm_up, args=(harness.stop,))
+    warming.start()
+    eventually(lambda: harness.source.context)
+    harness.stop.set()
+    warming.join(TIMEOUT)
+
+    assert not warming.is_alive()
+    assert harness.source.stopped
+
+
+def test_128_a_source_that_fails_in_the_warm_up_fails_the_start_too(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(enable_warmup=True, cache_sync_timeout=5), source=PushSource(synced=False))
+    raised: list[CacheSyncTimeoutError] = []
+
+    def warm_up() -> None:
+        try:
+            harness.controller.warm_up(threading.Event())
+        except CacheSyncTimeoutError as error:
+            raised.append(error)
+
+    warming = threading.Thread(target=warm_up)
+    warming.start()
+    eventually(lambda: harness.source.context)
+    harness.clock.advance(5)
+    warming.join(TIMEOUT)
+    harness.start()
+    harness.thread.join(TIMEOUT)
+
+    assert "push source: forbidden" in str(raised[0])
+    assert isinstance(harness.error, CacheSyncTimeoutError)
 
 
 def test_129_a_source_added_while_running_is_started_and_synced(harness: Harness) -> None:
@@ -373,7 +660,7 @@ def test_129_a_source_added_while_running_is_started_and_synced(harness: Harness
     adding.start()
     eventually(lambda: late.context)
     assert adding.is_alive()
-    late.synced.set()
+    late.sync()
     adding.join(TIMEOUT)
     late.add(B)
 
