@@ -31,7 +31,7 @@ from localmodel.runtime import (
     setup_logging,
     setup_signal_handler,
 )
-from localmodel.runtime.conditions import set_condition
+from localmodel.runtime.conditions import set_status_condition
 from localmodel.runtime.flags import add_common_flags
 from localmodel.runtime.objects import Condition, ConfigMap, Model
 
@@ -70,7 +70,7 @@ class GreeterReconciler(Reconciler):
         if result != "unchanged":
             self.recorder.event(greeter, "Normal", "Greeted", f"ConfigMap {child.name} was {result}")
 
-        changed = set_condition(
+        changed = set_status_condition(
             greeter.status.conditions,
             "Ready",
             "True",

@@ -16,7 +16,7 @@ from localmodel.api.config import ConfigError, InferenceServiceConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
-from localmodel.runtime.conditions import ConditionStatus, find_condition, set_condition
+from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
@@ -272,10 +272,10 @@ class LocalModelNodeReconciler(Reconciler):
         value: ConditionStatus = "True" if error is None else "False"
         reason = "Ready" if error is None else error.reason
         message = f"{self._store.models} can be used" if error is None else str(error)
-        known = find_condition(status.conditions, STORAGE_READY)
+        known = find_status_condition(status.conditions, STORAGE_READY)
         generation = node.metadata.generation if known is None or known.status != value else known.observed_generation
         told = known.reason if known is not None else ""
-        set_condition(
+        set_status_condition(
             status.conditions, STORAGE_READY, value, reason, message, observed_generation=generation, clock=self.clock
         )
         if error is not None and told != reason:

@@ -15,7 +15,7 @@ from localmodel.api import (
 from localmodel.api.quantity import format_bytes
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.conditions import ConditionStatus, set_condition
+from localmodel.runtime.conditions import ConditionStatus, set_status_condition
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.event import UpdateEvent
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
@@ -123,7 +123,9 @@ def group_status(
     status.used = format_bytes(sum(_bytes(disk.used) for disk in disks)) if disks else ""
     status.available = format_bytes(sum(_bytes(disk.available) for disk in disks)) if disks else ""
     generation = group.metadata.generation
-    set_condition(status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock)
+    set_status_condition(
+        status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock
+    )
     return status
 
 

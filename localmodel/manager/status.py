@@ -25,7 +25,7 @@ from localmodel.api import (
 )
 from localmodel.api.names import storage_key
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.conditions import ConditionStatus, find_condition, set_condition
+from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.events import EventType
 from localmodel.runtime.objects import parse_quantity
 
@@ -138,7 +138,7 @@ def cache_status(seen: Observation, old: LocalModelCacheStatus, *, clock: Clock)
         PROGRESSING: _progressing(seen, counts, obstacles),
         DEGRADED: _degraded(seen, failures),
     }.items():
-        set_condition(
+        set_status_condition(
             status.conditions,
             type_,
             state,
@@ -184,7 +184,7 @@ def transitions(
     events: list[tuple[EventType, str, str]] = [
         ("Normal", "Downloaded", f"The model is on {listed('node', names)}") for names in groups
     ]
-    before = find_condition(old.conditions, DEGRADED)
+    before = find_status_condition(old.conditions, DEGRADED)
     told = before.message if before is not None else ""
     events += [("Warning", p.reason, p.message) for p in problems if p.message not in told]
     known = {_identity(failure) for failure in old.failures}

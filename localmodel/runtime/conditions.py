@@ -1,6 +1,7 @@
-"""Status conditions, as `meta.SetStatusCondition` keeps them.
+"""Status conditions, as apimachinery's `meta.SetStatusCondition` and its siblings keep them.
 
-A condition's `last_transition_time` says since when its status is what it is: it moves only when the status does.
+A condition's `last_transition_time` says since when its status is what it is: it moves only when the status does. The
+list is a status's own, changed in place; nothing is written.
 """
 
 from __future__ import annotations
@@ -14,18 +15,28 @@ from .objects import Condition
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
-def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+def find_status_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
     """The condition of that type."""
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
-def is_condition_true(conditions: Iterable[Condition], type_: str) -> bool:
+def is_status_condition_true(conditions: Iterable[Condition], type_: str) -> bool:
     """Whether the condition exists and its status is True."""
-    condition = find_condition(conditions, type_)
-    return condition is not None and condition.status == "True"
+    return is_status_condition_present_and_equal(conditions, type_, "True")
 
 
-def set_condition(
+def is_status_condition_false(conditions: Iterable[Condition], type_: str) -> bool:
+    """Whether the condition exists and its status is False."""
+    return is_status_condition_present_and_equal(conditions, type_, "False")
+
+
+def is_status_condition_present_and_equal(conditions: Iterable[Condition], type_: str, status: ConditionStatus) -> bool:
+    """Whether the condition exists and has that status."""
+    condition = find_status_condition(conditions, type_)
+    return condition is not None and condition.status == status
+
+
+def set_status_condition(
     conditions: list[Condition],
     type_: str,
     status: ConditionStatus,
@@ -37,7 +48,7 @@ def set_condition(
 ) -> bool:
     """Adds or changes the condition of that type in the list; whether anything changed."""
     now = (clock or RealClock()).now().replace(microsecond=0)
-    known = find_condition(conditions, type_)
+    known = find_status_condition(conditions, type_)
     if known is None:
         conditions.append(
             Condition(
@@ -60,9 +71,9 @@ def set_condition(
     return True
 
 
-def remove_condition(conditions: list[Condition], type_: str) -> bool:
+def remove_status_condition(conditions: list[Condition], type_: str) -> bool:
     """Removes the condition of that type; whether it was there."""
-    known = find_condition(conditions, type_)
+    known = find_status_condition(conditions, type_)
     if known is not None:
         conditions.remove(known)
     return known is not None

@@ -1,4 +1,8 @@
-"""What most reconcilers do: own a child object, hold a finalizer, create an object or bring it up to date."""
+"""What most reconcilers do: own a child object, hold a finalizer, create an object or bring it up to date.
+
+Names and rules are those of controller-runtime's controllerutil. Functions on owner references and finalizers change
+the object in memory; `create_or_update` and `create_or_patch` write. Several finalizers of one kind: `finalizer`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ from typing import Literal, TypeAlias
 
 from .client import Client
 from .errors import RuntimeLibraryError
+from .mergepatch import merge_patch_between
 from .objects import Object, OwnerReference, T
 
-OperationResult: TypeAlias = Literal["created", "updated", "unchanged"]
+OperationResult: TypeAlias = Literal["unchanged", "created", "updated", "updatedStatus", "updatedStatusOnly"]
+"""What was done. `updatedStatus`: the object and its status; `updatedStatusOnly`: nothing but the status."""
 
 
 class AlreadyOwnedError(RuntimeLibraryError):
@@ -67,6 +73,27 @@ def set_owner_reference(
     references.append(reference)
 
 
+def has_owner_reference(owner: Object, obj: Object) -> bool:
+    """Whether `owner`, or one of its kind and name before it, owns `obj`."""
+    return any(_same_owner(reference, owner) for reference in obj.metadata.owner_references)
+
+
+def remove_owner_reference(owner: Object, obj: Object) -> bool:
+    """Makes `owner` an owner of `obj` no more; whether it was one."""
+    kept = [known for known in obj.metadata.owner_references if not _same_owner(known, owner)]
+    found = len(kept) < len(obj.metadata.owner_references)
+    obj.metadata.owner_references = kept
+    return found
+
+
+def remove_controller_reference(owner: Object, obj: Object) -> bool:
+    """The same, if `owner` is the controller of `obj`; else nothing."""
+    controller = get_controller_of(obj)
+    if controller is None or not _same_owner(controller, owner):
+        return False
+    return remove_owner_reference(owner, obj)
+
+
 def _same_owner(reference: OwnerReference, owner: Object) -> bool:
     """Group, kind and name agree, as in controller-runtime: an owner that was made anew takes its objects over."""
     gvk = owner.mapping.gvk
@@ -120,6 +147,29 @@ def create_or_update(client: Client, obj: T, mutate: Callable[[T], None]) -> tup
     if wanted.to_dict() == existing.to_dict():
         return existing, "unchanged"
     return client.update(wanted), "updated"
+
+
+def create_or_patch(client: Client, obj: T, mutate: Callable[[T], None]) -> tuple[T, OperationResult]:
+    """As `create_or_update`, by merge patches of what `mutate` changes: one of the status, one of the rest.
+
+    A patch conflicts with nobody, and leaves alone what others write meanwhile; only lists are replaced whole. On a
+    create the server drops the status, so it is patched in the next run. Raises as `create_or_update`, and
+    NotFoundError where the status was changed of a kind without status subresource.
+    """
+    existing = client.find(type(obj), obj.name, namespace=obj.namespace)
+    if existing is None:
+        fresh = obj.deepcopy()
+        _mutate(fresh, mutate)
+        return client.create(fresh), "created"
+
+    wanted = existing.deepcopy()
+    _mutate(wanted, mutate)
+    patch = merge_patch_between(existing.to_dict(), wanted.to_dict())
+    status = {"status": patch.pop("status")} if "status" in patch else {}
+    stored = client.patch(wanted, patch) if patch else existing
+    if not status:
+        return stored, "updated" if patch else "unchanged"
+    return client.status.patch(wanted, status), "updatedStatus" if patch else "updatedStatusOnly"
 
 
 def _mutate(obj: T, mutate: Callable[[T], None]) -> None:

@@ -14,7 +14,7 @@ from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModel
 from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
-from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.objects import (
     Event,
@@ -86,7 +86,7 @@ def stack() -> Iterator[Stack]:
 def test_the_main_job(stack: Stack) -> None:
     client = stack.client
     client.create(cache("iris", "gpu", "late"))
-    eventually(lambda: find_condition(client.get(LocalModelCache, "iris").status.conditions, "Degraded"))
+    eventually(lambda: find_status_condition(client.get(LocalModelCache, "iris").status.conditions, "Degraded"))
     client.create(group())
     client.create(node("node-1"))
     client.create(node("node-2", ready=False))

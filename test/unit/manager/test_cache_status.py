@@ -20,7 +20,7 @@ from localmodel.manager.status import (
     shorten,
     transitions,
 )
-from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.testing.fake_clock import FakeClock
 
 CLOCK = FakeClock()
@@ -36,7 +36,7 @@ def status(nodes: list[NodeView], old: LocalModelCacheStatus | None = None, **se
 
 
 def condition(of: LocalModelCacheStatus, type_: str) -> tuple[str, str, str]:
-    found = find_condition(of.conditions, type_)
+    found = find_status_condition(of.conditions, type_)
     assert found is not None
     return found.status, found.reason, found.message
 

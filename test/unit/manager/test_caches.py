@@ -17,13 +17,13 @@ from support.manager import (
 )
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNodeGroup
-from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ConflictError, ServiceUnavailableError
 from localmodel.runtime.objects import Node, ObjectMeta, PersistentVolume
 
 
 def ready(of: LocalModelCache) -> tuple[str, str]:
-    found = find_condition(of.status.conditions, "Ready")
+    found = find_status_condition(of.status.conditions, "Ready")
     assert found is not None
     return found.status, found.reason
 
@@ -124,7 +124,7 @@ def test_a_cache_without_a_spec_gets_a_status_and_no_traceback_d24() -> None:
 def test_a_node_that_waits_without_an_agent_is_named_d39() -> None:
     cluster = Cluster(node("node-1"), node("node-2"), group(), cache(), agent_pod("node-1"))
     cluster.reconcile_cache()
-    found = find_condition(cluster.cache().status.conditions, "Ready")
+    found = find_status_condition(cluster.cache().status.conditions, "Ready")
     assert found is not None
     assert found.message == "0 of 2 nodes have the model; no agent is ready on node node-2"
 

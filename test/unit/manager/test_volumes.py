@@ -9,7 +9,7 @@ from support.manager import JOBS, Cluster, cache, config_map, group, namespace_c
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache
 from localmodel.manager.indexes import InferenceService
-from localmodel.runtime.conditions import find_condition
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.objects import ObjectMeta, PersistentVolume, PersistentVolumeClaim
 
 
@@ -31,7 +31,7 @@ def owners(obj: Any) -> list[tuple[str, str, bool]]:
 
 
 def ready_reason(of: LocalModelCache | LocalModelNamespaceCache) -> str:
-    found = find_condition(of.status.conditions, "Ready")
+    found = find_status_condition(of.status.conditions, "Ready")
     assert found is not None
     return found.reason
 
@@ -144,7 +144,7 @@ def test_a_volume_that_an_earlier_cache_leaves_is_waited_for_not_fought_over() -
     cluster = Cluster(group(), cache(), left)
     cluster.client.delete(left)
     settle(cluster)
-    found = find_condition(cluster.cache().status.conditions, "Ready")
+    found = find_status_condition(cluster.cache().status.conditions, "Ready")
     assert found is not None
     assert found.reason == "VolumeTerminating"
     assert "is being deleted: waiting until it is gone, which takes until no pod uses its claim" in found.message

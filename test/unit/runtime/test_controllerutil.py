@@ -1,9 +1,10 @@
-"""Helpers of reconcilers: runtimes.md 2.18 nos. 208 and 209."""
+"""Helpers of reconcilers: runtimes.md 2.18 nos. 208 to 210."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from support.memory_client import MemoryClient
 
 from localmodel.runtime.controllerutil import (
     AlreadyOwnedError,
@@ -11,13 +12,19 @@ from localmodel.runtime.controllerutil import (
     OwnerScopeError,
     add_finalizer,
     contains_finalizer,
+    create_or_patch,
     create_or_update,
     get_controller_of,
+    has_owner_reference,
+    remove_controller_reference,
     remove_finalizer,
+    remove_owner_reference,
     set_controller_reference,
     set_owner_reference,
 )
-from localmodel.runtime.objects import ConfigMap, Job, Node, ObjectMeta, PersistentVolume
+from localmodel.runtime.errors import ConflictError
+from localmodel.runtime.objects import ConfigMap, Job, JobCondition, Node, ObjectMeta, PersistentVolume
+from localmodel.runtime.testing import FakeClient
 
 
 def job(name: str = "parent", namespace: str = "ns") -> Job:
@@ -96,45 +103,145 @@ def test_finalizers_tell_whether_they_changed() -> None:
     assert child.metadata.finalizers == []
 
 
+def test_owner_references_are_found_and_removed() -> None:
+    child = config_map()
+    set_owner_reference(job("other"), child)
+    set_controller_reference(job(), child)
+
+    assert has_owner_reference(job(), child)
+    assert not has_owner_reference(job("third"), child)
+    assert not remove_controller_reference(job("other"), child), "it owns, but does not control"
+    assert remove_controller_reference(job(), child)
+    assert get_controller_of(child) is None
+    assert remove_owner_reference(job("other"), child)
+    assert not remove_owner_reference(job("other"), child)
+    assert child.metadata.owner_references == []
+
+
 def set_data(obj: ConfigMap) -> None:
     obj.data["key"] = "wanted"
 
 
+def verbs(client: FakeClient) -> list[str]:
+    return [f"{action.verb} {action.subresource}".rstrip() for action in client.actions]
+
+
 def test_209_an_absent_object_is_created_as_mutated() -> None:
-    client = MemoryClient()
+    client = FakeClient()
     stored, result = create_or_update(client, config_map(), set_data)
 
     assert result == "created"
     assert stored.data == {"key": "wanted"}
-    assert client.calls == ["get", "create"]
+    assert verbs(client) == ["get", "create"]
 
 
 def test_209_an_existing_object_is_updated_where_it_differs() -> None:
     existing = config_map()
     existing.data = {"key": "old", "other": "kept"}
-    client = MemoryClient(existing)
+    client = FakeClient(existing)
     stored, result = create_or_update(client, config_map(), set_data)
 
     assert result == "updated"
     assert stored.data == {"key": "wanted", "other": "kept"}
+    assert verbs(client) == ["get", "update"]
 
 
-def test_209_no_difference_makes_no_request() -> None:
-    client = MemoryClient()
-    create_or_update(client, config_map(), set_data)
-    client.calls.clear()
-    _, result = create_or_update(client, config_map(), set_data)
+def test_209_an_update_of_a_stale_read_conflicts() -> None:
+    client = FakeClient(config_map())
 
-    assert result == "unchanged"
-    assert client.calls == ["get"]
+    def overtaken(obj: ConfigMap) -> None:
+        client.patch(obj, {"data": {"other": "written meanwhile"}})
+        set_data(obj)
+
+    with pytest.raises(ConflictError):
+        create_or_update(client, config_map(), overtaken)
 
 
+Operation = Callable[[FakeClient, ConfigMap, Callable[[ConfigMap], None]], tuple[ConfigMap, str]]
+EITHER = pytest.mark.parametrize("operation", [create_or_update, create_or_patch])
+
+
+@EITHER
+def test_209_210_no_difference_makes_no_request(operation: Operation) -> None:
+    client = FakeClient()
+    operation(client, config_map(), set_data)
+    client.actions.clear()
+    stored, result = operation(client, config_map(), set_data)
+
+    assert (result, stored.data) == ("unchanged", {"key": "wanted"})
+    assert verbs(client) == ["get"]
+
+
+@EITHER
 @pytest.mark.parametrize("exists", [True, False])
-def test_209_a_changed_name_is_refused(exists: bool) -> None:
-    client = MemoryClient(*([config_map()] if exists else []))
+@pytest.mark.parametrize(("field", "to"), [("name", "ns/other"), ("namespace", "other/child")])
+def test_209_210_a_mutate_that_changes_name_or_namespace_is_an_error(
+    operation: Operation, exists: bool, field: str, to: str
+) -> None:
+    client = FakeClient(*([config_map()] if exists else []))
 
-    def rename(obj: ConfigMap) -> None:
-        obj.metadata.name = "other"
+    def move(obj: ConfigMap) -> None:
+        setattr(obj.metadata, field, "other")
 
-    with pytest.raises(MutateError, match="ns/child to ns/other"):
-        create_or_update(client, config_map(), rename)
+    with pytest.raises(MutateError, match=f"ns/child to {to}"):
+        operation(client, config_map(), move)
+    assert client.writes == []
+
+
+def start(obj: Job) -> None:
+    obj.spec.active_deadline_seconds = 1
+
+
+def finish(obj: Job) -> None:
+    obj.status.conditions = [JobCondition(type="Complete", status="True")]
+
+
+def test_210_an_absent_object_is_created() -> None:
+    client = FakeClient()
+    stored, result = create_or_patch(client, job(), start)
+
+    assert (result, stored.spec.active_deadline_seconds) == ("created", 1)
+    assert verbs(client) == ["get", "create"]
+
+
+@pytest.mark.parametrize(
+    ("mutations", "result", "writes"),
+    [
+        ([start], "updated", ["patch"]),
+        ([finish], "updatedStatusOnly", ["patch status"]),
+        ([start, finish], "updatedStatus", ["patch", "patch status"]),
+        ([], "unchanged", []),
+    ],
+)
+def test_210_spec_and_status_are_patched_separately_and_reported(
+    mutations: list[Callable[[Job], None]], result: str, writes: list[str]
+) -> None:
+    client = FakeClient(job())
+
+    def mutate(obj: Job) -> None:
+        for mutation in mutations:
+            mutation(obj)
+
+    stored, done = create_or_patch(client, job(), mutate)
+
+    assert done == result
+    assert verbs(client) == ["get", *writes]
+    assert stored.spec.active_deadline_seconds == (1 if start in mutations else None)
+    assert stored.is_complete == (finish in mutations)
+    assert client.get(Job, "parent", namespace="ns") == stored
+
+
+def test_210_a_patch_names_only_what_mutate_changed() -> None:
+    existing = config_map()
+    existing.data = {"key": "old", "other": "kept"}
+    client = FakeClient(existing)
+
+    def overtaken(obj: ConfigMap) -> None:
+        client.patch(obj, {"data": {"other": "written meanwhile"}})
+        obj.metadata.labels["a"] = "b"
+        set_data(obj)
+
+    stored, _ = create_or_patch(client, config_map(), overtaken)
+
+    assert client.writes[-1].object == {"metadata": {"labels": {"a": "b"}}, "data": {"key": "wanted"}}
+    assert stored.data == {"key": "wanted", "other": "written meanwhile"}
