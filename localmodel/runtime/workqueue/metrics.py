@@ -65,8 +65,8 @@ class QueueMetrics:
         self._lock = threading.Lock()
         self._depths: Callable[[], Iterable[tuple[int | None, int]]] = tuple
         self._started: Callable[[], Iterable[float]] = tuple
-        self._labels: dict[int | None, str] = {}
-        """The label of each priority that was ever exported; None is that of a queue without priorities."""
+        self._depth_labels: list[str] = []
+        """The labels that were ever exported."""
 
     def follow(
         self,
@@ -101,19 +101,14 @@ class QueueMetrics:
 
     def _count_depths(self) -> dict[str, int]:
         """How many items wait under each label; zero for a label that was exported before and has none."""
-        counts = dict.fromkeys(self._labels.values(), 0)
+        counts = dict.fromkeys(self._depth_labels, 0)
         for priority, depth in self._depths():
-            label = self._label(priority)
+            label = "" if priority is None else str(priority)
+            if label not in counts and len(counts) >= MAX_PRIORITY_LABELS:
+                label = EXCEEDED_CARDINALITY
             counts[label] = counts.get(label, 0) + depth
+        self._depth_labels = list(counts)
         return counts
-
-    def _label(self, priority: int | None) -> str:
-        label = self._labels.get(priority)
-        if label is not None:
-            return label
-        if len(self._labels) == MAX_PRIORITY_LABELS:
-            return EXCEEDED_CARDINALITY
-        return self._labels.setdefault(priority, "" if priority is None else str(priority))
 
 
 class WorkqueueMetrics(Collector):

@@ -238,11 +238,6 @@ def test_108_shutdown_while_items_are_handed_out_ends_every_worker() -> None:
                 worker.result(TIMEOUT)
 
 
-def test_110_the_low_priority_is_that_of_controller_runtime(queue: PriorityQueue[str]) -> None:
-    """That handlers use it for initial lists and resyncs is tried with them."""
-    assert LOW_PRIORITY == -100
-
-
 def test_111_an_item_does_not_starve_behind_a_stream_of_higher_priorities(
     clock: FakeClock, queue: PriorityQueue[str]
 ) -> None:
