@@ -1,4 +1,7 @@
-"""How long a reflector waits after a failure: longer after each, short again after a quiet time."""
+"""How a reflector meets failures that repeat: it waits longer after each, and bears with some for a while only.
+
+`Backoff` says how long to wait, `RetryWindow` how long to try the same thing again.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +46,27 @@ class Backoff:
             self._base = min(self._base * self.options.factor, self.options.maximum)
         self._last = now
         return max(at_least, self._base * (1 + self.rng.random() * self.options.jitter))
+
+
+@dataclass(slots=True, kw_only=True)
+class RetryWindow:
+    """Opened by the first of a series of errors, for some seconds (client-go's RetryWithDeadline)."""
+
+    seconds: float
+    """0: it never opens."""
+    clock: Clock = field(default_factory=RealClock)
+    quiet_seconds: float = 60.0
+    """So long after an error the next one starts a new series."""
+    _opened: float | None = None
+    _last: float = 0.0
+
+    def is_open(self) -> bool:
+        """Asked at each error, of which it takes note."""
+        now = self.clock.monotonic()
+        if self._opened is None or now - self._last >= self.quiet_seconds:
+            self._opened = now
+        self._last = now
+        if self.seconds > 0 and now - self._opened <= self.seconds:
+            return True
+        self._opened = None
+        return False

@@ -2,7 +2,8 @@
 
 `ScriptedListerWatcher` records every request. A watch's script is a sequence of events and of what ends it: `EOF`, an
 exception, or `OPEN` (the default at the end of a script: the stream stays open until it is closed, and `send` adds
-to it). `StepClock` is a clock for code that is stepped by hand: a wait takes no time and moves the clock on.
+to it). Without scripts for streamed lists it is a server that cannot stream them. `StepClock` is a clock for code that
+is stepped by hand: a wait takes no time and moves the clock on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localmodel.runtime.listwatch import ListOptions, ListPage, WatchEvent, WatchOptions
+from localmodel.runtime.errors import InvalidError
+from localmodel.runtime.listwatch import INITIAL_EVENTS_END, ListOptions, ListPage, WatchEvent, WatchOptions
 from localmodel.runtime.objects import Object
 
 EOF = "EOF"
@@ -50,6 +52,12 @@ def bookmark(resource_version: int | str) -> WatchEvent:
     return WatchEvent("BOOKMARK", json.dumps({"metadata": {"resourceVersion": str(resource_version)}}).encode())
 
 
+def marker(resource_version: int | str, value: str = "true") -> WatchEvent:
+    """The bookmark that ends initial events, if the annotation's value is "true"."""
+    metadata = {"resourceVersion": str(resource_version), "annotations": {INITIAL_EVENTS_END: value}}
+    return WatchEvent("BOOKMARK", json.dumps({"metadata": metadata}).encode())
+
+
 def error_event(status: dict[str, Any]) -> WatchEvent:
     return WatchEvent("ERROR", json.dumps(status).encode())
 
@@ -70,6 +78,11 @@ class ScriptedStream:
         self._script = deque(script)
         self._changed = threading.Condition()
         self.closes = 0
+        self.silences: list[float] = []
+        """The limits set since it was opened."""
+
+    def limit_silence(self, seconds: float) -> None:
+        self.silences.append(seconds)
 
     def send(self, *items: WatchEvent | Exception | str) -> None:
         with self._changed:
@@ -110,15 +123,18 @@ class ScriptedListerWatcher:
         self,
         lists: Sequence[ListPage | Exception | Callable[[], ListPage]] = (),
         watches: Sequence[Script | Exception] = (),
+        streams: Sequence[Script | Exception] | None = None,
     ) -> None:
+        """`streams` are the answers to watches that ask for initial events; None refuses them as old servers do."""
         self._lists = deque(lists)
         self._watches = deque(watches)
+        self._streams = None if streams is None else deque(streams)
         self._lock = threading.Lock()
         self.lists: list[ListOptions] = []
         self.watches: list[WatchOptions] = []
         self.streams: list[ScriptedStream] = []
         self.requests: list[str] = []
-        """"list RV" and "watch RV", in order."""
+        """"list RV", "watch RV" and "stream RV", in order; a refused "stream RV" only if streams are scripted."""
 
     def then_list(self, *answers: ListPage | Exception) -> None:
         with self._lock:
@@ -127,6 +143,12 @@ class ScriptedListerWatcher:
     def then_watch(self, *scripts: Script | Exception) -> None:
         with self._lock:
             self._watches.extend(scripts)
+
+    def then_stream(self, *scripts: Script | Exception) -> None:
+        """Only for a server that was made with `streams`."""
+        assert self._streams is not None
+        with self._lock:
+            self._streams.extend(scripts)
 
     def list_page(self, kind: type[Object], options: ListOptions) -> ListPage:
         with self._lock:
@@ -138,10 +160,19 @@ class ScriptedListerWatcher:
         return answer() if callable(answer) else answer
 
     def watch(self, kind: type[Object], options: WatchOptions) -> ScriptedStream:
+        if options.send_initial_events and self._streams is None:
+            raise InvalidError.of(
+                "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+            )
         with self._lock:
             self.watches.append(options)
-            self.requests.append(f"watch {options.resource_version}")
-            script = self._watches.popleft() if self._watches else ()
+            if options.send_initial_events:
+                self.requests.append(f"stream {options.resource_version or '-'}")
+                scripts = self._streams
+            else:
+                self.requests.append(f"watch {options.resource_version}")
+                scripts = self._watches
+            script = scripts.popleft() if scripts else ()
         if isinstance(script, Exception):
             raise script
         stream = ScriptedStream(script)

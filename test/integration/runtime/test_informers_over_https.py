@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from support.eventually import eventually
@@ -22,7 +23,7 @@ from support.live import (
     verbs,
 )
 
-from localmodel.runtime.cache import Cache, KindNotServedError, KindOptions
+from localmodel.runtime.cache import Cache, CacheOptions, KindNotServedError, KindOptions
 from localmodel.runtime.informer import InformerOptions, SharedInformer
 from localmodel.runtime.objects import (
     ConfigMap,
@@ -111,11 +112,12 @@ def test_a_metadata_informer_never_receives_the_data(live: Live, client: LiveCli
     cache.wait_for_sync(10)
     client.create(config_map("b", "secret"))
     eventually(lambda: informer.store.get(ObjectKey(NS, "b")))
-    assert not [stored for stored in informer.store.list() if b"secret" in stored.data]
+    assert not [stored for stored in informer.store.list() if b"secret" in stored.body]
 
 
-def test_two_thousand_objects_come_in_pages_and_in_one_watch(
-    live: Live, client: LiveClient, caches: list[Cache]
+@pytest.mark.parametrize("streamed", [True, False])
+def test_two_thousand_objects_come_in_pages_or_in_one_watch(
+    live: Live, client: LiveClient, caches: list[Cache], streamed: bool
 ) -> None:
     definition = live.server.core.definition("", "configmaps")
     before = len(client.list(ConfigMap))
@@ -131,14 +133,16 @@ def test_two_thousand_objects_come_in_pages_and_in_one_watch(
     assert all("continue=" in path and "resourceVersion=" not in path for path in pages[1:])
 
     asked = len(audit_lines(live.audit))
-    cache = Cache(client, quick_cache())
+    options = CacheOptions(reflector=replace(QUICK, use_watch_list=streamed), tune_collector=False)
+    cache = Cache(client, options)
     caches.append(cache)
     informer = cache.get_informer(ConfigMap)
     cache.start()
     cache.wait_for_sync(20)
     assert len(informer.store) == count
     eventually(lambda: audit_lines(live.audit)[asked:][-1]["verb"] == "watch")
-    assert [line["verb"] for line in audit_lines(live.audit)[asked:]] == ["list"] * len(pages) + ["watch"]
+    listed = [] if streamed else ["list"] * len(pages)
+    assert [line["verb"] for line in audit_lines(live.audit)[asked:]] == [*listed, "watch"]
 
 
 def test_after_compaction_a_new_list_tells_exactly_what_was_missed(live: Live, client: LiveClient) -> None:
@@ -238,7 +242,7 @@ def test_a_kind_that_is_forbidden_is_read_once_the_right_is_granted(
     cache.start()
     waiting = Doing(lambda: cache.wait_for_sync(20))
     eventually(lambda: informer.phases == (Phase.FORBIDDEN,))
-    assert 'User "jane" cannot list resource "configmaps"' in cache.waiting_for()
+    assert 'User "jane" cannot watch resource "configmaps"' in cache.waiting_for()
 
     allow_jane(client)
     waiting.end()
@@ -303,11 +307,11 @@ def test_a_token_that_is_refused_is_read_again_from_the_kubeconfig(
     assert 1 <= len(refused) <= 2
 
 
-def test_a_quiet_informer_costs_two_requests(live: Live, caches: list[Cache]) -> None:
+def test_a_quiet_informer_costs_one_request(live: Live, caches: list[Cache]) -> None:
     cache = Cache(live.client(), quick_cache())
     caches.append(cache)
     informer = cache.get_informer(ConfigMap)
     cache.start()
     cache.wait_for_sync(10)
     eventually(lambda: informer.stats[0].watches == 1)
-    eventually(lambda: verbs(live.audit, AGENT) == {"list": 1, "watch": 1})
+    eventually(lambda: verbs(live.audit, AGENT) == {"watch": 1})

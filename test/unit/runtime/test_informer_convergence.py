@@ -67,6 +67,9 @@ class _StormyStream:
                 raise fault
             yield event
 
+    def limit_silence(self, seconds: float) -> None:
+        self._stream.limit_silence(seconds)
+
     def close(self) -> None:
         self._stream.close()
 

@@ -67,7 +67,7 @@ class Running:
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self._run, name="manager")
+        self.thread = threading.Thread(target=self._run, name="manager", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -356,7 +356,7 @@ def test_151_ready_only_once_the_cache_has_synced_and_checks_pass(client: FakeCl
     open_lists = threading.Event()
 
     def hold(action: Any, proceed: Callable[[], Any]) -> Any:
-        if action.verb == "list":
+        if action.verb in ("list", "watch"):
             open_lists.wait(TIMEOUT)
         return proceed()
 
@@ -460,7 +460,7 @@ def test_a_read_that_waits_for_its_informer_does_not_hold_up_the_stop(
 
 
 def test_the_reason_why_the_cache_has_not_synced_is_logged_with_readyz(client: FakeClient) -> None:
-    client.faults.fail(ForbiddenError.of("configmaps is forbidden"), verb="list", kind=ConfigMap, times=None)
+    client.faults.fail(ForbiddenError.of("configmaps is forbidden"), verb="watch", kind=ConfigMap, times=None)
     manager = Manager(client, ManagerOptions(metrics_addr="0", health_probe_addr="127.0.0.1:0"))
     manager.cache.get_informer(ConfigMap)
     running = Running(manager)

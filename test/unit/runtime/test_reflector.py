@@ -1,15 +1,17 @@
-"""The reflector, stepped by hand against a scripted server. Numbers are statements of reference/runtimes.md."""
+"""The reflector, stepped by hand against a scripted server. Numbers are statements of reference/runtimes.md 2.1, 2.2.
+
+Streamed lists (2.3) are in test_watchlist.py.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from support.reflecting import ONE, Rig, rig
 from support.scripted import (
     EOF,
     OPEN,
@@ -31,67 +33,20 @@ from localmodel.runtime.errors import (
     InternalError,
     NotFoundError,
     ServerTimeoutError,
+    ServiceUnavailableError,
     TooManyRequestsError,
     TransportError,
     UnauthorizedError,
     make_status,
 )
 from localmodel.runtime.listwatch import WatchEvent
-from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.phase import Phase
-from localmodel.runtime.reflector import Listing, Reflector, ReflectorOptions, Stopped, Waiting, Watching
-from localmodel.runtime.store import Stored, Trimmer
+from localmodel.runtime.reflector import Listing, Stopped, Waiting, Watching
 
 EXPIRED = ExpiredError.of("too old resource version: 10 (20)")
 BUSY = TooManyRequestsError.of("slow down")
 REFUSED = TransportError("connection refused")
-ONE = config_map("a", 5)
-
-
-@dataclass
-class RecordingSink:
-    """Remembers what a reflector delivered."""
-
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def replace(self, items: Sequence[Stored[ConfigMap]], resource_version: str) -> None:
-        self.calls.append(("replace", [item.key.name for item in items], resource_version))
-
-    def apply(self, event: WatchEvent, stored: Stored[ConfigMap]) -> None:
-        self.calls.append((event.type, stored.key.name, stored.resource_version))
-
-    def bookmark(self, resource_version: str) -> None:
-        self.calls.append(("bookmark", resource_version))
-
-    def phase_changed(self) -> None:
-        pass
-
-
-@dataclass
-class Rig:
-    """A reflector and all that surrounds it."""
-
-    server: ScriptedListerWatcher
-    reflector: Reflector[ConfigMap]
-    sink: RecordingSink
-    clock: StepClock
-
-    def step(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.reflector.step()
-
-    def lasting(self, *script: WatchEvent | Exception | str) -> list[Any]:
-        """A watch script that takes two seconds."""
-        return [lambda: self.clock.advance(2.0), *script]
-
-
-def rig(*lists: Any, watches: Sequence[Any] = (), **options: Any) -> Rig:
-    server = ScriptedListerWatcher(lists or [page(10, ONE)], watches)
-    sink, clock = RecordingSink(), StepClock()
-    reflector = Reflector(
-        server, Trimmer(ConfigMap), sink, options=ReflectorOptions(**options), clock=clock, rng=random.Random(1)
-    )
-    return Rig(server, reflector, sink, clock)
+BUG = RuntimeError("bug")
 
 
 def too_large(shape: str) -> ApiError:
@@ -185,7 +140,8 @@ def test_9_an_expired_first_page_is_never_a_silent_full_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UnauthorizedError.of("who?"), InternalError.of("oops"), REFUSED, RuntimeError("bug")]
+    "error",
+    [UnauthorizedError.of("who?"), InternalError.of("oops"), ServiceUnavailableError.of("soon"), REFUSED, BUG],
 )
 def test_10_a_list_error_is_reported_and_backed_off_and_listed_again(error: Exception) -> None:
     r = rig(error, page(10, ONE))
@@ -289,7 +245,7 @@ def test_14_the_watch_starts_at_the_version_of_the_list_and_asks_for_bookmarks()
     r = rig(watches=[[EOF]], namespace="n", labels="a=b", fields="metadata.name=x")
     r.step(2)
     (options,) = r.server.watches
-    assert (options.resource_version, options.allow_bookmarks, options.silence_seconds) == ("10", True, 90.0)
+    assert (options.resource_version, options.allow_bookmarks, options.send_initial_events) == ("10", True, False)
     assert (options.namespace, options.label_selector, options.field_selector) == ("n", "a=b", "metadata.name=x")
 
 
@@ -369,14 +325,58 @@ def test_410_right_after_a_list_is_backed_off_and_the_newest_state_listed() -> N
     assert len(r.clock.waits) == 1
 
 
-@pytest.mark.parametrize("answer", [InternalError.of("oops"), make_status("StoreReadError", 500, "unsafe delete")])
-def test_21_and_22_any_other_error_event_is_backed_off_and_listed_again(answer: Any) -> None:
-    status = answer.status if isinstance(answer, ApiError) else answer
-    r = rig(watches=[[error_event(status)]])
-    r.step(4)
+def internal_errors(r: Rig, seconds: list[float]) -> None:
+    """Steps through watches that each end by an InternalError after so many seconds, and what follows on each."""
+    for pause in seconds:
+        r.server.then_watch([r.pause(pause), error_event(InternalError.of("oops").status)])
+        r.step(2)
+
+
+def test_21_an_internal_error_within_a_watch_is_listed_again_by_default() -> None:
+    r = rig()
+    r.step()
+    internal_errors(r, [5])
+    r.step()
     assert r.server.requests == ["list 0", "watch 10", "list 10"]
     assert len(r.clock.waits) == 1
-    assert [call[0] for call in r.sink.calls] == ["replace", "replace"]
+
+
+def test_21_an_internal_error_is_retried_on_the_watch_path_for_at_most_the_configured_time() -> None:
+    r = rig(internal_error_retry_seconds=60)
+    r.step()
+    internal_errors(r, [5, 5, 5, 5, 40])
+    assert r.server.requests == ["list 0"] + ["watch 10"] * 5
+    r.step()
+    assert r.server.requests[-1] == "list 10", "the window was open for a minute since the first error"
+    assert len(r.clock.waits) == 5
+
+
+def test_21_an_error_after_a_quiet_minute_opens_the_window_anew() -> None:
+    r = rig(internal_error_retry_seconds=30)
+    r.step()
+    internal_errors(r, [5, 100, 200])
+    assert r.reflector.state == Watching()
+    assert r.server.requests == ["list 0"] + ["watch 10"] * 3
+
+
+def test_21_an_internal_error_instead_of_a_watch_is_not_retried_on_the_watch_path() -> None:
+    r = rig(watches=[InternalError.of("oops")], internal_error_retry_seconds=60)
+    r.step(4)
+    assert r.server.requests == ["list 0", "watch 10", "list 10"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [make_status("StoreReadError", 500, "unsafe delete"), UnauthorizedError.of("who?").status, {"message": "odd"}],
+)
+def test_22_any_other_error_event_is_a_warning_and_then_a_list_and_a_replace(status: dict[str, Any]) -> None:
+    r = rig(page(10, ONE), page(20), watches=[[event("ADDED", config_map("b", 12)), error_event(status)]])
+    with capture_logs() as logs:
+        r.step(4)
+    assert r.server.requests == ["list 0", "watch 10", "list 12"]
+    assert len(r.clock.waits) == 1
+    assert [entry["log_level"] for entry in logs] == ["warning", "info"]
+    assert r.sink.calls == [("replace", ["a"], "10"), ("ADDED", "b", "12"), ("replace", [], "20")]
 
 
 def test_an_error_event_without_a_status_is_an_error_like_any_other() -> None:
@@ -394,10 +394,20 @@ def test_any_other_refusal_of_a_watch_is_backed_off_and_listed_again(error: ApiE
 
 
 def test_23_a_failure_that_repeats_is_logged_loudly_once() -> None:
+    """A refused dial included, which client-go hides: a program whose server is away should say so."""
     r = rig(watches=[REFUSED, REFUSED, REFUSED])
     with capture_logs() as logs:
         r.step(7)
     assert [entry["log_level"] for entry in logs] == ["warning", "debug", "debug"]
+
+
+def test_23_an_unexpected_end_of_a_stream_is_quiet() -> None:
+    r = rig(watches=[[event("ADDED", config_map("b", 12)), TransportError("IncompleteRead")]])
+    r.server.then_watch(r.lasting(TransportError("IncompleteRead")))
+    with capture_logs() as logs:
+        r.step(3)
+    assert {entry["log_level"] for entry in logs} <= {"debug"}
+    assert (r.reflector.last_error, r.clock.waits) == ("", [])
 
 
 def test_24_the_version_to_resume_from_is_that_of_the_last_event_whatever_its_value() -> None:
@@ -437,6 +447,22 @@ def test_27_the_stream_is_closed_exactly_once_on_every_path_out(script: Any) -> 
     r = rig(watches=[script])
     r.step(2)
     assert [stream.closes for stream in r.server.streams] == [1]
+
+
+def test_27_a_stop_closes_the_stream_once_too() -> None:
+    r = rig()
+    r.server.then_watch([event("ADDED", config_map("b", 12)), r.reflector.stop, OPEN])
+    r.step(2)
+    assert [stream.closes for stream in r.server.streams] == [1]
+    assert (r.reflector.stats.failures, r.reflector.state) == (0, Stopped())
+
+
+def test_28_silence_is_limited_by_the_end_that_the_server_was_asked_for_until_a_bookmark_was_seen() -> None:
+    r = rig(watches=[[event("ADDED", config_map("b", 12)), bookmark(13), bookmark(14), EOF]])
+    r.step(2)
+    (options,) = r.server.watches
+    assert options.silence_seconds == options.timeout_seconds + 30
+    assert r.server.streams[0].silences == [90.0]
 
 
 def test_28_a_silent_stream_is_dropped_and_watched_again_at_once_the_first_time_only() -> None:

@@ -160,6 +160,16 @@ class Rotating:
         return self._headers.pop(0) if len(self._headers) > 1 else self._headers[0]
 
 
+def test_29_each_watch_resolves_the_credentials_again() -> None:
+    credentials = Rotating("Bearer one", "Bearer two", "Bearer three")
+    with scripted_server(answer(200, b"")) as server:
+        client = LiveClient(RestConfig(server=server.url, authorization=credentials, user_agent="t/1"))
+        for _ in range(3):
+            list(client.watch(Node, WatchOptions()))
+    assert [seen.headers["Authorization"] for seen in server.seen] == ["Bearer one", "Bearer two", "Bearer three"]
+    assert credentials.refreshed == 0
+
+
 def test_credentials_that_were_renewed_meanwhile_are_not_read_again() -> None:
     credentials = Rotating("Bearer old", "Bearer new")
     with scripted_server(answer(401, b"{}"), answer(200, NODE)) as server:
