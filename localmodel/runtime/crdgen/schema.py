@@ -113,12 +113,15 @@ class _Translation:
             return schema
         alternatives = [part for part in schema["anyOf"] if part.get("type") != "null"]
         outer = {key: value for key, value in schema.items() if key != "anyOf"}
-        # Null says what a missing field says, if null is what a missing field becomes.
-        if len(alternatives) < len(schema["anyOf"]) and not ("default" in schema and schema["default"] is None):
-            outer["nullable"] = True
         if len(alternatives) == 1:
-            return self._merged(self._resolved(alternatives[0], path), outer)
-        return {**outer, **_union(alternatives, path)}
+            result = self._merged(self._resolved(alternatives[0], path), outer)
+        else:
+            result = {**outer, **_union(alternatives, path)}
+        # Null says what a missing field says, if null is what a missing field becomes; then API servers drop it.
+        is_dropped = "default" in schema and schema["default"] is None and not _is_opaque(result)
+        if len(alternatives) < len(schema["anyOf"]) and not is_dropped:
+            result["nullable"] = True
+        return result
 
     @staticmethod
     def _merged(inner: Json, outer: Json) -> Json:
@@ -184,6 +187,12 @@ class _Translation:
         result["properties"] = properties
         if needed:
             result["required"] = sorted(needed)
+
+
+def _is_opaque(schema: Json) -> bool:
+    """Where unknown fields are kept, nulls are kept too."""
+    is_map = schema.get("additionalProperties") is True and not schema.get("properties")
+    return is_map or bool(schema.get("x-kubernetes-preserve-unknown-fields"))
 
 
 def _union(alternatives: list[Json], path: str) -> Json:

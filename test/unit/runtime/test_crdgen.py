@@ -214,6 +214,7 @@ def test_null_goes_away_where_a_missing_field_says_the_same() -> None:
     assert schema_for(int | None) == {"type": "integer", "nullable": True}
     assert schema_for(int | None, 5) == {"type": "integer", "nullable": True}
     assert schema_for(Literal["a"] | None)["enum"] == ["a", None]
+    assert schema_for(dict[str, Any] | None, None)["nullable"], "where unknown fields are kept, nulls are kept too"
 
 
 def test_rules_of_a_part_and_of_the_field_that_holds_it_are_all_asked() -> None:
