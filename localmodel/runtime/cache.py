@@ -26,7 +26,8 @@ from .errors import (
     RuntimeLibraryError,
     UnindexedFieldError,
 )
-from .informer import JOIN_TIMEOUT, InformerOptions, SharedInformer
+from .informer import JOIN_TIMEOUT, SharedInformer
+from .informer_options import InformerOptions, NamespaceOptions, Namespaces
 from .listwatch import ListerWatcher
 from .objects import Object, ObjectKey, T, Unstructured
 from .reflector import ReflectorOptions
@@ -55,8 +56,9 @@ class KindNotCachedError(RuntimeLibraryError):
 class KindOptions:
     """What the cache holds of one kind (cache.ByObject)."""
 
-    namespaces: tuple[str, ...] = ()
-    """Only these; none: the cache's `default_namespaces`; ALL_NAMESPACES among them: all."""
+    namespaces: Namespaces = ()
+    """Only these; none: the cache's `default_namespaces`; ALL_NAMESPACES among them: all. What a mapping says of one of
+    them comes before what is below, and that before the cache's defaults."""
     labels: str = ""
     fields: str = ""
     transform: Transform | None = None
@@ -71,8 +73,11 @@ class CacheOptions:
     """What a cache holds, and how (cache.Options)."""
 
     by_kind: Mapping[type[Object], KindOptions] = field(default_factory=dict)
-    default_namespaces: tuple[str, ...] = ()
-    """Of namespaced kinds whose own options name none; none: all."""
+    default_namespaces: Namespaces = ()
+    """Of namespaced kinds whose own options name none; none: all. What a mapping says of a namespace is a default, too,
+    for kinds that name that namespace themselves, and comes before `defaults`."""
+    defaults: NamespaceOptions = field(default_factory=NamespaceOptions)
+    """Selectors and transform of every kind where nothing else is said of it."""
     sync_timeout: float = 120.0
     """Seconds that a read waits for an informer it has started."""
     resync_period: float = 36_000.0
@@ -285,12 +290,21 @@ class Cache(Reader):
         return self._by_kind.get(_informer_key(kind)) or KindOptions()
 
     def _informer_options(self, kind: type[Object]) -> InformerOptions:
-        own = self.options_of(kind)
+        own, defaults = self.options_of(kind), self.options.default_namespaces
+        of_kind = NamespaceOptions(labels=own.labels, fields=own.fields, transform=own.transform)
+        common = of_kind.or_else(self.options.defaults)
+        scopes = {
+            namespace: NamespaceOptions.of(own.namespaces, namespace)
+            .or_else(of_kind)
+            .or_else(NamespaceOptions.of(defaults, namespace))
+            .or_else(common)
+            for namespace in own.namespaces or defaults
+        }
         return InformerOptions(
-            namespaces=own.namespaces or self.options.default_namespaces,
-            labels=own.labels,
-            fields=own.fields,
-            transform=own.transform,
+            namespaces=scopes,
+            labels=common.labels,
+            fields=common.fields,
+            transform=common.transform,
             resync_period=self.options.resync_period,
             reflector=self.options.reflector,
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Generic
 
 import structlog
@@ -20,13 +19,14 @@ import structlog
 from . import cancellation, deadline
 from .clock import Clock, RealClock
 from .errors import RuntimeLibraryError
+from .informer_options import InformerOptions
 from .informer_scope import Scope, version_number
 from .listener import Added, Deleted, InitialListDone, Listener, Notification, ResourceEventHandler, Updated
 from .listwatch import ListerWatcher
 from .objects import T
 from .phase import Phase
-from .reflector import ReflectorOptions, ReflectorStats
-from .store import Extract, Stored, ThreadSafeStore, Transform, Trimmer
+from .reflector import ReflectorStats
+from .store import Extract, Stored, ThreadSafeStore, Trimmer
 
 log = structlog.get_logger(__name__)
 
@@ -37,26 +37,6 @@ MIN_RESYNC = 1.0
 
 class InformerStoppedError(RuntimeLibraryError):
     """A stopped informer takes no handlers and does not start again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InformerOptions:
-    """What an informer holds."""
-
-    namespaces: tuple[str, ...] = ()
-    """Only these, each with its own watch; none means all. Ignored for cluster-scoped kinds."""
-    labels: str = ""
-    fields: str = ""
-    transform: Transform | None = None
-    resync_period: float = 36_000.0
-    """Seconds, +-10 %, after which every handler gets an update for each stored object, from the store, not from the
-    server; 0 is never, below 1 is 1."""
-    reflector: ReflectorOptions = field(default_factory=ReflectorOptions)
-    """Paging, timeouts and backoff; namespace and selectors are overwritten."""
-
-    def reflector_options(self, namespace: str) -> ReflectorOptions:
-        """The options of one namespace's reflector."""
-        return replace(self.reflector, namespace=namespace, labels=self.labels, fields=self.fields)
 
 
 class Registration(Generic[T]):
@@ -120,11 +100,7 @@ class SharedInformer(Generic[T]):
         self._failures_of_removed = 0
         """Events that handlers lost which are no longer among `_listeners`."""
         self._started = self._stopped = False
-        trimmer = Trimmer(kind, self.options.transform)
-        self._scopes = [
-            Scope(self, lister_watcher, trimmer, self.options.reflector_options(namespace), clock=self.clock)
-            for namespace in self._namespaces()
-        ]
+        self._scopes = [self._new_scope(lister_watcher, namespace) for namespace in self._namespaces()]
         self._threads = [
             threading.Thread(target=scope.reflector.run, name=f"{self._name}-reflector", daemon=True)
             for scope in self._scopes
@@ -307,6 +283,10 @@ class SharedInformer(Generic[T]):
                 left = deadline.remaining()
                 self.clock.wait(self._changed, remaining if left is None else min(remaining, left))
         return True
+
+    def _new_scope(self, lister_watcher: ListerWatcher, namespace: str) -> Scope[T]:
+        trimmer = Trimmer(self.kind, self.options.of_namespace(namespace).transform)
+        return Scope(self, lister_watcher, trimmer, self.options.reflector_options(namespace), clock=self.clock)
 
     def _namespaces(self) -> Iterable[str]:
         if not self.kind.mapping.namespaced or "" in self.options.namespaces:

@@ -28,8 +28,9 @@ from localmodel.runtime.errors import (
     NotFoundError,
     UnindexedFieldError,
 )
+from localmodel.runtime.informer_options import NamespaceOptions
 from localmodel.runtime.listwatch import ListOptions
-from localmodel.runtime.objects import ConfigMap, Namespace, Object, PartialObjectMetadata, Secret, Unstructured
+from localmodel.runtime.objects import ConfigMap, Namespace, Object, PartialObjectMetadata, Pod, Secret, Unstructured
 
 ABSENT = NotFoundError.of("the server could not find the requested resource")
 ITEMS = (
@@ -181,6 +182,51 @@ def test_158_a_kinds_own_namespaces_come_before_the_default_ones(make: Make) -> 
     assert cache.get_informer(ConfigMap).namespaces == ("default",)
     assert cache.get_informer(Secret).namespaces == ("",)
     assert cache.get_informer(Namespace).namespaces == ("",), "cluster-scoped"
+
+
+def test_158_of_kind_and_namespace_of_kind_default_of_namespace_and_defaults_the_first_that_says_something_counts(
+    make: Make,
+) -> None:
+    cache = make(
+        by_kind={
+            ConfigMap: KindOptions(
+                namespaces={
+                    "a": NamespaceOptions(labels="from=entry"),
+                    "b": NamespaceOptions(),
+                    "c": NamespaceOptions(),
+                },
+                fields="metadata.name=kind",
+            ),
+            Secret: KindOptions(namespaces=("b", "c")),
+        },
+        default_namespaces={"b": NamespaceOptions(labels="from=default-namespace", fields="metadata.name=x")},
+        defaults=NamespaceOptions(labels="from=defaults"),
+    )
+
+    def selectors(kind: type[Object]) -> dict[str, tuple[str, str]]:
+        informer = cache.get_informer(kind)
+        found = {name: informer.options.reflector_options(name) for name in informer.namespaces}
+        return {name: (options.labels, options.fields) for name, options in found.items()}
+
+    assert selectors(ConfigMap) == {
+        "a": ("from=entry", "metadata.name=kind"),
+        "b": ("from=default-namespace", "metadata.name=kind"),
+        "c": ("from=defaults", "metadata.name=kind"),
+    }
+    assert selectors(Secret) == {"b": ("from=default-namespace", "metadata.name=x"), "c": ("from=defaults", "")}
+    assert selectors(Pod) == {"b": ("from=default-namespace", "metadata.name=x")}
+    assert selectors(Namespace) == {"": ("from=defaults", "")}, "cluster-scoped"
+
+
+def test_158_a_transform_may_be_of_one_namespace(make: Make) -> None:
+    scopes = {
+        "default": NamespaceOptions(transform=lambda obj: {"metadata": obj["metadata"]}),
+        "other": NamespaceOptions(),
+    }
+    cache = make(by_kind={ConfigMap: KindOptions(namespaces=scopes)})
+    informer = cache.get_informer(ConfigMap)
+    transforms = [informer.options.of_namespace(name).transform for name in informer.namespaces]
+    assert [transform is not None for transform in transforms] == [True, False]
 
 
 def test_159_typed_unstructured_and_metadata_only_kinds_have_informers_of_their_own(cache: Cache) -> None:

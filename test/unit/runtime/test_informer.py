@@ -23,7 +23,8 @@ from support.scripted import (
 from localmodel.runtime.clock import RealClock
 from localmodel.runtime.deadline import DeadlineExceededError, limit
 from localmodel.runtime.errors import ExpiredError, ForbiddenError, InternalError
-from localmodel.runtime.informer import InformerOptions, InformerStoppedError, SharedInformer
+from localmodel.runtime.informer import InformerStoppedError, SharedInformer
+from localmodel.runtime.informer_options import InformerOptions
 from localmodel.runtime.listwatch import ListOptions
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.phase import Phase
