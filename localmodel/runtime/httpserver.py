@@ -15,6 +15,7 @@ import contextlib
 import http.server
 import io
 import os
+import select
 import selectors
 import socket
 import ssl
@@ -123,6 +124,8 @@ class _Phase(Enum):
 _WAITING = (_Phase.OPENING, _Phase.IDLE)
 _LAST_SECONDS = 1.0
 """For routes to end after their connections were cut and their requests cancelled."""
+_RETRY_SECONDS = 0.1
+"""After a connection could not be accepted."""
 _DISCARDED_BYTES = 32 * 1024 * 1024
 """Read, of a body that is too large, so that the client gets to read the answer."""
 
@@ -303,12 +306,20 @@ class HttpServer:
     def _accept(self) -> None:
         try:
             accepted, address = self._listening.accept()
-            accepted.setblocking(True)
-            if self._tls is not None:
-                accepted = _wrapped(accepted, self._tls)
-        except (OSError, RuntimeLibraryError) as error:
-            log.debug("HTTP connection not accepted", server=self.name, error=str(error))
+        except BlockingIOError:  # the client has gone again
             return
+        except OSError as error:
+            log.warning("HTTP connection not accepted", server=self.name, error=str(error))
+            # No file descriptor is free, say, and the client still waits: not at once again, unless it is the end.
+            select.select([self._woken], [], [], _RETRY_SECONDS)
+            return
+        accepted.setblocking(True)
+        if self._tls is not None:
+            try:
+                accepted = _wrapped(accepted, self._tls)
+            except (OSError, RuntimeLibraryError) as error:
+                log.info("TLS not possible", server=self.name, error=str(error))
+                return
         connection = _Connection(accepted, str(address[0]), self._changed)
         connection.thread = threading.Thread(
             target=self._converse, args=(connection,), name=f"http-{self.name}-connection", daemon=True

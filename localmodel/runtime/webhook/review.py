@@ -84,23 +84,27 @@ class ReviewRoute:
             return response
 
 
-def _read(request: HttpRequest) -> AdmissionRequest:
+def _read(asked: HttpRequest) -> AdmissionRequest:
     """Raises _UnreadableError."""
-    if not request.body:
+    if not asked.body:
         raise _UnreadableError("request body is empty")
-    content_type = request.headers.get("content-type", "")
+    content_type = asked.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise _UnreadableError(f"contentType={content_type}, expected application/json")
     try:
-        review = msgspec.json.decode(request.body)
+        review = msgspec.json.decode(asked.body)
     except msgspec.DecodeError as error:
         raise _UnreadableError(f"the body is not JSON: {error}") from error
     if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
         raise _UnreadableError("the body is not an AdmissionReview")
     if review.get("apiVersion") != API_VERSION:
         raise _UnreadableError(f"this webhook speaks {API_VERSION}: put v1 into its admissionReviewVersions")
+    request = review.get("request")
+    if isinstance(request, dict):
+        # Go writes a null where nothing is said.
+        request = {key: value for key, value in request.items() if value is not None}
     try:
-        return AdmissionRequest.model_validate(review.get("request"))
+        return AdmissionRequest.model_validate(request)
     except ValidationError as error:
         raise _UnreadableError(f"the review's request cannot be read: {error}") from error
 

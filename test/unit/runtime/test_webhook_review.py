@@ -87,6 +87,13 @@ def test_a_request_is_read_whole(ask: Asking) -> None:
     assert (request.object, request.old_object, request.dry_run) == ({"metadata": {"name": "a"}}, {"a": 1}, True)
 
 
+def test_a_null_is_as_if_it_were_not_there(ask: Asking) -> None:
+    code, response = ask(
+        lambda request: allowed(), review(dryRun=None, userInfo=None, oldObject=None, subResource=None)
+    )
+    assert (code, response["allowed"]) == (200, True)
+
+
 def test_the_answer_of_an_allowed_a_refused_and_a_patched_request(ask: Asking) -> None:
     assert ask(lambda _: allowed(), review()) == (200, {"uid": "u-1", "allowed": True, "status": {"code": 200}})
     code, refused = ask(lambda _: denied("no"), review())
