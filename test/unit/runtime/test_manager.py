@@ -17,14 +17,17 @@ from support.eventually import eventually
 
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import CacheOptions
-from localmodel.runtime.controller import AlreadyStartedError
+from localmodel.runtime.cancellation import CancelledError
+from localmodel.runtime.controller import AlreadyStartedError, Controller, ControllerOptions
 from localmodel.runtime.errors import CacheSyncTimeoutError, ForbiddenError, TransportError
-from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
+from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.leaderelection import LeaderElectionConfig, LeaderElectionLostError
 from localmodel.runtime.manager import GracePeriodExpiredError, Manager, ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Lease, Object, ObjectMeta, Secret
+from localmodel.runtime.phase import Phase
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.runnable_group import GroupStoppedError
+from localmodel.runtime.source import Kind
 from localmodel.runtime.testing import FakeClient
 
 TIMEOUT = 20
@@ -127,47 +130,139 @@ class Greeter(Reconciler):
         return None
 
 
-def test_141_the_cache_has_synced_before_runnables_start_and_leaders_start_last(
-    log: list[str], client: FakeClient
-) -> None:
-    manager = Manager(client, ManagerOptions(**OFF, **ELECTED))
-    manager.add_reconciler(Greeter(log))
+class Warm(Task):
+    """A task of the leader that also notes its warm-up."""
 
-    def note() -> None:
-        log.append(f"synced {manager.cache.has_synced(ConfigMap)}")
-        log.append(f"lease {client.find(Lease, 'lease', namespace='ns') is not None}")
+    enable_warmup = True
 
-    manager.add(Task("leader", log, on_start=note))
-    manager.add(Task("other", log, need_leader_election=False, on_start=note))
-    running = Running(manager)
-    eventually(lambda: len(log) == 6)
-    running.end()
-
-    assert log[:6] == ["+other", "synced True", "lease False", "+leader", "synced True", "lease True"]
+    def warm_up(self, stop: threading.Event) -> None:
+        self.log.append(f"+warm-up of {self.name}")
+        stop.wait()
+        self.log.append(f"-warm-up of {self.name}")
 
 
-def test_142_a_runnable_that_does_not_say_otherwise_needs_leadership(log: list[str]) -> None:
-    leadable = threading.Event()
+class LeaseGate:
+    """An API server that refuses leases until it is opened."""
 
-    def refuse(action: Any, proceed: Callable[[], Any]) -> Any:
-        if action.kind is Lease and not leadable.is_set():
+    def __init__(self, *interceptors: Any) -> None:
+        self.open = threading.Event()
+        self.client = FakeClient(interceptors=[self._intercept, *interceptors])
+
+    def _intercept(self, action: Any, proceed: Callable[[], Any]) -> Any:
+        if action.kind is Lease and not self.open.is_set():
             raise TransportError("refused")
         return proceed()
 
+
+def test_141_servers_then_caches_then_runnables_without_leadership_then_warm_ups_then_leaders(log: list[str]) -> None:
+    lists = threading.Event()
+
+    def hold(action: Any, proceed: Callable[[], Any]) -> Any:
+        if action.kind is ConfigMap:
+            lists.wait(TIMEOUT)
+        return proceed()
+
+    gate = LeaseGate(hold)
+    manager = Manager(gate.client, ManagerOptions(metrics_addr="0", health_probe_addr="127.0.0.1:0", **ELECTED))
+    manager.add_reconciler(Greeter(log))
+
+    def note() -> None:
+        log.append(f"synced {manager.cache.has_synced(ConfigMap)}, led {gate.open.is_set()}")
+
+    manager.add(Warm("leader", log, on_start=note))
+    manager.add(Task("other", log, need_leader_election=False, on_start=note))
+    running = Running(manager)
+    eventually(lambda: urllib.request.urlopen(f"{manager.probe_url}/healthz", timeout=TIMEOUT).status == 200)
+    assert log == []
+    lists.set()
+    eventually(lambda: len(log) == 3)
+    assert sorted(log) == ["+other", "+warm-up of leader", "synced True, led False"]
+    gate.open.set()
+    eventually(lambda: len(log) == 5)
+    assert log[3:] == ["+leader", "synced True, led True"]
+
+    assert running.end() is None
+
+
+def test_128_with_warm_up_a_controllers_sources_start_before_leadership_and_only_once(log: list[str]) -> None:
+    before = set(threading.enumerate())
+    gate = LeaseGate()
+    gate.client.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="ns")))
+    manager = Manager(gate.client, ManagerOptions(**OFF, **ELECTED, controller=ControllerOptions(enable_warmup=True)))
+    controller = manager.add_reconciler(Greeter(log))
+    running = Running(manager)
+    eventually(lambda: len(controller._queue) == 1)
+    assert log == []
+    gate.open.set()
+    eventually(lambda: log == ["ns/a"])
+    assert len(manager.cache.get_informer(ConfigMap)._listeners) == 1
+
+    assert running.end() is None
+    eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_128_a_manager_that_never_leads_ends_its_warm_ups(log: list[str]) -> None:
+    before = set(threading.enumerate())
+    gate = LeaseGate()
+    manager = Manager(gate.client, ManagerOptions(**OFF, **ELECTED, controller=ControllerOptions(enable_warmup=True)))
+    manager.add_reconciler(Greeter(log))
+    manager.add(Warm("leader", log))
+    running = Running(manager)
+    eventually(lambda: log == ["+warm-up of leader"])
+
+    assert running.end() is None
+    assert log == ["+warm-up of leader", "-warm-up of leader"]
+    eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_142_a_runnable_that_does_not_say_otherwise_needs_leadership(log: list[str]) -> None:
     class Silent:
         def start(self, stop: threading.Event) -> None:
             log.append("+silent")
 
-    client = FakeClient(interceptors=[refuse])
-    manager = Manager(client, ManagerOptions(**OFF, **ELECTED))
+    gate = LeaseGate()
+    manager = Manager(gate.client, ManagerOptions(**OFF, **ELECTED))
     manager.add(Silent())
     manager.add(Task("other", log, need_leader_election=False))
     running = Running(manager)
-    eventually(lambda: log and any(action.kind is Lease for action in client.actions))
+    eventually(lambda: log and any(action.kind is Lease for action in gate.client.actions))
     assert log == ["+other"]
-    leadable.set()
+    gate.open.set()
     eventually(lambda: log == ["+other", "+silent"])
     running.end()
+
+
+def test_143_those_without_leadership_end_before_the_leaders_and_the_cache_after_both(
+    run: Callable[..., Running], log: list[str]
+) -> None:
+    linger = threading.Event()
+    other = Task("other", log, need_leader_election=False, linger=linger)
+    running = run(other, Task("leader", log), **ELECTED)
+    running.manager.cache.get_informer(ConfigMap)
+    eventually(lambda: sorted(log) == ["+leader", "+other"])
+    running.stop.set()
+    running.thread.join(0.05)
+    assert "-leader" not in log
+    assert Phase.STOPPED not in running.manager.cache.get_informer(ConfigMap).phases
+    linger.set()
+
+    assert running.join() is None
+    assert log[2:] == ["-other", "-leader"]
+
+
+def test_143_the_servers_answer_until_every_runnable_has_ended(client: FakeClient, log: list[str]) -> None:
+    linger = threading.Event()
+    manager = Manager(client, ManagerOptions(metrics_addr="0", health_probe_addr="127.0.0.1:0"))
+    manager.add(Task("leader", log, linger=linger))
+    running = Running(manager)
+    eventually(lambda: log)
+    running.stop.set()
+    assert urllib.request.urlopen(f"{manager.probe_url}/healthz", timeout=TIMEOUT).status == 200
+    linger.set()
+
+    assert running.join() is None
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{manager.probe_url}/healthz", timeout=TIMEOUT)
 
 
 def test_143_the_lease_is_given_up_after_every_runnable_has_ended(
@@ -201,6 +296,25 @@ def test_144_a_manager_that_stops_without_leading_never_starts_leaders(
     assert "+second" not in log
 
 
+def test_144_a_lease_that_is_won_while_stopping_starts_no_leaders(log: list[str]) -> None:
+    """The others are still ending when the lease comes: the group of the leaders is closed already."""
+    gate = LeaseGate()
+    linger = threading.Event()
+    manager = Manager(gate.client, ManagerOptions(**OFF, **ELECTED))
+    manager.add(Task("leader", log))
+    manager.add(Task("other", log, need_leader_election=False, linger=linger))
+    running = Running(manager)
+    eventually(lambda: log == ["+other"])
+    running.stop.set()
+    eventually(lambda: manager._leaders._closed)
+    gate.open.set()
+    eventually(lambda: gate.client.find(Lease, "lease", namespace="ns"))
+    linger.set()
+
+    assert running.join() is None
+    assert log == ["+other", "-other"]
+
+
 def test_145_a_lost_lease_ends_the_manager_without_grace(client: FakeClient, log: list[str]) -> None:
     broken = threading.Event()
 
@@ -220,6 +334,10 @@ def test_145_a_lost_lease_ends_the_manager_without_grace(client: FakeClient, log
 
     assert isinstance(error, LeaderElectionLostError)
     assert "-leader" not in log
+
+
+def test_146_the_grace_period_is_30_seconds_by_default() -> None:
+    assert ManagerOptions().graceful_shutdown_timeout == 30
 
 
 def test_146_a_runnable_that_outlives_the_grace_period_is_an_error(run: Callable[..., Running], log: list[str]) -> None:
@@ -291,6 +409,13 @@ def test_147_one_failing_runnable_stops_all_and_its_error_is_raised(
     assert running.stop.is_set()
 
 
+def test_147_a_cancelled_runnable_is_no_error(run: Callable[..., Running], log: list[str]) -> None:
+    running = run(Task("cancelled", log, error=CancelledError("GET /x was cancelled")), Task("good", log))
+    eventually(lambda: "+good" in log)
+
+    assert running.end() is None
+
+
 def test_147_a_runnable_that_returns_early_stops_nothing(run: Callable[..., Running], log: list[str]) -> None:
     class Short:
         def start(self, stop: threading.Event) -> None:
@@ -326,6 +451,59 @@ def test_148_a_second_start_is_an_error(run: Callable[..., Running], log: list[s
 
     with pytest.raises(AlreadyStartedError):
         running.manager.start(threading.Event())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, ELECTED, {"metrics_addr": "127.0.0.1:0", "health_probe_addr": "127.0.0.1:0"}],
+    ids=["plain", "elected", "with servers"],
+)
+def test_149_no_thread_is_left_after_stop(client: FakeClient, log: list[str], options: dict[str, Any]) -> None:
+    before = set(threading.enumerate())
+    client.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="ns")))
+    manager = Manager(client, ManagerOptions(**{**OFF, **options}))
+    manager.add_reconciler(Greeter(log), ControllerOptions(workers=4, enable_warmup=True))
+    manager.add(Task("other", log, need_leader_election=False))
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            manager.start(stop)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            failed.append(error)
+
+    # In a thread that is its own caller: what is alive when `start` returns is left over.
+    left: list[set[threading.Thread]] = []
+    thread = threading.Thread(target=lambda: (run(), left.append(set(threading.enumerate()))), daemon=True)
+    thread.start()
+    eventually(lambda: sorted(log) == ["+other", "ns/a"])
+    stop.set()
+    thread.join(TIMEOUT)
+
+    assert failed == []
+    assert left[0] - before == {thread}
+
+
+@pytest.mark.parametrize("failing", ["leader", "other", "source", "cache"])
+def test_149_no_thread_is_left_after_a_failure(client: FakeClient, log: list[str], failing: str) -> None:
+    before = set(threading.enumerate())
+    if failing in ("source", "cache"):
+        client.withdraw(ConfigMap)
+    manager = Manager(client, ManagerOptions(**OFF, cache=CacheOptions(sync_timeout=0.2)))
+    if failing == "cache":
+        manager.add_reconciler(Greeter(log))
+    manager.add(Task("other", log, need_leader_election=False, error=OSError("bad") if failing == "other" else None))
+    manager.add(Task("leader", log, error=OSError("bad") if failing == "leader" else None))
+    if failing == "source":
+        options = ControllerOptions(cache_sync_timeout=0.2)
+        controller = Controller("late", Greeter(log), options, cache=manager.cache)
+        controller.watch(Kind(ConfigMap, EnqueueRequestForObject()))
+        manager.add(controller)
+
+    with pytest.raises((OSError, CacheSyncTimeoutError)):
+        manager.start(threading.Event())
+    assert set(threading.enumerate()) - before == set()
 
 
 def test_150_a_busy_port_fails_when_the_manager_is_made(client: FakeClient) -> None:
