@@ -3,7 +3,11 @@
 The age of a lease is measured on this machine's monotonic clock from when its content was last seen to change, never
 from the times written in it: clocks may differ between machines by any offset. A follower takes over no sooner than the
 lease's duration after the last change it saw; a leader gives up `renew_deadline` after its last success; what lies
-between is the margin. One thread runs one elector; `is_leader` and `check` may be called from any.
+between is the margin. A process that is paused for longer cannot be told in time: `is_leader` says by the clock whether
+it may go on. One thread runs one elector; `is_leader` and `check` may be called from any.
+
+Unlike client-go, a leader stops at once when it sees another holder, and gives the lease up only when it was told to
+stop: after losing it something may still work as leader, and the lease runs out by itself.
 """
 
 from __future__ import annotations
@@ -120,8 +124,12 @@ class LeaderElector:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process holds the lease, by what it saw last."""
-        return self._renewed_at is not None
+        """Whether this process leads and has renewed its lease within the renew deadline, by the clock of this machine.
+
+        True again if a later renewal succeeds: a leader who was paused for a moment and found the lease still his.
+        """
+        renewed_at = self._renewed_at
+        return renewed_at is not None and self._clock.monotonic() - renewed_at < self._config.renew_deadline
 
     def check(self, tolerance: float = 5.0) -> None:
         """A health check: raises NotRenewedError if we claim to lead a lease that ran out `tolerance` seconds ago."""
@@ -175,7 +183,7 @@ class LeaderElector:
 
     def _renew(self, stop: threading.Event) -> bool:
         """Keeps the lease; True when `stop` was set, False when it is lost."""
-        while not self._clock.wait_event(stop, self._config.retry_period):
+        while not self._clock.wait_event(stop, min(self._config.retry_period, max(self._left(), 0.0))):
             left = self._left()
             if left > 0 and self._try(left):
                 continue
@@ -205,7 +213,7 @@ class LeaderElector:
 
     def _try_acquire_or_renew(self) -> bool:
         """The decision table of client-go's tryAcquireOrRenew (runtimes.md 2.20)."""
-        if self.is_leader and self._holds() and not self._expired():
+        if self._renewed_at is not None and self._holds() and not self._expired():
             try:
                 self._write(self._lease_for_us())
             except Exception as error:  # noqa: BLE001 - the slow path finds out what the server has
