@@ -9,13 +9,15 @@ import pytest
 
 from localmodel.runtime.builder import Builder, BuilderError
 from localmodel.runtime.controller import Controller, ControllerOptions
+from localmodel.runtime.event import CreateEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
 from localmodel.runtime.manager import Manager, ManagerOptions
-from localmodel.runtime.objects import ConfigMap, Job, Pod, Secret
+from localmodel.runtime.objects import ConfigMap, Job, ObjectMeta, OwnerReference, Pod, Secret
 from localmodel.runtime.predicate import GenerationChanged, LabelChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel, Kind
 from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.workqueue import RateLimitingQueue
 
 
 class Declaring(Reconciler):
@@ -60,6 +62,22 @@ def test_for_owns_and_watches_become_sources_with_their_handlers(manager: Manage
     ]
 
 
+@pytest.mark.parametrize("match_every_owner", [False, True])
+def test_133_owns_matches_the_controlling_owner_or_every_owner(manager: Manager, match_every_owner: bool) -> None:
+    controller = build(manager, lambda b: b.for_(Job).owns(ConfigMap, match_every_owner=match_every_owner))
+    handler = controller.sources[1]._handler
+    queue: RateLimitingQueue[Request] = RateLimitingQueue()
+    owners = [
+        OwnerReference(api_version="batch/v1", kind="Job", name="owns", uid="1"),
+        OwnerReference(api_version="batch/v1", kind="Job", name="controls", uid="2", controller=True),
+    ]
+    child = ConfigMap(metadata=ObjectMeta(name="child", namespace="ns", owner_references=owners))
+    handler.handle(CreateEvent(child), queue)
+
+    assert len(queue) == (2 if match_every_owner else 1)
+    queue.shut_down()
+
+
 def test_the_default_name_is_the_kind_in_lower_case(manager: Manager) -> None:
     assert build(manager, lambda b: b.for_(ConfigMap)).name == "configmap"
 
@@ -70,6 +88,22 @@ def test_130_two_controllers_of_one_name_are_refused(manager: Manager) -> None:
         build(manager, lambda b: b.for_(Job))
 
     assert build(manager, lambda b: b.named("other").for_(Job)).name == "other"
+
+
+def test_130_a_name_may_be_shared_where_its_validation_is_skipped(manager: Manager) -> None:
+    build(manager, lambda b: b.for_(Job))
+
+    assert build(manager, lambda b: b.for_(Job), skip_name_validation=True).name == "job"
+
+
+def test_130_names_are_compared_among_controllers_that_share_their_metrics(manager: Manager) -> None:
+    """Not in the process, as controller-runtime does: there all controllers share their metrics."""
+    options = ManagerOptions(metrics_addr="0", health_probe_addr="0")
+    build(manager, lambda b: b.for_(Job))
+    assert build(Manager(FakeClient(), options), lambda b: b.for_(Job)).name == "job"
+
+    with pytest.raises(ValueError, match="controller named job already"):
+        Controller("job", Declaring(lambda b: b), cache=manager.cache, metrics=manager.metrics)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +162,10 @@ def test_options_come_from_the_manager_and_may_be_replaced_in_setup(manager: Man
     assert build(manager, lambda b: b.for_(Job), workers=3).options.workers == 3
     replaced = build(manager, lambda b: b.for_(Pod).with_options(ControllerOptions(workers=5)), workers=3)
     assert replaced.options.workers == 5
+
+
+def test_a_controller_without_options_of_its_own_has_those_of_the_manager() -> None:
+    options = ManagerOptions(metrics_addr="0", health_probe_addr="0", controller=ControllerOptions(workers=7))
+    manager = Manager(FakeClient(), options)
+
+    assert manager.add_reconciler(Declaring(lambda b: b.for_(Job))).options.workers == 7
