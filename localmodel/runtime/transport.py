@@ -151,7 +151,8 @@ class Transport:
         config = self.config
         proxy = urlsplit(config.proxy) if config.proxy else None
         host, port = (proxy.hostname or "", proxy.port or 3128) if proxy else (self._host, self._port)
-        connection = Connection(host, port, tls=config.tls, server_name=config.server_name or self._host)
+        tls = config.tls() if config.tls else None
+        connection = Connection(host, port, tls=tls, server_name=config.server_name or self._host)
         if proxy:
             connection.set_tunnel(self._host, self._port)
         with self._lock:

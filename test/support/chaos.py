@@ -184,7 +184,7 @@ class ChaosProxy:
         assert parts.hostname is not None
         if self._upstream.tls is None:
             return http.client.HTTPConnection(parts.hostname, parts.port)
-        return http.client.HTTPSConnection(parts.hostname, parts.port, context=self._upstream.tls)
+        return http.client.HTTPSConnection(parts.hostname, parts.port, context=self._upstream.tls())
 
     def _forward(self, handler: BaseHTTPRequestHandler, response: http.client.HTTPResponse, *, truncate: bool) -> None:
         data = response.read()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -59,25 +58,6 @@ def test_186_a_failed_read_keeps_the_old_token(tmp_path: Path) -> None:
     config = load_config(path, user_agent="a/1", clock=HandClock())
     path.unlink()
     assert config.authorization(refresh=True) == "Bearer old"
-
-
-def test_an_exec_plugin_is_not_run_each_minute(tmp_path: Path) -> None:
-    runs, clock = tmp_path / "runs", HandClock()
-    plugin = tmp_path / "plugin"
-    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}
-    plugin.write_text(f"#!/bin/sh\necho run >> {runs}\necho '{json.dumps(answer)}'\n")
-    plugin.chmod(0o755)
-    user = {
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": str(plugin),
-            "interactiveMode": "Never",
-        }
-    }
-    config = load_config(write(tmp_path / "config", user), user_agent="a/1", clock=clock)
-    clock.time = 500
-    assert config.authorization() == "Bearer t"
-    assert runs.read_text() == "run\n"
 
 
 def test_a_user_without_credentials_sends_none(tmp_path: Path) -> None:

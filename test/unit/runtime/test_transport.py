@@ -42,7 +42,7 @@ def client_of(hanging: HangingServer, *, tls: bool) -> LiveClient:
         server=f"{scheme}://127.0.0.1:{hanging.port}",
         authorization=no_token,
         user_agent="t/1",
-        tls=ssl.create_default_context() if tls else None,
+        tls=ssl.create_default_context if tls else None,
     )
     return LiveClient(config)
 
