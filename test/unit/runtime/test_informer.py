@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -270,6 +271,18 @@ def test_63_a_late_handler_gets_each_stored_object_once_with_no_gap_against_live
         assert sum(initial for *_, initial in heard) >= 50
 
 
+def test_64_a_registration_has_a_synced_state_of_its_own_later_than_the_informers(make: Make) -> None:
+    informer, gate = make(ScriptedListerWatcher([page(10, config_map("a", 5))])), threading.Event()
+    informer.start()
+    assert informer.wait_for_sync(5)
+    late = informer.add_event_handler(Recorder(lambda _obj: gate.wait(5)))
+    quick = informer.add_event_handler(Recorder())
+    assert quick.wait_for_sync(5)
+    assert not late.has_synced
+    gate.set()
+    assert late.wait_for_sync(5)
+
+
 def test_65_a_stopped_informer_takes_no_handler_and_does_not_start(make: Make) -> None:
     informer = make(ScriptedListerWatcher([page(10)]))
     informer.start()
@@ -293,6 +306,20 @@ def test_65_67_removing_the_last_handler_does_not_stop_the_informer_and_removing
     informer.add_event_handler(stays)
     assert stays.hears(1)
     assert removed.heard == []
+
+
+def test_67_the_informer_follows_on_without_any_handler_and_a_new_one_gets_what_came_meanwhile(make: Make) -> None:
+    server = ScriptedListerWatcher([page(10, config_map("a", 5))])
+    informer, only, later = make(server), Recorder(), Recorder()
+    registration = informer.add_event_handler(only)
+    informer.start()
+    only.hears(1)
+    registration.remove()
+    stream_of(server).send(event("ADDED", config_map("b", 11)))
+    assert informer.wait_for_resource_version("11", 5)
+    informer.add_event_handler(later)
+    assert sorted(heard[1] for heard in later.hears(2)) == ["default/a", "default/b"]
+    assert informer.phases == (Phase.WATCHING,)
 
 
 def test_a_handler_may_remove_itself(make: Make) -> None:
@@ -319,6 +346,13 @@ def test_68_a_second_start_is_refused(make: Make) -> None:
     informer.start()
     stream_of(server)
     assert server.requests == ["list 0", "watch 10"]
+
+
+def test_68_the_transform_cannot_be_set_after_the_informer_is_made(make: Make) -> None:
+    """Deviation: not from the start, but from the beginning on: options are frozen."""
+    informer = make(ScriptedListerWatcher([page(10)]))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        informer.options.transform = lambda obj: obj  # type: ignore[misc]
 
 
 def test_69_a_relist_updates_what_changed_and_says_nothing_of_what_did_not(make: Make) -> None:

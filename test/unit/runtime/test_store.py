@@ -142,6 +142,29 @@ def test_60_each_read_gives_a_private_object() -> None:
     assert item.object().data == {"version": "1"}
 
 
+def test_76_what_a_reader_changes_is_its_own() -> None:
+    """Deviation: there is no detection of mutated objects, because no reader ever gets the cache's own.
+
+    What the cache keeps is bytes, and `Stored` hands out new objects: nothing reachable from one is reachable from the
+    next, whether typed, unstructured or metadata only.
+    """
+    raw = config_map("a", 1, labels={"x": "y"}, finalizers=["f"])
+    for kind in (ConfigMap, Unstructured.of(ConfigMap.mapping), PartialObjectMetadata.of(ConfigMap.mapping)):
+        store: ThreadSafeStore[Any] = ThreadSafeStore()
+        store.add_indexer("labels", labelled)
+        store.put(Trimmer(kind).trim(raw))
+        (item,) = store.list()
+        before = item.object().to_dict()
+        changed = item.object()
+        changed.metadata.labels["x"] = "changed"
+        changed.metadata.finalizers.clear()
+        changed.to_dict()["metadata"].clear()
+        if isinstance(changed, Unstructured):
+            changed.content["data"]["version"] = "changed"
+        assert item.object().to_dict() == before
+        assert store.by_index({"labels": "y"}) == (item,)
+
+
 def test_an_object_that_does_not_fit_its_type_is_named_in_the_error() -> None:
     item = TRIMMER.trim(b'{"metadata":{"name":"a","resourceVersion":"5"},"data":[]}')
     with pytest.raises(ObjectDecodeError, match=r"ConfigMap a \(resource version 5\) does not decode"):
@@ -154,6 +177,14 @@ def test_an_object_that_does_not_fit_its_type_is_named_in_the_error() -> None:
 def test_54_the_key_is_namespace_and_name_or_the_name_alone() -> None:
     assert str(stored("a").key) == "default/a"
     assert str(Trimmer(Node).trim(b'{"metadata":{"name":"n1"}}').key) == "n1"
+
+
+def test_54_a_tombstone_yields_the_same_key() -> None:
+    store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
+    store.put(stored("a"))
+    (tombstone,) = store.replace([])
+    assert tombstone.old is not None
+    assert (tombstone.old.key, tombstone.new) == (ObjectKey("default", "a"), None)
 
 
 def test_55_an_index_function_may_return_several_values_and_duplicates_are_collapsed() -> None:
