@@ -58,7 +58,7 @@ def manager(manager_client: Client) -> Iterator[BackgroundManager]:
     It is stopped at the end of the test, which fails if the manager failed or leaves a thread behind.
     """
     from localmodel.runtime.testing.background import BackgroundManager
-    from localmodel.runtime.testing.eventually import eventually
+    from localmodel.runtime.testing.waiting import eventually
 
     before = set(threading.enumerate())
     manager = BackgroundManager(manager_client)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from localmodel.runtime.testing.eventually import eventually
+from localmodel.runtime.testing.waiting import eventually
 
 __all__ = ["eventually"]

@@ -16,7 +16,6 @@ from localmodel.runtime.lazy import lazy_exports
 if TYPE_CHECKING:
     from .background import BackgroundManager
     from .definitions import AdmissionAttributes, ResourceDefinition, UserInfo
-    from .eventually import eventually
     from .fake import Action, FakeClient, Interceptor
     from .fake_clock import FakeClock
     from .faults import Fault, Faults
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from .recorder import FakeRecorder, RecordedEvent
     from .registry import Registry
     from .store import Journal, JournalRecord, VersionedStore
+    from .waiting import eventually
     from .watching import Watch
     from .writing import Written
 
@@ -53,7 +53,7 @@ __all__ = [
 _HOMES = {
     "background": ("BackgroundManager",),
     "definitions": ("AdmissionAttributes", "ResourceDefinition", "UserInfo"),
-    "eventually": ("eventually",),
+    "waiting": ("eventually",),
     "fake": ("Action", "FakeClient", "Interceptor"),
     "fake_clock": ("FakeClock",),
     "faults": ("Fault", "Faults"),

@@ -16,7 +16,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.metrics import Metrics
 
-from .eventually import eventually
+from .waiting import eventually
 
 QUIET = ManagerOptions(metrics_addr="0", health_probe_addr="0", cache=CacheOptions(tune_collector=False))
 """No HTTP servers, and the process's garbage collector left alone."""
