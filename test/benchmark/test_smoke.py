@@ -1,0 +1,93 @@
+"""Every case of the benchmark runs, in a tiny size; how fast is not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+from benchmark.__main__ import MARK, write
+from benchmark.case import Case, Line, Round
+from benchmark.cases import CASES
+from benchmark.report import quantity, row, table
+from benchmark.running import run_case
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "runtime" / "benchmarks.md"
+
+Running = Mapping[str, Future[list[Round]]]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    """The cases, side by side: most of their time is the start of processes."""
+    with ThreadPoolExecutor(3) as pool:
+        run = partial(run_case, pace="tiny", rounds=1)
+        yield {name: pool.submit(run, case) for name, case in CASES.items()}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_case_gives_the_numbers_of_its_lines(case: Case, running: Running) -> None:
+    rounds = running[case.name].result(120)
+
+    for line in case.lines:
+        assert line.measured(rounds) >= 0
+        assert row(line, rounds) in table({case.name: (case, rounds)})
+
+
+def rounds_of(*pairs: tuple[float, float]) -> list[Round]:
+    return [
+        {"ours": {"per_second": ours, "per_cpu_second": ours}, "theirs": {"per_second": theirs, "per_cpu_second": 1.0}}
+        for ours, theirs in pairs
+    ]
+
+
+def test_a_line_is_the_median_of_the_ratios_within_each_round() -> None:
+    line = Line(what="speed", side="ours", against="theirs", at_least=3)
+    rounds = rounds_of((30, 10), (50, 10), (20, 10))
+
+    assert line.measured(rounds) == 3
+    assert line.is_met(rounds)
+    assert not line.is_met(rounds[2:])
+    assert row(line, rounds) == "| speed | ≥ 3x | **3x** | 2 to 5 | met | 30/s | 10/s | 30x |"
+
+
+def test_a_line_without_a_target_is_always_met() -> None:
+    line = Line(what="speed", side="ours")
+
+    assert line.is_met(rounds_of((1, 1)))
+    assert row(line, rounds_of((1, 1))) == "| speed |  | **1/s** | 1 to 1 |  |  |  |  |"
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"), [(0.0123456, "%", "0.0123 %"), (99.96, "x", "100x"), (12345.6, "/s", "12,346/s")]
+)
+def test_quantities_have_three_digits(number: float, unit: str, text: str) -> None:
+    assert quantity(number, unit) == text
+
+
+def test_results_replace_the_former_ones(tmp_path: Path) -> None:
+    document = tmp_path / "benchmarks.md"
+    document.write_text(f"# Benchmarks\n\n{MARK}\nold\n")
+
+    write(document, "new\n")
+
+    assert document.read_text() == f"# Benchmarks\n\n{MARK}\nnew\n"
+
+
+def test_results_need_their_place_in_the_document(tmp_path: Path) -> None:
+    document = tmp_path / "benchmarks.md"
+    document.write_text("# Benchmarks\n")
+
+    with pytest.raises(ValueError, match=r"benchmarks\.md has no line"):
+        write(document, "new\n")
+
+
+def test_the_committed_results_have_every_line() -> None:
+    text = DOCUMENT.read_text()
+
+    for case in CASES.values():
+        assert case.title in text
+        for line in case.lines:
+            assert f"| {line.what} |" in text
