@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .httpserver import Address, AddressError
+from .address import Address, AddressError
 from .logging import LOG_FORMATS, LOG_LEVELS
 
 

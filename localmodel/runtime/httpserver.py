@@ -1,12 +1,11 @@
 """`HttpServer`: routes on one port, over HTTP or HTTPS, which slow, silent or many clients cannot take from the others.
 
-Each connection has a thread of its own, and the number of connections is bounded. A connection is always in one of five
-phases (`_Phase`), which only its own thread changes; the accepting thread looks at them and cuts a connection that
-overstays a phase, or that waits while a new client finds no room. So no read or write needs a timeout, and a client
-that sends a byte a minute is cut as soon as one that sends nothing. HTTP/1.1 with keep-alive.
+One thread accepts; each connection has a thread of its own, and their number is bounded. Reads and writes have no timeout:
+`httpconnections` knows what each connection does and since when, so a client that sends a byte a minute is cut as soon as
+one that sends nothing. HTTP/1.1 with keep-alive.
 
 The certificate is asked for anew at each connection (`CertificateSource`), so it changes without a restart. Neighbours:
-`serving` (metrics and health), `webhook` (admission) and `certwatcher`.
+`serving` (metrics and health), `webhook` (admission) and `certwatcher` (the certificate).
 """
 
 from __future__ import annotations
@@ -20,44 +19,19 @@ import selectors
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
 
+from .address import Address, listen
 from .cancellation import Cancellation
 from .errors import RuntimeLibraryError
+from .httpconnections import Connection, Connections, Phase, ServerLimits
 
 log = structlog.get_logger(__name__)
-
-
-class AddressError(RuntimeLibraryError, ValueError):
-    """The text is not an address to listen on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen. An empty host is every interface, port 0 a free port."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address | None:
-        """Of ":8080", "127.0.0.1:0", "[::1]:8080" (net.Listen's forms); None for "" and "0", which mean off."""
-        if text in ("", "0"):
-            return None
-        host, separator, port = text.rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise AddressError(f"{text!r} is not an address: write HOST:PORT, :PORT, or 0 for off")
-        if ":" in host and not bracketed:
-            raise AddressError(f"{text!r} is not an address: put an IPv6 host in brackets, as [::1]:8080")
-        return cls(host[1:-1] if bracketed else host, int(port))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +54,13 @@ class HttpResponse:
 
 Route = Callable[[HttpRequest], HttpResponse]
 
+_RETRY_SECONDS = 0.1
+"""After a connection could not be accepted."""
+_LAST_SECONDS = 1.0
+"""For routes to end after their connections were cut and their requests cancelled."""
+_DISCARDED_BYTES = 32 * 1024 * 1024
+"""Read, of a body that is too large, so that the client gets to read the answer."""
+
 
 class CertificateSource(Protocol):
     """Where a server gets the certificate for its next connection, such as a `CertWatcher`."""
@@ -87,70 +68,6 @@ class CertificateSource(Protocol):
     @property
     def ssl_context(self) -> ssl.SSLContext:
         """Raises RuntimeLibraryError while there is no certificate; the connection is then closed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerLimits:
-    """What a server allows its clients. Durations are in seconds."""
-
-    connections: int = 128
-    """At the same time, each with a thread. Beyond, those that wait the longest give way; if none waits, new ones do,
-    in the socket's backlog."""
-    patience: float = 1.0
-    """Before a connection that waits, or is slow to send a request, gives way to a new one."""
-    read_timeout: float = 30.0
-    """For the TLS handshake up to the first byte, for sending one request, and for taking its answer."""
-    idle_timeout: float = 90.0
-    """Between two requests; Go's clients give up an idle connection after as long."""
-    body_bytes: int = 0
-    """The largest body of a request; beyond, the answer is 413."""
-
-
-class _Phase(Enum):
-    OPENING = "opening"
-    """Accepted: the TLS handshake and the wait for the first byte. Then READING."""
-    READING = "reading"
-    """Part of a request has come. Then ANSWERING, or WRITING for a request that is refused."""
-    ANSWERING = "answering"
-    """The route works, as long as it likes. Then WRITING."""
-    WRITING = "writing"
-    """The client takes the answer. Then IDLE."""
-    IDLE = "idle"
-    """Between two requests. Then READING."""
-    CLOSED = "closed"
-    """The thread is about to end."""
-
-
-_WAITING = (_Phase.OPENING, _Phase.IDLE)
-_LAST_SECONDS = 1.0
-"""For routes to end after their connections were cut and their requests cancelled."""
-_RETRY_SECONDS = 0.1
-"""After a connection could not be accepted."""
-_DISCARDED_BYTES = 32 * 1024 * 1024
-"""Read, of a body that is too large, so that the client gets to read the answer."""
-
-
-@dataclass(eq=False, slots=True)
-class _Connection:
-    """One client. `lock` guards the phase and is the server's."""
-
-    socket: socket.socket
-    client: str
-    lock: threading.Condition
-    phase: _Phase = _Phase.OPENING
-    since: float = field(default_factory=time.monotonic)
-    thread: threading.Thread | None = None
-
-    def enter(self, phase: _Phase) -> None:
-        with self.lock:
-            self.phase, self.since = phase, time.monotonic()
-            self.lock.notify_all()
-
-    def cut(self) -> None:
-        """Wakes the thread from whatever it reads or writes, which fails."""
-        # Not SSLSocket.shutdown: it takes the TLS layer away under the thread that uses it.
-        with contextlib.suppress(OSError):  # the client was faster
-            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
 
 class HttpServer:
@@ -173,7 +90,7 @@ class HttpServer:
         self.routes: Mapping[str, Route] = dict(routes or {})
         """Replaced, not changed, by `add_route`."""
         try:
-            self._listening = _listen(address)
+            self._listening = listen(address)
         except OSError as error:
             cause = os.strerror(error.errno) if error.errno else str(error)
             text = f"cannot serve {name} on {address.host}:{address.port}: {cause}; choose another address"
@@ -187,10 +104,9 @@ class HttpServer:
         self._thread: threading.Thread | None = None
         self.cancellation = Cancellation()
         """Of the work of the routes."""
-        self._changed = threading.Condition()
-        """Guards the fields below; notified when a connection enters a phase."""
-        self._connections: list[_Connection] = []
-        """Whose threads may be alive."""
+        self._connections = Connections(self.limits)
+        self._lock = threading.Lock()
+        """Held while `routes` is replaced."""
         self._stopping = False
 
     @property
@@ -210,7 +126,7 @@ class HttpServer:
 
     def add_route(self, path: str, route: Route) -> None:
         """Adds a route, also while the server runs; raises ValueError for a path that is taken."""
-        with self._changed:
+        with self._lock:
             if path in self.routes:
                 raise ValueError(f"{self.name} serves {path} already: choose another path")
             self.routes = {**self.routes, path: route}
@@ -225,32 +141,19 @@ class HttpServer:
 
         Requests under way are answered if it takes no longer than `grace` seconds; then they are cancelled and cut.
         """
-        with self._changed:
-            self._stopping = True
+        self._stopping = True
         with contextlib.suppress(OSError):  # already stopped
             self._wake.send(b"\0")
         if self._thread is not None:
             self._thread.join()
         self._listening.close()
-        with self._changed:
-            for connection in self._connections:
-                if connection.phase in _WAITING:
-                    connection.cut()
-            self._changed.wait_for(lambda: not self._open(), timeout=grace)
-            for connection in self._connections:
-                connection.cut()
+        self._connections.finish(grace)
         self.cancellation.cancel()
-        self._join(time.monotonic() + _LAST_SECONDS)
+        left = self._connections.join(_LAST_SECONDS)
+        if left:
+            log.warning("HTTP requests outlived their server", server=self.name, count=left)
         self._wake.close()
         self._woken.close()
-
-    def _join(self, until: float) -> None:
-        for connection in self._connections:
-            if connection.thread is not None:
-                connection.thread.join(max(0.0, until - time.monotonic()))
-        left = [connection for connection in self._connections if connection.thread and connection.thread.is_alive()]
-        if left:
-            log.warning("HTTP requests outlived their server", server=self.name, count=len(left))
 
     # the accepting thread ---------------------------------------------------------------------------------------
 
@@ -260,7 +163,7 @@ class HttpServer:
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._stopping:
-                room = self._make_room()
+                room = self._connections.make_room()
                 if room and not listening:
                     selector.register(self._listening, selectors.EVENT_READ)
                 elif listening and not room:
@@ -271,37 +174,6 @@ class HttpServer:
                         self._accept()
                     else:
                         self._woken.recv(4096)
-
-    def _make_room(self) -> bool:
-        """Cuts connections that overstay their phase, or that are in the way; whether there is room for one more."""
-        now = time.monotonic()
-        with self._changed:
-            self._connections = [c for c in self._connections if c.thread and c.thread.is_alive()]
-            open_ = self._open()
-            for connection in open_:
-                if now - connection.since > self._allowance(connection.phase):
-                    log.debug("HTTP connection overdue", client=connection.client, phase=connection.phase.value)
-                    connection.cut()
-            if len(open_) < self.limits.connections:
-                return True
-            giving_way = [
-                c for c in open_ if c.phase in (*_WAITING, _Phase.READING) and now - c.since > self.limits.patience
-            ]
-            if giving_way:
-                min(giving_way, key=lambda c: (c.phase is not _Phase.IDLE, c.since)).cut()
-            return False
-
-    def _open(self) -> list[_Connection]:
-        return [connection for connection in self._connections if connection.phase is not _Phase.CLOSED]
-
-    def _allowance(self, phase: _Phase) -> float:
-        match phase:
-            case _Phase.ANSWERING:
-                return float("inf")
-            case _Phase.IDLE:
-                return self.limits.idle_timeout
-            case _:
-                return self.limits.read_timeout
 
     def _accept(self) -> None:
         try:
@@ -320,17 +192,11 @@ class HttpServer:
             except (OSError, RuntimeLibraryError) as error:
                 log.info("TLS not possible", server=self.name, error=str(error))
                 return
-        connection = _Connection(accepted, str(address[0]), self._changed)
-        connection.thread = threading.Thread(
-            target=self._converse, args=(connection,), name=f"http-{self.name}-connection", daemon=True
-        )
-        with self._changed:
-            self._connections.append(connection)
-        connection.thread.start()
+        self._connections.start(accepted, str(address[0]), self._converse, f"http-{self.name}-connection")
 
     # a connection's thread --------------------------------------------------------------------------------------
 
-    def _converse(self, connection: _Connection) -> None:
+    def _converse(self, connection: Connection) -> None:
         try:
             with self.cancellation.scope():
                 if isinstance(connection.socket, ssl.SSLSocket) and not self._shake_hands(connection.socket):
@@ -340,7 +206,7 @@ class HttpServer:
             log.debug("HTTP connection failed", client=connection.client, error=str(error), exc_info=True)
         finally:
             connection.socket.close()
-            connection.enter(_Phase.CLOSED)
+            connection.enter(Phase.CLOSED)
             # The accepting thread may wait for room.
             with contextlib.suppress(OSError):  # it has not read the last ones yet, or the server has stopped
                 self._wake.send(b"\0")
@@ -352,15 +218,6 @@ class HttpServer:
             log.info("TLS handshake failed", server=self.name, error=str(error))
             return False
         return True
-
-
-def _listen(address: Address) -> socket.socket:
-    if address.host == "" and socket.has_dualstack_ipv6():
-        # A machine may offer IPv6 sockets and yet have no IPv6 address.
-        with contextlib.suppress(OSError):
-            return socket.create_server(("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    return socket.create_server((address.host, address.port), family=family, backlog=128)
 
 
 def _wrapped(accepted: socket.socket, tls: CertificateSource) -> socket.socket:
@@ -390,7 +247,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     """An answer leaves in one piece."""
 
-    def __init__(self, connection: _Connection, server: HttpServer) -> None:
+    def __init__(self, connection: Connection, server: HttpServer) -> None:
         self._connection = connection
         self._server = server
         super().__init__(connection.socket, (connection.client, 0), cast("Any", server))
@@ -399,9 +256,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not cast("io.BufferedReader", self.rfile).peek(1):
             self.close_connection = True
             return
-        self._connection.enter(_Phase.READING)
+        self._connection.enter(Phase.READING)
         super().handle_one_request()
-        self._connection.enter(_Phase.IDLE)
+        self._connection.enter(Phase.IDLE)
         if self._server.stopping:
             self.close_connection = True
 
@@ -411,7 +268,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except _Refused as refused:
             response = refused.response
             self.close_connection = True
-        self._connection.enter(_Phase.WRITING)
+        self._connection.enter(Phase.WRITING)
         self.send_response(response.code)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
@@ -431,7 +288,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         for prefix, route in self._server.routes.items():
             if url.path == prefix or url.path.startswith(prefix + "/"):
-                self._connection.enter(_Phase.ANSWERING)
+                self._connection.enter(Phase.ANSWERING)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 query = parse_qs(url.query, keep_blank_values=True)
                 try:

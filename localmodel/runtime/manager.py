@@ -22,6 +22,7 @@ from typing import cast
 import structlog
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
+from .address import Address
 from .builder import Builder
 from .cache import Cache, CacheOptions
 from .cached_client import CachedClient
@@ -30,7 +31,7 @@ from .clock import Clock, RealClock
 from .controller import AlreadyStartedError, Controller, ControllerOptions
 from .errors import CacheSyncTimeoutError, RuntimeLibraryError
 from .events import EventBroadcaster, EventRecorder
-from .httpserver import Address, HttpServer
+from .httpserver import HttpServer
 from .leaderelection import LeaderElectionConfig, LeaderElectionLostError, LeaderElector
 from .listwatch import ListerWatcher
 from .metrics import Metrics
@@ -101,9 +102,7 @@ class Manager:
         self.metrics = metrics or process_metrics()
         self.live = client
         """Reads and writes at the API server."""
-        self.cache = Cache(
-            cast("ListerWatcher", client), self.options.cache, metrics=self.metrics, clock=self.clock
-        )
+        self.cache = Cache(cast("ListerWatcher", client), self.options.cache, metrics=self.metrics, clock=self.clock)
         self.client = CachedClient(self.cache, client)
         """Reads from the cache, writes at the API server."""
         self._lease = _lease_config(self.options)

@@ -10,10 +10,12 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from localmodel.runtime.address import Address
 from localmodel.runtime.certwatcher import DEFAULT_INTERVAL, CertWatcher
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import RuntimeLibraryError
-from localmodel.runtime.httpserver import Address, HttpServer, ServerLimits
+from localmodel.runtime.httpconnections import ServerLimits
+from localmodel.runtime.httpserver import HttpServer
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.tls import TLSOptions
 

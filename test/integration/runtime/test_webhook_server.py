@@ -18,7 +18,7 @@ from support.certificates import MountedSecret, Pair, make_pair, served_serial
 from support.eventually import eventually
 
 from localmodel.runtime.certwatcher import CertificateNotLoadedError
-from localmodel.runtime.httpserver import ServerLimits
+from localmodel.runtime.httpconnections import ServerLimits
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.webhook import (
     AdmissionRequest,

@@ -12,8 +12,9 @@ import pytest
 from support.certificates import MountedSecret, make_pair, served_serial
 from support.eventually import eventually
 
+from localmodel.runtime.address import Address
 from localmodel.runtime.certwatcher import CertificateNotLoadedError, CertWatcher
-from localmodel.runtime.httpserver import Address, HttpServer
+from localmodel.runtime.httpserver import HttpServer
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.testing.fake_clock import FakeClock
 from localmodel.runtime.tls import TLSOptions, TLSOptionsError, server_context

@@ -12,8 +12,10 @@ import pytest
 from support.eventually import eventually
 
 from localmodel.runtime import cancellation
+from localmodel.runtime.address import Address
 from localmodel.runtime.cancellation import CancelledError
-from localmodel.runtime.httpserver import Address, HttpRequest, HttpResponse, HttpServer, ServerLimits
+from localmodel.runtime.httpconnections import ServerLimits
+from localmodel.runtime.httpserver import HttpRequest, HttpResponse, HttpServer
 
 LOOPBACK = Address("127.0.0.1", 0)
 Start = Callable[..., HttpServer]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from localmodel.runtime.httpserver import Address, AddressError, HttpServer
+from localmodel.runtime.address import Address, AddressError
+from localmodel.runtime.httpserver import HttpServer
 from localmodel.runtime.serving import HealthChecks, metrics_route
 
 LOOPBACK = Address("127.0.0.1", 0)
