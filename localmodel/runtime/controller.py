@@ -270,12 +270,14 @@ class Controller:
 
     def _reconcile(self, request: Request, priority: int) -> None:
         began = self._clock.monotonic()
-        structlog.contextvars.bind_contextvars(
-            namespace=request.namespace, name=request.name, reconcile_id=str(uuid.uuid4())
-        )
+        fields: dict[str, object] = {
+            "namespace": request.namespace,
+            "name": request.name,
+            "reconcile_id": str(uuid.uuid4()),
+        }
         if self._kind:
-            key = {"namespace": request.namespace, "name": request.name}
-            structlog.contextvars.bind_contextvars(**{self._kind: key})
+            fields[self._kind] = {"namespace": request.namespace, "name": request.name}
+        structlog.contextvars.bind_contextvars(**fields)
         try:
             result = self._run(request)
         except Exception as error:

@@ -119,11 +119,13 @@ def test_json_logs_carry_tracebacks(stream: io.StringIO) -> None:
 
 def test_lines_of_the_standard_library_come_out_in_the_same_form(stream: io.StringIO) -> None:
     setup_logging("warning", "json", stream=stream)
-    logging.getLogger("elsewhere").warning("from %s", "elsewhere")
+    with structlog.contextvars.bound_contextvars(reconcile_id="1"):
+        logging.getLogger("elsewhere").warning("from %s", "elsewhere")
     logging.getLogger("elsewhere").info("not this")
 
     line = json.loads(stream.getvalue())
     assert (line["event"], line["logger"], line["level"]) == ("from elsewhere", "elsewhere", "warning")
+    assert line["reconcile_id"] == "1"
 
 
 def test_console_logs_are_for_people(stream: io.StringIO) -> None:
