@@ -16,6 +16,7 @@ from contextlib import suppress
 from . import cancellation
 from .connection import Connection
 from .errors import TransportError
+from .response import Response
 
 BROKEN = (http.client.HTTPException, OSError)
 """What a broken connection raises."""
@@ -28,7 +29,7 @@ class Answer:
 
     def __init__(
         self,
-        response: http.client.HTTPResponse,
+        response: Response,
         connection: Connection,
         doing: str,
         *,
@@ -37,7 +38,7 @@ class Answer:
     ) -> None:
         """`time_left` bounds each wait for more; `keep` gets the connection once it is free for another request."""
         self.code = response.status
-        self.headers = response.headers
+        self.headers = response.fields
         self._response = response
         self._connection = connection
         self._doing = doing
@@ -87,9 +88,9 @@ class Answer:
 class Stream:
     """The body of a watch. One thread reads it; any thread may close it, which wakes the reader."""
 
-    def __init__(self, response: http.client.HTTPResponse, connection: Connection, target: str) -> None:
+    def __init__(self, response: Response, connection: Connection, target: str) -> None:
         self.code = response.status
-        self.headers = response.headers
+        self.headers = response.fields
         self._response = response
         self._connection = connection
         self._target = target
@@ -111,13 +112,15 @@ class Stream:
 
         Raises TransportError when the stream breaks, or is silent for longer than its limit.
         """
-        rest = b""
-        while True:
-            piece = self._piece()
-            if not piece:
-                return
-            *complete, rest = (rest + piece).split(b"\n")
-            for line in complete:
+        begun: list[bytes] = []
+        while piece := self._piece():
+            end = piece.rfind(b"\n")
+            if end < 0:
+                begun.append(piece)
+                continue
+            complete = b"".join((*begun, piece[:end]))
+            begun = [piece[end + 1 :]]
+            for line in complete.split(b"\n"):
                 if line.strip():
                     yield line
 

@@ -14,12 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
+
+from .response import Response
 
 
 class Connection(http.client.HTTPConnection):
     """Owned by one thread; `abort` may be called from any. Never connects by itself: call `open`."""
 
     auto_open = 0
+    response_class = Response
     _tunnel_host: str | None
     _tunnel: Callable[[], None]
 
@@ -29,6 +33,8 @@ class Connection(http.client.HTTPConnection):
         self.default_port = http.client.HTTPS_PORT if tls else http.client.HTTP_PORT
         self._tls = tls
         self._server_name = server_name
+        self._held: list[bytes] | None = None
+        """What `request` has to send, while it is being put together."""
         self._until = 0.0
         """When connecting has to have ended, in monotonic seconds."""
         self._guard = threading.Lock()
@@ -66,6 +72,27 @@ class Connection(http.client.HTTPConnection):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self._tunnel_host:
             self._tunnel()
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Sends head and body at once: as two writes, as http.client does, a request takes a third longer."""
+        held: list[bytes] = []
+        self._held = held
+        try:
+            super().request(*args, **options)
+        finally:
+            self._held = None
+        super().send(b"".join(held))
+
+    def getresponse(self) -> Response:
+        response = super().getresponse()
+        assert isinstance(response, Response)
+        return response
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
 
     def abort(self) -> None:
         """Fails whatever the owner does with the connection, now or later, with an OSError or an end of file."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import threading
-from http.client import HTTPMessage
 
 import structlog
+
+from .response import Headers
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +29,8 @@ class WarningLogger:
         self._lock = threading.Lock()
         self._logged: set[str] = set()
 
-    def log(self, headers: HTTPMessage) -> None:
-        for value in headers.get_all("Warning", ()):
+    def log(self, headers: Headers) -> None:
+        for value in headers.get_all("Warning"):
             for text in _WARNING.findall(value):
                 self._log_once(_ESCAPED.sub(r"\1", text))
 

@@ -62,7 +62,9 @@ class InitialEvents(Generic[T]):
     @property
     def is_overdue(self) -> bool:
         """There is no point in waiting any longer."""
-        now = self._clock.monotonic()
+        return self._is_overdue(self._clock.monotonic())
+
+    def _is_overdue(self, now: float) -> bool:
         return now - self._progressed >= self.silence or now - self._started >= self._timeout
 
     def collect(self, watch: OpenWatch) -> None:
@@ -98,9 +100,9 @@ class InitialEvents(Generic[T]):
         self._objects[stored.key] = stored
 
     def _look_at_the_clock(self) -> None:
-        if self.is_overdue:
-            raise TransportError("the server has not said in time that the list is complete")
         now = self._clock.monotonic()
+        if self._is_overdue(now):
+            raise TransportError("the server has not said in time that the list is complete")
         if now - self._warned >= WARNING_PERIOD:
             self._warned = now
             waited = round(now - self._started)
