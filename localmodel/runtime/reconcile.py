@@ -7,7 +7,7 @@ unlike in Go there is no result beside an error, so nothing about a result needs
 A run is a context (`contextvars`): its deadline, its cancellation and the fields of its log lines. `within_run` takes a
 thread of the reconciler's into it.
 
-A unit test needs neither a controller nor a thread:
+A unit test needs neither a controller nor a thread; it sets the attributes that the reconciler uses:
 
     reconciler = GreeterReconciler()
     reconciler.client = FakeClient(greeter)

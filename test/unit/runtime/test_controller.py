@@ -205,6 +205,10 @@ def test_113_a_source_that_does_not_sync_in_time_is_named(make: Callable[..., Ha
     assert harness.source.stopped
 
 
+def test_113_sources_have_two_minutes_by_default() -> None:
+    assert ControllerOptions().cache_sync_timeout == 120
+
+
 def test_114_being_stopped_while_waiting_for_sources_is_no_error(make: Callable[..., Harness]) -> None:
     harness = make(source=PushSource(synced=False)).start()
 
@@ -365,6 +369,17 @@ def test_121_a_terminal_error_is_counted_and_not_queued_again(harness: Harness) 
     assert harness.count("reconcile_errors_total") == 1
     assert harness.count("terminal_reconcile_errors_total") == 1
     assert harness.clock.waiters == 0
+
+
+def test_122_a_success_forgets_the_failures_before_it(harness: Harness) -> None:
+    harness.reconciler.act = raises(RuntimeError("first"))
+    harness.start(A)
+    harness.clock.wait_for_waiters()
+    assert harness.controller._queue.num_requeues(A) == 1
+    harness.clock.advance(1)
+    eventually(lambda: harness.results() == {"error": 1, "success": 1})
+
+    assert harness.controller._queue.num_requeues(A) == 0
 
 
 def test_122_a_success_is_counted_and_timed(harness: Harness) -> None:
@@ -650,6 +665,23 @@ def test_128_a_source_that_fails_in_the_warm_up_fails_the_start_too(make: Callab
 
     assert "push source: forbidden" in str(raised[0])
     assert isinstance(harness.error, CacheSyncTimeoutError)
+
+
+def test_129_a_source_added_after_the_warm_up_is_started_and_synced(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(enable_warmup=True))
+    warming = threading.Thread(target=harness.controller.warm_up, args=(harness.stop,))
+    warming.start()
+    eventually(lambda: harness.source.context)
+    late = PushSource()
+    harness.controller.watch(late)
+    assert late.context is not None
+
+    late.add(B)
+    harness.start()
+    eventually(lambda: harness.reconciler.requests == [B])
+    harness.end()
+    warming.join(TIMEOUT)
+    assert late.stopped
 
 
 def test_129_a_source_added_while_running_is_started_and_synced(harness: Harness) -> None:

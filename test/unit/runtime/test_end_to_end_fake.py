@@ -12,9 +12,11 @@ from types import ModuleType
 
 import pytest
 from support.eventually import eventually
+from support.reconciling import wire
 
 from localmodel.runtime.manager import Manager, ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Event, ObjectMeta
+from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing import FakeClient
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "01_greeter.py"
@@ -66,6 +68,17 @@ def manager(example: ModuleType, client: FakeClient) -> Iterator[Manager]:
     thread.join(20)
     assert failures == []
     eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_a_reconciler_is_run_by_hand_without_a_thread_and_without_sleeping(example: ModuleType) -> None:
+    before = threading.enumerate()
+    client = FakeClient(example.Greeter(metadata=ObjectMeta(name="world", namespace="default")))
+    reconciler = wire(example.GreeterReconciler(), client)
+
+    reconciler.reconcile(Request("default", "world"))
+    assert client.get(ConfigMap, "world-greeting", namespace="default").data == {"greeting": "hello, world"}
+    assert reconciler.recorder.reasons == ["Greeted"]
+    assert threading.enumerate() == before
 
 
 def test_a_greeter_gets_its_child_keeps_it_and_tells_its_status(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.eventually import eventually
 
 from localmodel.runtime.cache import Cache, CacheOptions, KindOptions
@@ -125,6 +126,26 @@ def test_134_a_deletion_that_was_missed_comes_with_the_last_object_and_says_so()
     listener.handler.on_delete(Last(), True)  # type: ignore[arg-type]
     assert handler.events == [DeleteEvent(config_map("gone"), delete_state_unknown=True)]
     queue.shut_down()
+
+
+def test_134_a_deletion_without_a_readable_object_is_dropped_counted_and_logged(start: Any, errors: Errors) -> None:
+    handler = Recording()
+    source = Kind(ConfigMap, handler)
+    context = start(source)
+    source.wait_for_sync(10)
+    handler.events.clear()
+
+    class Unreadable:
+        def object(self) -> ConfigMap:
+            raise ValueError("not an object")
+
+    with capture_logs() as logs:
+        listener = context.cache.get_informer(ConfigMap)._listeners[0]
+        listener.handler.on_delete(Unreadable(), True)
+
+    assert handler.events == []
+    assert errors.count == 1
+    assert [(line["log_level"], line["source"]) for line in logs] == [("error", "kind source: ConfigMap (configmaps)")]
 
 
 def test_predicates_keep_events_from_the_handler(client: FakeClient, start: Any) -> None:
