@@ -32,6 +32,9 @@ class AuthorizationSource(Protocol):
         """`refresh` reads the credentials again first: the server refused the last ones."""
 
 
+DEFAULT_QPS = 5.0
+DEFAULT_BURST = 10
+
 TLSSource = Callable[[], ssl.SSLContext]
 """Gives the context for a new connection."""
 
@@ -53,6 +56,11 @@ class RestConfig:
     connect_timeout: float = 10.0
     request_timeout: float = 30.0
     """Seconds without an answer after which a request other than a watch fails."""
+    qps: float = -1.0
+    """Requests per second that this client limits itself to; negative: no limit, which is left to the server's
+    priority and fairness, as controller-runtime does; 0: client-go's DEFAULT_QPS."""
+    burst: int = 0
+    """Requests at once beyond that; 0: client-go's DEFAULT_BURST."""
 
 
 def load_config(kubeconfig: str | Path | None = None, *, user_agent: str, clock: Clock | None = None) -> RestConfig:

@@ -50,6 +50,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 REST_CLIENT_BUCKETS: tuple[float, ...] = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+REST_SIZE_BUCKETS: tuple[float, ...] = (64, 256, 512, *(2.0**power for power in (10, 12, 14, 16, 18, 20, 22, 24)))
+"""64 bytes to 16 MiB, client-go's."""
 
 
 class Metrics:
@@ -134,6 +136,27 @@ class Metrics:
             buckets=REST_CLIENT_BUCKETS,
             registry=self.registry,
         )
+        self.rest_rate_limiter_duration = self._per_verb(
+            "rest_client_rate_limiter_duration_seconds",
+            "Client side rate limiter latency in seconds. Broken down by verb, and host.",
+            REST_CLIENT_BUCKETS,
+        )
+        self.rest_request_size = self._per_verb(
+            "rest_client_request_size_bytes",
+            "Request size in bytes. Broken down by verb and host.",
+            REST_SIZE_BUCKETS,
+        )
+        self.rest_response_size = self._per_verb(
+            "rest_client_response_size_bytes",
+            "Response size in bytes. Broken down by verb and host.",
+            REST_SIZE_BUCKETS,
+        )
+        self.rest_request_retries = Counter(
+            "rest_client_request_retries_total",
+            "Number of request retries, partitioned by status code, verb, and host.",
+            ("code", "verb", "host"),
+            registry=self.registry,
+        )
 
         self.webhook_latency = Histogram(
             "controller_runtime_webhook_latency_seconds",
@@ -179,6 +202,9 @@ class Metrics:
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ("controller",), registry=self.registry)
+
+    def _per_verb(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, ("verb", "host"), buckets=buckets, registry=self.registry)
 
     def _gauge(self, name: str, text: str, label: str) -> Gauge:
         return Gauge(name, text, (label,), registry=self.registry)

@@ -18,10 +18,12 @@ from .answer import Answer, Stream
 from .cancellation import Cancellation
 from .clock import Clock, RealClock
 from .errors import ApiError, error_from_status, is_too_large_resource_version
-from .kubeconfig import RestConfig
+from .kubeconfig import DEFAULT_BURST, DEFAULT_QPS, RestConfig
 from .metrics import Metrics
+from .request_metrics import RequestMetrics
 from .transport import AnswerT, Transport
 from .warning import WarningLogger
+from .workqueue.rate_limiters import BucketRateLimiter
 
 MAX_RETRIES = 10
 
@@ -34,12 +36,12 @@ class Requester:
 
     def __init__(self, config: RestConfig, *, metrics: Metrics | None = None, clock: Clock | None = None) -> None:
         self.config = config
-        self._metrics = metrics
         self._clock = clock or RealClock()
         self._transport = Transport(config)
         self._closing = Cancellation()
         self._warnings = WarningLogger()
-        self._host = urlsplit(config.server).netloc
+        self._metrics = RequestMetrics(metrics, urlsplit(config.server).netloc)
+        self._limiter = _limiter(config, self._clock)
 
     def close(self) -> None:
         """Ends every request under way, and every wait for a retry, with an error. Idempotent."""
@@ -61,9 +63,11 @@ class Requester:
         if body is not None:
             headers["Content-Type"] = content_type
         target = target_of(path, parameters or {})
-        return self._retrying(
+        answer = self._retrying(
             lambda: self._transport.request(method, target, body=body, headers=headers), method
         ).read()
+        self._metrics.sized(method, len(body or b""), len(answer))
+        return answer
 
     def open(self, path: str, parameters: dict[str, Any], *, accept: str) -> Answer:
         """The answer to a GET whose body is still to be read, because it may be too large to be held whole."""
@@ -82,16 +86,19 @@ class Requester:
             except ApiError as error:
                 if not _asks_to_wait(error) or not self._may_wait(error.retry_after or 0):
                     raise
+                self._metrics.retried(method, error.code)
                 self._sleep(error.retry_after or 0)
         return self._once(send, method)
 
     def _once(self, send: Callable[[], AnswerT], method: str) -> AnswerT:
+        if self._limiter is not None:
+            self._wait_for_turn(self._limiter, method)
         started, code = self._clock.monotonic(), "<error>"
         try:
             answer = send()
             code = str(answer.code)
         finally:
-            self._observe(method, code, self._clock.monotonic() - started)
+            self._metrics.answered(method, code, self._clock.monotonic() - started)
         self._warnings.log(answer.headers)
         if answer.code >= 300:
             raise error_of(answer)
@@ -109,11 +116,24 @@ class Requester:
             self._clock.wait_event(woken, seconds)
         cancellation.check()
 
-    def _observe(self, method: str, code: str, seconds: float) -> None:
-        """Until the headers of the answer had come, as client-go measures."""
-        if self._metrics:
-            self._metrics.rest_requests.labels(code, method, self._host).inc()
-            self._metrics.rest_request_duration.labels(method, self._host).observe(seconds)
+    def _wait_for_turn(self, limiter: BucketRateLimiter, method: str) -> None:
+        """Raises DeadlineExceededError at once if the request's turn comes after the deadline of the work in hand."""
+        seconds = limiter.when(method)
+        if seconds:
+            left = deadline.remaining()
+            if left is not None and left <= seconds:
+                raise deadline.DeadlineExceededError(
+                    f"a {method} would wait {seconds:.1f} s for the client's own rate limit, but only "
+                    f"{max(0.0, left):.1f} s are left for the work in hand"
+                )
+            self._sleep(seconds)
+        self._metrics.limited(method, seconds)
+
+
+def _limiter(config: RestConfig, clock: Clock) -> BucketRateLimiter | None:
+    if config.qps < 0:
+        return None
+    return BucketRateLimiter(config.qps or DEFAULT_QPS, config.burst or DEFAULT_BURST, clock=clock)
 
 
 def target_of(path: str, parameters: dict[str, Any]) -> str:

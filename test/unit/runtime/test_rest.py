@@ -345,6 +345,76 @@ def test_requests_are_counted_under_client_go_s_names() -> None:
     assert metrics.registry.get_sample_value("rest_client_requests_total", labels) == 1
 
 
+def test_sizes_and_retries_are_counted_too() -> None:
+    metrics = Metrics()
+    busy = failure("TooManyRequests", 429, **{"Retry-After": "3"})
+    with scripted_server(busy, ok(NODE)) as server:
+        config = RestConfig(server=server.url, authorization=Token(), user_agent="t/1")
+        client = LiveClient(config, metrics=metrics, clock=StepClock())
+        client.status.patch(Node.from_dict(NODE), {"status": {}})
+        host = server.url.removeprefix("http://")
+    sample = metrics.registry.get_sample_value
+    verb = {"verb": "PATCH", "host": host}
+    assert sample("rest_client_request_retries_total", {"code": "429", **verb}) == 1
+    assert sample("rest_client_request_size_bytes_sum", verb) == len(b'{"status":{}}')
+    assert sample("rest_client_response_size_bytes_sum", verb) == len(json.dumps(NODE))
+    assert sample("rest_client_rate_limiter_duration_seconds_count", verb) is None
+
+
+def test_187_the_client_side_limiter_is_5_per_second_burst_10_and_off_when_negative() -> None:
+    """It is off by default, as controller-runtime has it; 0 gives client-go's default."""
+    metrics, clock = Metrics(), StepClock()
+    with scripted_server(ok(NODE)) as server:
+        config = RestConfig(server=server.url, authorization=Token(), user_agent="t/1", qps=0)
+        limited = LiveClient(config, metrics=metrics, clock=clock)
+        for _ in range(12):
+            limited.get(Node, "n")
+        assert clock.waits == pytest.approx([0.2, 0.2])
+        with deadline.limit(clock, 0.1), pytest.raises(deadline.DeadlineExceededError, match="would wait"):
+            limited.get(Node, "n")
+        assert len(server.seen) == 12
+        free = client_for(server.url, clock=clock)
+        for _ in range(20):
+            free.get(Node, "n")
+        assert len(clock.waits) == 2
+        labels = {"verb": "GET", "host": server.url.removeprefix("http://")}
+    sample = metrics.registry.get_sample_value
+    assert sample("rest_client_rate_limiter_duration_seconds_count", labels) == 12
+    assert sample("rest_client_rate_limiter_duration_seconds_sum", labels) == pytest.approx(0.4)
+
+
+def test_twenty_watches_do_not_starve_the_writers() -> None:
+    """Each watch owns a connection, and each thread that writes keeps one."""
+    release = threading.Event()
+    watching = chunked(b'{"type":"ADDED","object":{}}\n', until=release)
+
+    def serve(handler: BaseHTTPRequestHandler) -> None:
+        (watching if "watch=true" in handler.path else ok(NODE))(handler)
+
+    with scripted_server(serve) as server:
+        client = client_for(server.url)
+        streams = [client.watch(Node, WatchOptions()) for _ in range(20)]
+        node = Node.from_dict(NODE)
+
+        def write() -> None:
+            for _ in range(20):
+                client.status.patch(node, {"status": {}})
+
+        threads = [threading.Thread(target=write) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads)
+        ports = {seen.client_port for seen in server.seen if seen.method == "PATCH"}
+        assert len(ports) == 8
+        assert ports.isdisjoint(seen.client_port for seen in server.seen if seen.method == "GET")
+        release.set()
+        for stream in streams:
+            stream.close()
+        client.close()
+
+
 def test_close_ends_a_request_under_way() -> None:
     asked, release = threading.Event(), threading.Event()
 
