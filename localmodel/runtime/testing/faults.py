@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from localmodel.runtime.errors import TransportError
 from localmodel.runtime.objects import Object
 
+from .builtins import definition_of
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Faults:
 
     def compact(self, kind: type[Object] | None = None) -> None:
         """Forgets the history (of one kind): older resource versions and continue tokens expire."""
-        self._registry.store.compact(kind.mapping.group_resource if kind else None)
+        self._registry.store.compact(definition_of(kind).resource if kind else None)
 
     def intercept(self, action: Action, proceed: Callable[[], Any]) -> Any:
         """An interceptor that applies the rules."""

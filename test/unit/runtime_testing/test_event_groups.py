@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from localmodel.runtime.errors import ConflictError, InvalidError
+from localmodel.runtime.errors import ConflictError, ExpiredError, InvalidError
 from localmodel.runtime.listwatch import ListOptions, WatchOptions
-from localmodel.runtime.objects import RESTMapping
-from localmodel.runtime.testing import Registry
+from localmodel.runtime.objects import Event, RESTMapping, eventsv1
+from localmodel.runtime.testing import FakeClient, Registry
 from localmodel.runtime.testing.builtins import builtin_definition
 from localmodel.runtime.testing.definitions import ResourceDefinition
 
@@ -200,3 +200,13 @@ def test_core_validates_as_of_old(registry: Registry) -> None:
 def test_an_unconditional_update_may_create(registry: Registry) -> None:
     assert registry.update(EVENTS, "ns", "a.1", new_event()).created
     assert not registry.update(EVENTS, "ns", "a.1", new_event(series={"count": 2, "lastObservedTime": TIME})).created
+
+
+def test_a_compaction_is_of_the_storage() -> None:
+    client = FakeClient()
+    first = client.create(eventsv1.Event.from_dict(new_event()))
+    client.create(eventsv1.Event.from_dict(new_event(metadata={"name": "a.2", "namespace": "ns"})))
+    client.faults.compact(eventsv1.Event)
+    for kind in (eventsv1.Event, Event):
+        with pytest.raises(ExpiredError):
+            client.watch(kind, WatchOptions(resource_version=first.metadata.resource_version))
