@@ -1,8 +1,8 @@
 """`HttpServer`: routes on one port, over HTTP or HTTPS, which slow, silent or many clients cannot take from the others.
 
-One thread accepts; each connection has a thread of its own, and their number is bounded. Reads and writes have no timeout:
-`httpconnections` knows what each connection does and since when, so a client that sends a byte a minute is cut as soon as
-one that sends nothing. HTTP/1.1 with keep-alive.
+One thread accepts; each connection has a thread of its own, and their number is bounded. Reads and writes have no
+timeout: `httpconnections` knows what each connection does and since when, so a client that sends a byte a minute is cut
+as soon as one that sends nothing. HTTP/1.1 with keep-alive.
 
 The certificate is asked for anew at each connection (`CertificateSource`), so it changes without a restart. Neighbours:
 `serving` (metrics and health), `webhook` (admission) and `certwatcher` (the certificate).
@@ -214,6 +214,9 @@ class HttpServer:
     def _shake_hands(self, sock: ssl.SSLSocket) -> bool:
         try:
             sock.do_handshake()
+        except (ssl.SSLEOFError, ConnectionError) as error:  # the client hung up, as probes of a port do
+            log.debug("TLS handshake abandoned", server=self.name, error=str(error))
+            return False
         except OSError as error:
             log.info("TLS handshake failed", server=self.name, error=str(error))
             return False
