@@ -57,6 +57,15 @@ from .meta import (
     parse_quantity,
 )
 from .objectmeta import ObjectMeta, OwnerReference, format_time
+from .subresources import (
+    Eviction,
+    Scale,
+    ScaleSpec,
+    ScaleStatus,
+    TokenRequest,
+    TokenRequestSpec,
+    TokenRequestStatus,
+)
 
 __all__ = [
     "Condition",
@@ -69,6 +78,7 @@ __all__ = [
     "Event",
     "EventSeries",
     "EventSource",
+    "Eviction",
     "GroupVersionKind",
     "Job",
     "JobCondition",
@@ -103,11 +113,17 @@ __all__ = [
     "PodStatus",
     "QuantityString",
     "RESTMapping",
+    "Scale",
+    "ScaleSpec",
+    "ScaleStatus",
     "Secret",
     "ServiceAccount",
     "StorageClass",
     "T",
     "Time",
+    "TokenRequest",
+    "TokenRequestSpec",
+    "TokenRequestStatus",
     "Unstructured",
     "Volume",
     "VolumePhase",

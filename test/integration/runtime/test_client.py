@@ -29,21 +29,24 @@ from localmodel.runtime.mergepatch import merge_from
 from localmodel.runtime.objects import (
     ConfigMap,
     CustomResourceDefinition,
+    Eviction,
     Namespace,
     ObjectMeta,
     PartialObjectMetadata,
     Pod,
     RESTMapping,
+    Scale,
     ServiceAccount,
+    TokenRequest,
+    TokenRequestSpec,
     Unstructured,
 )
+from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.restmapper import DiscoveryRESTMapper
 from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.typedwatch import watch
 
 Deployment = Unstructured.of(RESTMapping.of("apps", "v1", "Deployment"))
-Scale = Unstructured.of(RESTMapping.of("autoscaling", "v1", "Scale"))
-Eviction = Unstructured.of(RESTMapping.of("policy", "v1", "Eviction"))
-TokenRequest = Unstructured.of(RESTMapping.of("authentication.k8s.io", "v1", "TokenRequest"))
 NS = "default"
 
 
@@ -160,13 +163,12 @@ def test_scale_is_read_updated_and_patched_as_a_scale(client: Client) -> None:
     owner = client.create(deployment())
     scales = client.subresource("scale")
     scale = scales.get(owner, Scale)
-    assert scale.content["spec"] == {"replicas": 1}
-    assert scale.content["status"]["selector"] == "app=web"
-    scale.content["spec"]["replicas"] = 3
-    assert scales.update(owner, scale).content["spec"] == {"replicas": 3}
+    assert (scale.spec.replicas, scale.status.selector) == (1, "app=web")
+    scale.spec.replicas = 3
+    assert scales.update(owner, scale).spec.replicas == 3
     with pytest.raises(ConflictError):
         scales.update(owner, scale)
-    assert scales.patch(owner, {"spec": {"replicas": 4}}, Scale).content["spec"] == {"replicas": 4}
+    assert scales.patch(owner, {"spec": {"replicas": 4}}, Scale).spec.replicas == 4
     with pytest.raises(InvalidError):
         scales.patch(owner, {"spec": {"replicas": -1}}, Scale)
     read: Any = client.get(Deployment, "web", namespace=NS)
@@ -184,7 +186,7 @@ def test_a_subresource_that_a_kind_does_not_have_is_not_found(client: Client) ->
 
 def test_an_eviction_deletes_the_pod(client: Client) -> None:
     victim = client.create(pod())
-    client.subresource("eviction").create(victim, Eviction.from_dict({"metadata": {"name": "p", "namespace": NS}}))
+    client.subresource("eviction").create(victim, Eviction(metadata=ObjectMeta(name="p", namespace=NS)))
     assert client.find(Pod, "p", namespace=NS) is None
 
 
@@ -192,10 +194,11 @@ def test_a_token_is_requested_for_a_service_account(client: Client) -> None:
     account = ServiceAccount(metadata=ObjectMeta(name="robot", namespace=NS))
     if client.find(ServiceAccount, "robot", namespace=NS) is None:
         client.create(account)
-    asked = TokenRequest.from_dict({"spec": {"audiences": ["me"], "expirationSeconds": 600}})
+    asked = TokenRequest(spec=TokenRequestSpec(audiences=["me"], expiration_seconds=600))
     answer = client.subresource("token").create(account, asked)
-    assert answer.content["status"]["token"]
-    assert answer.content["spec"]["expirationSeconds"] == 600
+    assert answer.status is not None
+    assert answer.status.token
+    assert answer.spec.expiration_seconds == 600
 
 
 def test_a_collection_is_deleted_by_selectors(client: Client) -> None:
@@ -292,6 +295,36 @@ WIDGETS = {
         ],
     },
 }
+
+
+def test_a_watch_gives_typed_changes_and_where_to_go_on(client: Client) -> None:
+    assert isinstance(client, FakeClient | LiveClient)
+    client.create(config_map("a", labels={"app": "x"}))
+    with watch(client, ConfigMap, namespace=NS, labels={"app": "x"}) as changes:
+        seen = []
+        for change in changes:
+            seen.append((change.type, change.object.name, change.object.data))
+            if change.type == "ADDED":
+                client.create(config_map("other"))
+                client.patch(config_map("a"), {"data": {"k": "1"}})
+            elif change.type == "MODIFIED":
+                client.delete(config_map("a"))
+            else:
+                break
+        assert seen == [("ADDED", "a", {}), ("MODIFIED", "a", {"k": "1"}), ("DELETED", "a", {"k": "1"})]
+    version = changes.resource_version
+    assert version == change.object.metadata.resource_version
+    client.create(config_map("b", labels={"app": "x"}))
+    with watch(client, ConfigMap, namespace=NS, resource_version=version) as changes:
+        assert next(iter(changes)).object.name == "b"
+    with watch(client, ConfigMap, fields={"metadata.name": "b"}) as changes:
+        assert next(iter(changes)).object.name == "b"
+
+
+def test_a_watch_that_cannot_go_on_raises_its_error(client: Client) -> None:
+    assert isinstance(client, FakeClient | LiveClient)
+    with pytest.raises(ApiError), watch(client, ConfigMap, resource_version="not-a-number") as changes:
+        list(changes)
 
 
 def test_a_kind_is_named_by_its_api_version_and_kind(client: Client) -> None:

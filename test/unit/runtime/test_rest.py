@@ -94,7 +94,7 @@ def test_an_answer_that_is_no_status_keeps_its_code_and_text() -> None:
     assert "proxy down" in str(caught.value)
 
 
-def test_a_401_reads_the_token_once_more_and_retries() -> None:
+def test_186_a_401_drops_the_cached_token_and_tries_once_more() -> None:
     with scripted_server(failure("Unauthorized", 401), ok({"metadata": {"name": "n"}})) as server:
         client_for(server.url).get(Node, "n")
     assert [seen.headers["Authorization"] for seen in server.seen] == ["Bearer token-0", "Bearer token-1"]
