@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 ALL_NAMESPACES = ""
+MAX_READABLE = 1000
+"""A program may make a type for each read (`Unstructured.of`)."""
 
 
 class NamespaceNotWatchedError(RuntimeLibraryError):
@@ -109,6 +111,8 @@ class Cache(Reader):
         self._lock = threading.Lock()
         """Guards what follows."""
         self._informers: dict[object, SharedInformer[Any]] = {}
+        self._readable: dict[type[Object], SharedInformer[Any]] = {}
+        """Synced informers by the types that were read lately: what makes a read cheap. Not guarded."""
         self._started = self._stopped = False
         self._filling = False
         """The collector's thresholds are raised on our behalf."""
@@ -248,6 +252,18 @@ class Cache(Reader):
 
     def _informer_to_read(self, kind: type[T], namespace: str) -> SharedInformer[T]:
         """A synced informer that watches the namespace."""
+        informer: SharedInformer[T] | None = self._readable.get(kind)
+        if informer is None:
+            informer = self._make_readable(kind)
+        if not informer.watches(namespace):
+            raise NamespaceNotWatchedError(
+                f"cannot read {kind.mapping.group_resource} in namespace {namespace!r}: the cache watches only "
+                f"{', '.join(informer.namespaces)}"
+            )
+        return informer
+
+    def _make_readable(self, kind: type[T]) -> SharedInformer[T]:
+        """The informer of the kind, once it has synced."""
         self._check_started()
         if self.options.reader_fail_on_missing_informer and _informer_key(kind) not in self._informers:
             raise KindNotCachedError(
@@ -256,12 +272,9 @@ class Cache(Reader):
         informer = self.get_informer(kind)
         if not informer.has_synced:
             self._wait_to_read(informer)
-        watched = informer.namespaces
-        if kind.mapping.namespaced and namespace and ALL_NAMESPACES not in watched and namespace not in watched:
-            raise NamespaceNotWatchedError(
-                f"cannot read {kind.mapping.group_resource} in namespace {namespace!r}: the cache watches only "
-                f"{', '.join(watched)}"
-            )
+        if len(self._readable) == MAX_READABLE:
+            self._readable.clear()
+        self._readable[kind] = informer
         return informer
 
     def _wait_to_read(self, informer: SharedInformer[Any]) -> None:

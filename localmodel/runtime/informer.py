@@ -101,6 +101,7 @@ class SharedInformer(Generic[T]):
         """Events that handlers lost which are no longer among `_listeners`."""
         self._started = self._stopped = False
         self._scopes = [self._new_scope(lister_watcher, namespace) for namespace in self._namespaces()]
+        self._watches_all = "" in self.namespaces
         self._threads = [
             threading.Thread(target=scope.reflector.run, name=f"{self._name}-reflector", daemon=True)
             for scope in self._scopes
@@ -110,6 +111,10 @@ class SharedInformer(Generic[T]):
     def namespaces(self) -> tuple[str, ...]:
         """Those that are watched; ("",) for all of them, or for a cluster-scoped kind."""
         return tuple(scope.namespace for scope in self._scopes)
+
+    def watches(self, namespace: str) -> bool:
+        """Objects of the namespace (of any, if empty) are in the store."""
+        return self._watches_all or not namespace or namespace in self.namespaces
 
     @property
     def has_synced(self) -> bool:

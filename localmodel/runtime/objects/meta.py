@@ -216,6 +216,7 @@ class Object(Model):
 
 
 _decode_metadata = msgspec.json.Decoder(ObjectMeta).decode
+_set = object.__setattr__
 _decode_body = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -257,10 +258,10 @@ class Unstructured(Object):
         gvk = cls.mapping.gvk
         self = cls.__new__(cls)
         fields = {"api_version": gvk.api_version, "kind": gvk.kind, "metadata": _decode_metadata(metadata)}
-        object.__setattr__(self, "__dict__", fields)
-        object.__setattr__(self, "__pydantic_fields_set__", set(fields))
-        object.__setattr__(self, "__pydantic_extra__", _decode_body(body))
-        object.__setattr__(self, "__pydantic_private__", None)
+        _set(self, "__dict__", fields)
+        _set(self, "__pydantic_fields_set__", set(fields))
+        _set(self, "__pydantic_extra__", _decode_body(body))
+        _set(self, "__pydantic_private__", None)
         return self
 
     @classmethod
