@@ -57,15 +57,6 @@ from .meta import (
     parse_quantity,
 )
 from .objectmeta import ObjectMeta, OwnerReference, format_time
-from .subresources import (
-    Eviction,
-    Scale,
-    ScaleSpec,
-    ScaleStatus,
-    TokenRequest,
-    TokenRequestSpec,
-    TokenRequestStatus,
-)
 
 __all__ = [
     "Condition",
@@ -78,7 +69,6 @@ __all__ = [
     "Event",
     "EventSeries",
     "EventSource",
-    "Eviction",
     "GroupVersionKind",
     "Job",
     "JobCondition",
@@ -113,17 +103,11 @@ __all__ = [
     "PodStatus",
     "QuantityString",
     "RESTMapping",
-    "Scale",
-    "ScaleSpec",
-    "ScaleStatus",
     "Secret",
     "ServiceAccount",
     "StorageClass",
     "T",
     "Time",
-    "TokenRequest",
-    "TokenRequestSpec",
-    "TokenRequestStatus",
     "Unstructured",
     "Volume",
     "VolumePhase",

@@ -1,6 +1,7 @@
 """The bodies of subresources that are objects of their own: Scale, Eviction, TokenRequest.
 
-They are sent and received by `client.subresource(NAME)` and live at no path of their own.
+They are sent and received by `client.subresource(NAME)` and live at no path of their own. Imported by who needs them:
+few programs do.
 """
 
 from __future__ import annotations

@@ -29,18 +29,15 @@ from localmodel.runtime.mergepatch import merge_from
 from localmodel.runtime.objects import (
     ConfigMap,
     CustomResourceDefinition,
-    Eviction,
     Namespace,
     ObjectMeta,
     PartialObjectMetadata,
     Pod,
     RESTMapping,
-    Scale,
     ServiceAccount,
-    TokenRequest,
-    TokenRequestSpec,
     Unstructured,
 )
+from localmodel.runtime.objects.subresources import Eviction, Scale, TokenRequest, TokenRequestSpec
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.restmapper import DiscoveryRESTMapper
 from localmodel.runtime.testing import FakeClient
