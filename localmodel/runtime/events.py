@@ -136,6 +136,9 @@ class EventBroadcaster:
             while self._step():
                 pass
             for pending in self._sink.drain():
+                if self._cancellation.cancelled:
+                    log.info("Last counts of event series not written, there was no time")
+                    break
                 self._guarded(self._write, pending)
 
     def _step(self) -> bool:

@@ -15,7 +15,7 @@ from localmodel.runtime.events import QUEUE_SIZE, EventBroadcaster
 from localmodel.runtime.eventsink import CoreEventSink, EventSink, SeriesEventSink
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.objects import ConfigMap, Event, Node, ObjectMeta, ObjectReference, eventsv1
-from localmodel.runtime.testing.fake import FakeClient
+from localmodel.runtime.testing.fake import Action, FakeClient
 from localmodel.runtime.testing.fake_clock import FakeClock
 
 OBJECT = ConfigMap(metadata=ObjectMeta(name="a", namespace="ns", uid="u", resource_version="7"))
@@ -594,3 +594,23 @@ def test_183_shutdown_during_a_retry_does_not_wait_for_it(
     broadcaster.stop()
 
     assert dropped(metrics, "unreachable") == 1
+
+
+def test_183_shutdown_whose_time_is_over_leaves_the_last_counts(
+    client: FakeClient, clock: FakeClock, metrics: Metrics
+) -> None:
+    def time_runs_out(action: Action, proceed: Callable[[], Any]) -> Any:
+        if action.verb == "patch" and action.object["series"]["count"] > 2:
+            broadcaster._cancellation.cancel()
+        return proceed()
+
+    slow = FakeClient(registry=client.registry, interceptors=[time_runs_out])
+    broadcaster = EventBroadcaster(slow, clock=clock, metrics=metrics)
+    recorder = broadcaster.recorder("greeter")
+    for number in range(5):
+        for _ in range(3):
+            recorder.event(OBJECT, "Normal", f"Reason{number}", "hello")
+    broadcaster.start()
+    broadcaster.stop(10)
+
+    assert sorted(counts(client)) == [2, 2, 2, 2, 3]
