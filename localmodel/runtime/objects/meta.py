@@ -11,7 +11,7 @@ Python names are snake case, JSON names camel case, as in the Kubernetes API con
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -108,10 +108,10 @@ class GroupVersionKind:
     group: str
     version: str
     kind: str
+    api_version: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
 
     def __str__(self) -> str:
         return f"{self.api_version}, Kind={self.kind}"
@@ -207,7 +207,7 @@ class Object(Model):
 
         Raises `pydantic.ValidationError` or `msgspec.DecodeError`.
         """
-        self = cls.model_validate_json(body)
+        self: Self = cls.__pydantic_validator__.validate_json(body)
         self.__dict__["metadata"] = _decode_metadata(metadata)
         return self
 
@@ -257,9 +257,9 @@ class Unstructured(Object):
         """There is nothing to validate, so the instance is put together as `model_construct` does it."""
         gvk = cls.mapping.gvk
         self = cls.__new__(cls)
-        fields = {"api_version": gvk.api_version, "kind": gvk.kind, "metadata": _decode_metadata(metadata)}
-        _set(self, "__dict__", fields)
-        _set(self, "__pydantic_fields_set__", set(fields))
+        metadata_ = _decode_metadata(metadata)
+        _set(self, "__dict__", {"api_version": gvk.api_version, "kind": gvk.kind, "metadata": metadata_})
+        _set(self, "__pydantic_fields_set__", {"api_version", "kind", "metadata"})
         _set(self, "__pydantic_extra__", _decode_body(body))
         _set(self, "__pydantic_private__", None)
         return self
