@@ -210,7 +210,7 @@ class Reflector(Generic[T]):
             self.stats.events += initial.events
         self._streams_in_vain = 0
         watch.progressed = True
-        watch.limit_silence(options.timeout_seconds + SILENCE_MARGIN)
+        watch.limit_silence(self.options.silence_seconds)  # a server that has sent the marker sends bookmarks
         self._replace(initial.items, initial.resource_version)
         return Watching(watch)
 
