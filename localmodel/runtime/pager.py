@@ -1,7 +1,7 @@
 """Lists a whole collection for a reflector: page by page where that is cheap and consistent, else in one piece.
 
 A list at version "0" or at a known version is served from the API server's watch cache, which ignores or is bypassed
-by a limit; only lists of the newest state ("") are cut into pages. Items are trimmed page by page, so that the raw
+by a limit; only lists of the newest state ("") are cut into pages. Items are trimmed as they arrive, so that the raw
 answer is never held whole. Behaviour as client-go's tools/pager and reflector (reference/runtimes.md 2.1).
 """
 
@@ -47,9 +47,9 @@ class Pager(Generic[T]):
         """
         first = replace(self.scope, resource_version=resource_version, limit=self._limit(resource_version))
         page = self._request(first)
+        items = [*self._trimmed(page)]
         if page.continue_ and resource_version == "0":
             self._paginated = True
-        items = [*self._trimmed(page)]
         while page.continue_ and not stop.is_set():
             try:
                 page = self._request(replace(first, resource_version="", continue_=page.continue_))

@@ -23,7 +23,10 @@ from localmodel.runtime.errors import (
 from localmodel.runtime.kubeconfig import RestConfig
 from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.objects import Node
+from localmodel.runtime.pager import Pager
 from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.rest_listwatch import LiveListerWatcher
+from localmodel.runtime.store import Trimmer
 
 COUNT = 300
 ITEM = json.dumps({"metadata": {"name": "n", "annotations": {"note": "x" * 2000}}}, separators=(",", ":")).encode()
@@ -136,6 +139,24 @@ def test_4_a_version_from_the_future_is_an_error_at_once_although_the_server_ask
             client_for(server.url, clock=clock).list_page(Node, ListOptions(resource_version="99"))
         assert is_too_large_resource_version(caught.value)
         assert (len(server.seen), clock.waits) == (1, [])
+
+
+def test_6_8_pages_that_arrive_piece_by_piece_are_followed_and_remembered() -> None:
+    last = b'{"items":[{"metadata":{"name":"last"}}],"metadata":{"resourceVersion":"8"}}'
+    with scripted_server(answer(200, BODY), answer(200, last)) as server:
+        pager = Pager(
+            lister_watcher=LiveListerWatcher(client_for(server.url)._requester),
+            trimmer=Trimmer(Node),
+            scope=ListOptions(),
+        )
+        items, version = pager.list("0", threading.Event())
+        pager.list("8", threading.Event())
+    assert (len(items), version) == (COUNT + 1, "8")
+    assert [seen.path.partition("?")[2] for seen in server.seen] == [
+        "resourceVersion=0&limit=500",
+        "limit=500&continue=more",
+        "resourceVersion=8&limit=500",
+    ]
 
 
 def test_30_a_streamed_list_is_asked_for_with_initial_events_and_a_match_and_bookmarks() -> None:
