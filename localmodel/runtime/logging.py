@@ -1,10 +1,10 @@
 """Logs: structlog, as JSON lines or for a console, on standard error.
 
 Messages are constant and facts are fields. While a reconciler runs, every line of its thread, and of those it starts
-with `reconcile.within_run`, carries the keys of controller-runtime, bound with `structlog.contextvars`. They are spelled
-as all fields here, in small letters and underscores: `controller`, `controller_group`, `controller_kind`, `namespace`,
-`name`, `reconcile_id`, and the kind itself as it is written in a manifest, with `namespace` and `name` below it. Lines
-of libraries that log with the standard library come out in the same form, with the same fields.
+with `reconcile.within_run`, carries the keys of controller-runtime, bound with `structlog.contextvars`. They are
+written as all fields here are, in small letters and underscores: `controller`, `controller_group`, `controller_kind`,
+`namespace`, `name`, `reconcile_id`; and the kind itself, as it is in a manifest, with `namespace` and `name` below it.
+Lines of libraries that log with the standard library come out in the same form, with the same fields.
 """
 
 from __future__ import annotations

@@ -195,6 +195,7 @@ def test_112_nothing_is_reconciled_before_every_source_has_synced(make: Callable
 
 def test_113_a_source_that_does_not_sync_in_time_is_named(make: Callable[..., Harness]) -> None:
     harness = make(ControllerOptions(cache_sync_timeout=5), source=PushSource(synced=False)).start()
+    harness.clock.wait_for_waiters(2)  # the source, and the controller for its source
     harness.clock.advance(5)
     harness.thread.join(TIMEOUT)
 
@@ -236,6 +237,7 @@ def test_116_a_source_that_blocks_in_start_is_bounded_by_the_same_timeout_and_na
     harness.controller.watch(Func(block, name="stubborn"))
     harness.start()
     assert blocked.wait(TIMEOUT)
+    eventually(lambda: [one.synced for one in harness.controller._sources._all] == [True, False])
     harness.clock.advance(5)
     harness.thread.join(TIMEOUT)
 
@@ -657,7 +659,7 @@ def test_128_a_source_that_fails_in_the_warm_up_fails_the_start_too(make: Callab
 
     warming = threading.Thread(target=warm_up)
     warming.start()
-    eventually(lambda: harness.source.context)
+    harness.clock.wait_for_waiters(2)  # the source, and the controller for its source
     harness.clock.advance(5)
     warming.join(TIMEOUT)
     harness.start()
