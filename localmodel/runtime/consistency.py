@@ -86,7 +86,7 @@ def version_of(resource_version: str) -> int:
 def unseen_write(informer: SharedInformer[Any], key: ObjectKey, written: Object) -> Unseen | None:
     """What to wait for after a write that was answered with `written`, an object or its subresource."""
     version = version_of(written.metadata.resource_version)
-    if not version or not _watches(informer, key):
+    if not version or not informer.watches(key.namespace):
         return None
     # An object that leaves the selection is deleted from the cache, one that was never in it brings no event.
     is_itself = written.mapping == informer.kind.mapping
@@ -98,25 +98,19 @@ def unseen_write(informer: SharedInformer[Any], key: ObjectKey, written: Object)
 def unseen_deletion(informer: SharedInformer[Any], key: ObjectKey, uid: str) -> Unseen | None:
     """What to wait for after the deletion of an object; if its uid is not known, that of the object in the cache."""
     stored = informer.store.get(key)
-    if stored is None or (uid and stored.uid != uid) or not _watches(informer, key):
+    if stored is None or (uid and stored.uid != uid) or not informer.watches(key.namespace):
         return None
     return Unseen(key, uid=stored.uid)
 
 
-def _watches(informer: SharedInformer[Any], key: ObjectKey) -> bool:
-    watched = informer.namespaces
-    return "" in watched or key.namespace in watched
-
-
 def _selects(informer: SharedInformer[Any], obj: Object) -> bool:
     options = informer.options
-    if not Selector.of(options.labels).matches(obj.metadata.labels):
+    if options.labels and not Selector.of(options.labels).matches(obj.metadata.labels):
         return False
-    fields = FieldSelector.of(options.fields)
-    if fields.is_empty:
+    if not options.fields:
         return True
     data = obj.to_dict()
-    return fields.matches(lambda path: _field(data, path))
+    return FieldSelector.of(options.fields).matches(lambda path: _field(data, path))
 
 
 def _field(data: Any, path: str) -> str:
@@ -143,6 +137,7 @@ class OwnWrites:
         self._lock = threading.Lock()
         """Guards what follows."""
         self._unseen: dict[SharedInformer[Any], dict[ObjectKey, Unseen]] = {}
+        """None of the inner ones is empty."""
 
     def wrote(self, kind: type[Object], key: ObjectKey, written: Object) -> None:
         """A write of the object, or of its subresource, was answered with `written`."""
@@ -156,17 +151,19 @@ class OwnWrites:
 
     def wait_to_get(self, kind: type[Object], key: ObjectKey) -> None:
         """Until the cache shows the last write of this object. Raises StaleCacheError."""
+        if not self._unseen:
+            return
         informer = self._informers.informer_of(kind)
         if informer is not None and (known := self._unseen.get(informer)) and (unseen := known.get(key)):
             self._wait(informer, [unseen])
 
     def wait_to_list(self, kind: type[Object], namespace: str) -> None:
         """Until the cache shows all writes of objects of the kind, in the namespace if one is given."""
-        informer = self._informers.informer_of(kind)
-        if informer is None or not self._unseen.get(informer):
+        informer = self._informers.informer_of(kind) if self._unseen else None
+        if informer is None:
             return
         with self._lock:
-            every = list(self._unseen[informer].values())
+            every = list(self._unseen.get(informer, {}).values())
         self._wait(informer, [unseen for unseen in every if namespace in ("", unseen.key.namespace)])
 
     def _wait(self, informer: SharedInformer[Any], awaited: Iterable[Unseen]) -> None:
@@ -174,9 +171,11 @@ class OwnWrites:
         for unseen in awaited:
             unseen.wait(informer, max(0.0, until - self._clock.monotonic()), self._clock)
             with self._lock:
-                known = self._unseen[informer]
+                known = self._unseen.get(informer, {})
                 if known.get(unseen.key) is unseen:  # else written again meanwhile
                     del known[unseen.key]
+                    if not known:
+                        del self._unseen[informer]
 
     def _note(self, informer: SharedInformer[Any], unseen: Unseen | None) -> None:
         if unseen is None:
@@ -188,7 +187,9 @@ class OwnWrites:
             if earlier is None or unseen.uid or unseen.resource_version >= earlier.resource_version:
                 known[unseen.key] = unseen
             if len(known) >= _PRUNE_AT and not len(known) % _PRUNE_AT:
-                self._unseen[informer] = {key: kept for key, kept in known.items() if not kept.is_seen(informer)}
+                self._unseen[informer] = {
+                    key: kept for key, kept in known.items() if kept is unseen or not kept.is_seen(informer)
+                }
 
 
 @dataclass(slots=True)
