@@ -179,12 +179,14 @@ class Controller:
         Raises CacheSyncTimeoutError and what a source raised; then `stop` is set too.
         """
         starting = self._begin(self._sources.start, stop)
-        stop.wait()
-        with self._lock:
-            abandoned = not self._started
-        if abandoned:
-            self._end_sources()
-        starting.join()
+        try:
+            stop.wait()
+        finally:
+            with self._lock:
+                abandoned = not self._started
+            if abandoned:
+                self._end_sources()
+            starting.join()
         self._raise_failure()
 
     def start(self, stop: threading.Event) -> None:
@@ -199,12 +201,14 @@ class Controller:
         self._raise_failure()
         log.info("Starting controller", workers=self.options.workers, **self._fields)
         starting = self._begin(lambda: self._start_workers(stop), stop)
-        stop.wait()
-        self._end_sources()
-        starting.join()
-        for worker in self._workers:
-            worker.join()
-        log.info("Controller stopped", controller=self.name)
+        try:
+            stop.wait()
+        finally:  # an interrupt ends the wait too
+            self._end_sources()
+            starting.join()
+            for worker in self._workers:
+                worker.join()
+            log.info("Controller stopped", **self._fields)
         self._raise_failure()
 
     def _new_queue(self, metrics: Metrics) -> WorkQueue[Request]:
