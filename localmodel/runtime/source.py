@@ -98,22 +98,22 @@ class _Dispatcher:
             log.exception("Event lost: its predicate or handler raised", source=str(self._source))
 
 
-class Informer(Source):
-    """The objects of an informer that the program starts and stops itself, of another cluster for example."""
+class _InformerSource(Source):
+    """The objects of one informer."""
 
-    def __init__(
-        self, informer: SharedInformer[Any], handler: EventHandler, predicates: Sequence[Predicate] = ()
-    ) -> None:
-        self.kind: type[Object] = informer.kind
-        self._informer: SharedInformer[Any] | None = informer
+    def __init__(self, kind: type[Object], handler: EventHandler, predicates: Sequence[Predicate]) -> None:
+        self.kind = kind
         self._handler = handler
         self._predicates = tuple(predicates)
         self._registration: Registration[Any] | None = None
 
+    @abstractmethod
+    def _find_informer(self, context: SourceContext) -> SharedInformer[Any]:
+        """The informer to follow."""
+
     def start(self, context: SourceContext) -> None:
-        assert self._informer is not None
         dispatcher = _Dispatcher(self, self._handler, self._predicates, context)
-        self._registration = self._informer.add_event_handler(_InformerHandler(dispatcher))
+        self._registration = self._find_informer(context).add_event_handler(_InformerHandler(dispatcher))
 
     def wait_for_sync(self, timeout: float) -> bool:
         assert self._registration is not None, "wait_for_sync comes after start"
@@ -128,10 +128,25 @@ class Informer(Source):
         return self._registration.last_error if self._registration is not None else ""
 
     def __str__(self) -> str:
-        return f"informer source: {self.kind.mapping.gvk.kind} ({self.kind.mapping.group_resource})"
+        return (
+            f"{type(self).__name__.lower()} source: {self.kind.mapping.gvk.kind} ({self.kind.mapping.group_resource})"
+        )
 
 
-class Kind(Informer):
+class Informer(_InformerSource):
+    """The objects of an informer that the program starts and stops itself, of another cluster for example."""
+
+    def __init__(
+        self, informer: SharedInformer[Any], handler: EventHandler, predicates: Sequence[Predicate] = ()
+    ) -> None:
+        super().__init__(informer.kind, handler, predicates)
+        self._informer = informer
+
+    def _find_informer(self, context: SourceContext) -> SharedInformer[Any]:  # noqa: ARG002 - it is not of the cache
+        return self._informer
+
+
+class Kind(_InformerSource):
     """The objects of one type, from the cache's informer for it.
 
     While the server does not serve the kind, the informer goes on asking, with its backoff in place of
@@ -140,32 +155,27 @@ class Kind(Informer):
     """
 
     def __init__(self, kind: type[Object], handler: EventHandler, predicates: Sequence[Predicate] = ()) -> None:
-        self.kind = kind
-        self._informer = None
-        self._handler = handler
-        self._predicates = tuple(predicates)
-        self._registration = None
-        self._optional = False
+        super().__init__(kind, handler, predicates)
+        self._optional: SharedInformer[Any] | None = None
+        """The informer, if the kind may be missing."""
 
-    def start(self, context: SourceContext) -> None:
-        self._optional = context.cache.options_of(self.kind).optional
-        self._informer = context.cache.get_informer(self.kind)
-        super().start(context)
+    def _find_informer(self, context: SourceContext) -> SharedInformer[Any]:
+        informer = context.cache.get_informer(self.kind)
+        if context.cache.options_of(self.kind).optional:
+            self._optional = informer
+        return informer
 
     def wait_for_sync(self, timeout: float) -> bool:
-        assert self._informer is not None, "wait_for_sync comes after start"
-        if self._optional:
-            began = self._informer.clock.monotonic()
-            if not self._informer.wait_for_sync(timeout, or_missing=True):
+        if self._optional is not None:
+            clock = self._optional.clock
+            until = clock.monotonic() + timeout
+            if not self._optional.wait_for_sync(timeout, or_missing=True):
                 return False
-            if not self._informer.has_synced:
+            if not self._optional.has_synced:
                 log.info("Kind is not served yet, going on without it", source=str(self))
                 return True
-            timeout -= self._informer.clock.monotonic() - began
+            timeout = until - clock.monotonic()
         return super().wait_for_sync(timeout)
-
-    def __str__(self) -> str:
-        return f"kind source: {self.kind.mapping.gvk.kind} ({self.kind.mapping.group_resource})"
 
 
 class _InformerHandler:
