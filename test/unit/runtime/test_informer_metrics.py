@@ -11,6 +11,7 @@ from support.scripted import ScriptedListerWatcher, bookmark, config_map, event,
 from localmodel.runtime.cache import Cache, CacheOptions
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.objects import ConfigMap
+from localmodel.runtime.reflector import ReflectorOptions
 
 NAME = "localmodel.runtime.objects.core.ConfigMap"
 LABELS = {"name": NAME, "group": "", "version": "v1", "resource": "configmaps"}
@@ -41,7 +42,8 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def cache(server: ScriptedListerWatcher, metrics: Metrics) -> Iterator[Cache]:
-    cache = Cache(server, CacheOptions(tune_collector=False), metrics=metrics)
+    options = CacheOptions(tune_collector=False, reflector=ReflectorOptions(use_watch_list=False))
+    cache = Cache(server, options, metrics=metrics)
     yield cache
     cache.stop()
 
