@@ -108,7 +108,7 @@ class Stream:
             self.close()
 
     def lines(self) -> Iterator[bytes]:
-        """Complete lines without their newline. Ends on EOF and on `close`.
+        """Complete lines, some with their newline. Ends on EOF and on `close`.
 
         Raises TransportError when the stream breaks, or is silent for longer than its limit.
         """
@@ -118,10 +118,13 @@ class Stream:
             if end < 0:
                 begun.append(piece)
                 continue
-            complete = b"".join((*begun, piece[:end]))
-            begun = [piece[end + 1 :]]
-            for line in complete.split(b"\n"):
-                if line.strip():
+            if begun or piece.find(b"\n", 0, end) >= 0 or end + 1 < len(piece):
+                lines = b"".join((*begun, piece[:end])).split(b"\n")
+                begun = [piece[end + 1 :]] if end + 1 < len(piece) else []
+            else:
+                lines = [piece]  # servers flush event by event: nothing to take apart, and JSON may end in a newline
+            for line in lines:
+                if line and not line.isspace():
                     yield line
 
     def limit_silence(self, seconds: float) -> None:

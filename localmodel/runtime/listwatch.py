@@ -7,7 +7,7 @@ Implemented over HTTP by `rest_listwatch` and in memory by `testing`. Every call
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
@@ -62,12 +62,14 @@ class ListPage:
     continue_: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(msgspec.Struct, frozen=True, gc=False):
     """ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, with the raw JSON of the object (for ERROR, of a Status)."""
 
     type: str
-    object: bytes | msgspec.Raw = field(repr=False)
+    object: bytes | msgspec.Raw
+
+    def __repr__(self) -> str:
+        return f"WatchEvent({self.type!r}, {len(bytes(self.object))} bytes)"
 
 
 class WatchStream(Protocol):

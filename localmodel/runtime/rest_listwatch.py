@@ -17,8 +17,9 @@ from .request import Requester
 _METADATA = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1,application/json"
 
 
-class _Event(msgspec.Struct):
-    type: str
+class _Event(WatchEvent, frozen=True, gc=False):
+    """As it is decoded, without a look at the object."""
+
     object: msgspec.Raw
 
 
@@ -92,7 +93,7 @@ class _LiveWatch(WatchStream):
                 event = _decode_event(line)
             except msgspec.DecodeError as error:
                 raise TransportError(f"a watch event is not JSON: {error}") from error
-            yield WatchEvent(event.type, event.object)
+            yield event
 
     def limit_silence(self, seconds: float) -> None:
         self._stream.limit_silence(seconds)
