@@ -6,6 +6,7 @@ the raw lists and watches.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -147,12 +148,18 @@ def _delete_options(deletion: Deletion) -> dict[str, Any]:
     return body
 
 
+_NOT_IN_SEGMENT = re.compile(r"^\.\.?$|[^\x21-\x7e]|[/?#%]")
+"""What leads to another place than a name does (rest.IsValidPathSegmentName, and what would have to be escaped)."""
+
+
 def _path(kind: type[Object], key: ObjectKey, subresource: str = "", *, collection: bool = False) -> str:
     """Raises ValueError for a key that lacks what the path needs: the shorter path would be that of a collection."""
     if not key.name and not collection:
         raise ValueError(f"a {kind.mapping.gvk.kind} without a name: give the name of the object")
     if kind.mapping.namespaced and not key.namespace:
         raise ValueError(f"{kind.mapping.gvk.kind} {key.name or '(new)'} has no namespace: set metadata.namespace")
+    if _NOT_IN_SEGMENT.search(key.name) or _NOT_IN_SEGMENT.search(key.namespace):
+        raise ValueError(f"{key.namespace!r} or {key.name!r} is no part of a path: no object can have it as its name")
     return kind.mapping.path(key.namespace, "" if collection else key.name, subresource)
 
 

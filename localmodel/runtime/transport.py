@@ -79,8 +79,7 @@ class Transport:
                 self._open(connection, self.config.connect_timeout)
                 sock = connection.opened_socket
                 sock.settimeout(min(silence, self.config.request_timeout))
-                connection.request("GET", self._prefix + target, headers=headers)
-                response = connection.getresponse()
+                response = connection.ask("GET", self._prefix + target, headers=headers)
                 sock.settimeout(silence)
                 return Stream(response, connection, target)
         except BROKEN as error:
@@ -99,8 +98,7 @@ class Transport:
                     if not kept:
                         self._open(connection, self._limited(self.config.connect_timeout))
                     connection.opened_socket.settimeout(self._time_left())
-                    connection.request(method, self._prefix + target, body=body, headers=headers)
-                    response = connection.getresponse()
+                    response = connection.ask(method, self._prefix + target, body=body, headers=headers)
                 return Answer(response, connection, doing, time_left=self._time_left, keep=self._keep)
             except BROKEN as error:
                 connection.close()

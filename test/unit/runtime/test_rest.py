@@ -213,6 +213,23 @@ def test_subresources_and_collections_are_written_at_their_paths() -> None:
     assert server.seen[3].headers["Content-Type"] == "application/apply-patch+yaml"
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", "a?watch=true", "a b", "a\r\nX: y", "a%2Fb", "caf\u00e9"])
+def test_a_name_that_would_lead_to_another_path_is_refused_before_a_request(name: str) -> None:
+    client = client_for("http://127.0.0.1:1")
+    with pytest.raises(ValueError, match="is no part of a path"):
+        client.get(ConfigMap, name, namespace="ns")
+    with pytest.raises(ValueError, match="is no part of a path"):
+        client.delete(ConfigMap(metadata=ObjectMeta(name="a", namespace=name)))
+
+
+def test_a_header_cannot_carry_another_one() -> None:
+    with scripted_server(ok(NODE)) as server:
+        config = RestConfig(server=server.url, authorization=lambda **_: "Bearer a\r\nX-Other: b", user_agent="t/1")
+        with pytest.raises(ValueError, match="a header must not contain a line break"):
+            LiveClient(config).get(Node, "n")
+        assert server.seen == []
+
+
 def test_what_has_no_name_or_namespace_is_refused_before_a_request() -> None:
     """The path without it would be that of a collection: a delete would delete everything."""
     client = client_for("http://127.0.0.1:1")
@@ -450,13 +467,13 @@ def test_a_request_cut_off_half_way_does_not_spoil_the_next_one() -> None:
         client = client_for(server.url)
         client.get(Node, "n")
         connection = client._requester._transport._local.connection
-        answer_of = connection.getresponse
+        ask = connection.ask
 
-        def interrupted() -> None:
+        def interrupted(*args: object, **options: object) -> None:
             raise Interrupt
 
-        connection.getresponse = interrupted
+        connection.ask = interrupted
         with pytest.raises(Interrupt):
             client.get(Node, "n")
-        connection.getresponse = answer_of
+        connection.ask = ask
         assert client.get(Node, "n").name == "n"
