@@ -18,7 +18,8 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
-from localmodel.runtime.manager import Manager, ManagerOptions, process_metrics
+from localmodel.runtime.manager import Manager, process_metrics
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from .handler import EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
     from .kubeconfig import load_config
     from .logging import setup_logging
-    from .manager import Manager, ManagerOptions
+    from .manager import Manager
+    from .manager_options import ManagerOptions
     from .objects import Condition, Object, ObjectMeta, RESTMapping
     from .reconcile import Reconciler, Request, Result
     from .rest import LiveClient
@@ -81,7 +82,8 @@ _HOMES = {
     "handler": ("EnqueueRequestForOwner", "EnqueueRequestsFromMapFunc"),
     "kubeconfig": ("load_config",),
     "logging": ("setup_logging",),
-    "manager": ("Manager", "ManagerOptions"),
+    "manager": ("Manager",),
+    "manager_options": ("ManagerOptions",),
     "objects": ("Condition", "Object", "ObjectMeta", "RESTMapping"),
     "reconcile": ("Reconciler", "Request", "Result"),
     "rest": ("LiveClient",),

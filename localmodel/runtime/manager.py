@@ -1,48 +1,44 @@
 """`Manager`: everything a program of reconcilers consists of, started in order and stopped in the reverse order.
 
-Start: HTTP servers, event broadcaster, cache (until it has synced), runnables that need no leadership, warm-ups, leader
-election, controllers and the other runnables of the leader. A failure anywhere stops everything, and `start` raises the
-first.
+Start: HTTP servers and webhooks, event broadcaster, cache (until it has synced), runnables that need no leadership,
+warm-ups, leader election, controllers and the other runnables of the leader. A failure anywhere stops everything, and
+`start` raises the first.
 
 Stop: runnables that need no leadership together with the warm-ups, those of the leader, the lease, cache, event
-broadcaster, HTTP servers; each ends before the next is told to. So the next leader never works beside this one. One
-grace period is for all runnables. After `start` has returned no thread of the manager is left, unless a runnable
-outlived the grace period; then `start` raises.
+broadcaster, webhooks, HTTP servers; each ends before the next is told to. So the next leader never works beside this
+one. One grace period is for all runnables. After `start` has returned no thread of the manager is left, unless a
+runnable outlived the grace period; then `start` raises.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
-from .address import Address
 from .builder import Builder
-from .cache import Cache, CacheOptions
+from .cache import Cache
 from .cached_client import CachedClient
 from .client import Client
 from .clock import Clock, RealClock
 from .controller import AlreadyStartedError, Controller, ControllerOptions
+from .endpoints import Endpoints
 from .errors import CacheSyncTimeoutError, RuntimeLibraryError
 from .events import EventBroadcaster, EventRecorder
-from .httpserver import HttpServer
-from .leaderelection import LeaderElectionConfig, LeaderElectionLostError, LeaderElector
+from .leaderelection import LeaderElectionLostError, LeaderElector
 from .listwatch import ListerWatcher
+from .manager_options import ManagerOptions
 from .metrics import Metrics
 from .reconcile import Reconciler
 from .runnable_group import Runnable, RunnableGroup, Warmable, WarmUp
-from .serving import Check, HealthChecks, metrics_route
+from .serving import Check
+
+if TYPE_CHECKING:
+    from .webhook import WebhookServer
 
 log = structlog.get_logger(__name__)
-
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
 
 REQUEST_GRACE = 1.0
 """Seconds for requests that are under way when the manager stops; then they are cancelled."""
@@ -52,32 +48,6 @@ _HURRY = 0.1
 
 class GracePeriodExpiredError(RuntimeLibraryError):
     """Runnables went on for longer than the grace period after they were told to stop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerOptions:
-    """Options of a manager. Durations are in seconds."""
-
-    component: str = "localmodel"
-    """Names the program in events about the program itself."""
-    metrics_addr: str = ":8080"
-    """Where /metrics is served; "" or "0" switches it off, ":0" picks a free port."""
-    health_probe_addr: str = ":8081"
-    """Where /healthz and /readyz are served; as `metrics_addr`."""
-    leader_election: bool = False
-    """Run controllers in one process at a time, the holder of a lease."""
-    leader_election_id: str = ""
-    """The lease's name."""
-    leader_election_namespace: str = ""
-    """The lease's namespace; $POD_NAMESPACE or that of the pod by default."""
-    lease: LeaderElectionConfig | None = None
-    """The lease in full, with its timing, in place of the two fields above."""
-    graceful_shutdown_timeout: float = 30.0
-    """How long runnables may take to end; 0 does not wait, a negative number waits for ever."""
-    cache: CacheOptions = field(default_factory=CacheOptions)
-    """Which objects are held in memory."""
-    controller: ControllerOptions = field(default_factory=ControllerOptions)
-    """Of the controllers that bring none of their own."""
 
 
 class Manager:
@@ -103,11 +73,16 @@ class Manager:
         self.live = client
         """Reads and writes at the API server."""
         self.cache = Cache(cast("ListerWatcher", client), self.options.cache, metrics=self.metrics, clock=self.clock)
-        self.client = CachedClient(self.cache, client)
+        self.client = CachedClient(
+            self.cache,
+            client,
+            disable_for=self.options.disable_cache_for,
+            read_your_writes=self.options.read_your_writes,
+            clock=self.clock,
+        )
         """Reads from the cache, writes at the API server."""
-        self._lease = _lease_config(self.options)
-        self._healthz = HealthChecks("healthz")
-        self._readyz = HealthChecks("readyz")
+        self._lease = self.options.lease_config()
+        self._endpoints = Endpoints(self.options, client=client, clock=self.clock, metrics=self.metrics)
         self._events = EventBroadcaster(client, clock=self.clock, metrics=self.metrics)
         self._lock = threading.Lock()
         """Guards the fields below."""
@@ -122,10 +97,9 @@ class Manager:
         self._elector = self._new_elector()
         self._release_lease = threading.Event()
         """Set when nothing works on the leader's behalf any more."""
-        self._metrics_server: HttpServer | None = None
-        self._probe_server: HttpServer | None = None
-        self._bind()
         self.add_readyz_check("cache-sync", self._check_cache)
+        if self._endpoints.certificate is not None:
+            self.add(self._endpoints.certificate)
 
     # set-up -----------------------------------------------------------------------------------------------------
 
@@ -158,21 +132,26 @@ class Manager:
 
     def add_healthz_check(self, name: str, check: Check) -> None:
         """A condition of being alive: the kubelet restarts a container that does not meet it."""
-        self._healthz.add(name, check)
+        self._endpoints.healthz.add(name, check)
 
     def add_readyz_check(self, name: str, check: Check) -> None:
         """A condition of being ready."""
-        self._readyz.add(name, check)
+        self._endpoints.readyz.add(name, check)
 
     @property
     def metrics_url(self) -> str:
         """Of /metrics; empty when it is off."""
-        return f"{self._metrics_server.url}/metrics" if self._metrics_server else ""
+        return self._endpoints.metrics_url
 
     @property
     def probe_url(self) -> str:
         """The root of /healthz and /readyz; empty when they are off."""
-        return self._probe_server.url if self._probe_server else ""
+        return self._endpoints.probe_url
+
+    @property
+    def webhook_server(self) -> WebhookServer:
+        """Where webhooks are registered; raises NoWebhookServerError without `ManagerOptions.webhook`."""
+        return self._endpoints.webhook_server
 
     # run --------------------------------------------------------------------------------------------------------
 
@@ -190,7 +169,7 @@ class Manager:
         # `stop` is set at the end in any case, and then this thread ends.
         abandon = threading.Thread(target=self._abandon_sync, args=(stop,), name="cache-stop", daemon=True)
         try:
-            self._start_servers()
+            self._endpoints.start()
             self._events.start()
             self.cache.start()
             abandon.start()
@@ -219,31 +198,9 @@ class Manager:
         if stop is not None:
             stop.set()
 
-    def _bind(self) -> None:
-        """Binds the ports; frees the first if the second fails."""
-        with contextlib.ExitStack() as undo:
-            address = Address.parse(self.options.metrics_addr)
-            if address:
-                routes = {"/metrics": metrics_route(self.metrics.registry)}
-                self._metrics_server = HttpServer("metrics", address, routes)
-                undo.callback(self._metrics_server.stop)
-            address = Address.parse(self.options.health_probe_addr)
-            if address:
-                checks = {"/healthz": self._healthz.serve, "/readyz": self._readyz.serve}
-                self._probe_server = HttpServer("health", address, checks)
-            undo.pop_all()
-
     def close(self) -> None:
         """Frees the ports of a manager that is not going to be started. Idempotent."""
-        for server in self._servers():
-            server.stop()
-
-    def _servers(self) -> list[HttpServer]:
-        return [server for server in (self._metrics_server, self._probe_server) if server]
-
-    def _start_servers(self) -> None:
-        for server in self._servers():
-            server.start()
+        self._endpoints.stop()
 
     def _wait_for_cache(self, stop: threading.Event) -> None:
         """Returns when the cache has synced or `stop` is set; raises CacheSyncTimeoutError."""
@@ -282,7 +239,7 @@ class Manager:
             clock=self.clock,
             metrics=self.metrics,
         )
-        self._healthz.add("leader-election", elector.check)
+        self._endpoints.healthz.add("leader-election", elector.check)
         return elector
 
     def _start_leaders(self) -> threading.Thread | None:
@@ -323,8 +280,7 @@ class Manager:
         answered &= self._stop_election(election, REQUEST_GRACE if answered else _HURRY)
         self.cache.stop()
         self._events.stop(REQUEST_GRACE if answered else _HURRY)
-        for server in self._servers():
-            server.stop()
+        self._endpoints.stop()
         log.info("Manager stopped")
 
     def _stop_groups(self, grace: float | None) -> tuple[bool, list[str]]:
@@ -373,14 +329,3 @@ def process_metrics() -> Metrics:
     PlatformCollector(registry=metrics.registry)
     GCCollector(registry=metrics.registry)
     return metrics
-
-
-def _lease_config(options: ManagerOptions) -> LeaderElectionConfig | None:
-    if not options.leader_election:
-        return None
-    if options.lease is not None:
-        return options.lease
-    namespace = options.leader_election_namespace or os.environ.get("POD_NAMESPACE", "")
-    if not namespace and _NAMESPACE_FILE.exists():
-        namespace = _NAMESPACE_FILE.read_text().strip()
-    return LeaderElectionConfig(name=options.leader_election_id, namespace=namespace)

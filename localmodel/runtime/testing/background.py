@@ -13,7 +13,8 @@ from typing import Self
 from localmodel.runtime.cache import CacheOptions
 from localmodel.runtime.client import Client
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.metrics import Metrics
 
 from .waiting import eventually

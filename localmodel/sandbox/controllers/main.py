@@ -17,7 +17,8 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.flags import add_common_flags
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 

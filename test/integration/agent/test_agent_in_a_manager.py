@@ -20,7 +20,8 @@ from localmodel.api.names import storage_key
 from localmodel.runtime.backoff import Backoff, BackoffOptions
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError, ServiceUnavailableError, TransportError
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.testing.fake import FakeClient
 

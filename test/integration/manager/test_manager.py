@@ -15,7 +15,8 @@ from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInf
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.runtime.conditions import find_status_condition
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import (
     Event,
     Namespace,

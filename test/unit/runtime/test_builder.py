@@ -11,7 +11,8 @@ from localmodel.runtime.builder import Builder, BuilderError
 from localmodel.runtime.controller import Controller, ControllerOptions
 from localmodel.runtime.event import CreateEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Job, ObjectMeta, OwnerReference, Pod, Secret
 from localmodel.runtime.predicate import GenerationChanged, LabelChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result

@@ -14,7 +14,8 @@ import pytest
 from support.eventually import eventually
 from support.reconciling import wire
 
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Event, ObjectMeta
 from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing import FakeClient

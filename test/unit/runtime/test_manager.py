@@ -22,7 +22,8 @@ from localmodel.runtime.controller import AlreadyStartedError, Controller, Contr
 from localmodel.runtime.errors import CacheSyncTimeoutError, ForbiddenError, TransportError
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.leaderelection import LeaderElectionConfig, LeaderElectionLostError
-from localmodel.runtime.manager import GracePeriodExpiredError, Manager, ManagerOptions
+from localmodel.runtime.manager import GracePeriodExpiredError, Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Lease, Object, ObjectMeta, Secret
 from localmodel.runtime.phase import Phase
 from localmodel.runtime.reconcile import Reconciler, Request, Result

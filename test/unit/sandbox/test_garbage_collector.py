@@ -9,7 +9,8 @@ import pytest
 from support.eventually import eventually
 
 from localmodel.runtime.client import Propagation
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, ObjectMeta, OwnerReference, Secret
 from localmodel.runtime.testing import FakeClient
 from localmodel.sandbox.controllers.garbage import GarbageCollector

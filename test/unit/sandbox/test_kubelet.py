@@ -11,7 +11,8 @@ import pytest
 from support.eventually import eventually
 from support.reconciling import wire
 
-from localmodel.runtime.manager import Manager, ManagerOptions
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import Pod
 from localmodel.runtime.testing import FakeClient, FakeClock
 from localmodel.sandbox.controllers.kubelet import KubeletOptions, KubeletReconciler
