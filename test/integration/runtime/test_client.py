@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.live import Live
+from support.live import Live, quick_cache
 
+from localmodel.runtime.cache import Cache
+from localmodel.runtime.cached_client import CachedClient
 from localmodel.runtime.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, Client, Preconditions, WriteOptions
 from localmodel.runtime.delegating_client import (
     WrongNamespaceError,
@@ -273,6 +275,28 @@ def test_160_metadata_reads_carry_the_callers_kind(client: Client) -> None:
     for obj in (found, *listed, patched):
         assert (obj.api_version, obj.kind, obj.name) == ("v1", "ConfigMap", "a")
     assert client.get(ConfigMap, "a", namespace=NS).data == {"k": "1"}
+
+
+def test_a_cached_client_reads_its_own_writes(live: Live) -> None:
+    """Over HTTPS, where each write is answered before its event comes."""
+    server = live.client()
+    cache = Cache(server, quick_cache())
+    cache.get_informer(ConfigMap)
+    cache.start()
+    cache.wait_for_sync(10)
+    client = CachedClient(cache, server, read_your_writes=True)
+    try:
+        client.create(config_map("own"))
+        for number in range(50):
+            client.patch(config_map("own"), {"data": {"n": str(number)}})
+            assert client.get(ConfigMap, "own", namespace=NS).data == {"n": str(number)}
+            client.create(config_map(f"own-{number}"))
+            assert f"own-{number}" in [obj.name for obj in client.list(ConfigMap, namespace=NS)]
+            client.delete(config_map(f"own-{number}"))
+            assert client.find(ConfigMap, f"own-{number}", namespace=NS) is None
+        client.delete_all_of(ConfigMap, namespace=NS)
+    finally:
+        cache.stop()
 
 
 WIDGETS = {
