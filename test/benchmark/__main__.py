@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(table({name: results[name]}) + "\n")
         sys.stdout.flush()
     if options.write:
-        write(options.write, f"{machine()}.\n\n{table(results)}")
+        how = f"{'Quick' if options.quick else 'Full'} sizes, {options.rounds or ROUNDS[pace]} rounds"
+        write(options.write, f"{how}. {machine()}.\n\n{table(results)}")
     missed = [line.what for case, rounds in results.values() for line in case.lines if not line.is_met(rounds)]
     sys.stdout.write(f"missed: {'; '.join(missed)}\n" if missed else "all targets are met\n")
     return 1 if missed else 0

@@ -56,6 +56,8 @@ WATCHES = Case(
         "custom objects": "ours:flood_unstructured",
         "typed custom objects": "ours:flood_typed",
         "official custom objects": "official:watch_custom_objects",
+        "drained nodes": "raw:drain_nodes",
+        "drained custom objects": "raw:drain_custom_objects",
     },
     lines=(
         Line(what="10 KB Nodes, to the official watch", side="nodes", against="official nodes", at_least=3),
@@ -74,6 +76,8 @@ WATCHES = Case(
             side="typed custom objects",
             against="official custom objects",
         ),
+        Line(what="10 KB Nodes, bytes read and dropped: the server's limit", side="drained nodes"),
+        Line(what="2 KB custom objects, likewise", side="drained custom objects"),
     ),
 )
 
