@@ -18,6 +18,7 @@ from localmodel.runtime import (
     LiveClient,
     Manager,
     ManagerOptions,
+    Object,
     Reconciler,
     Request,
     Result,
@@ -72,7 +73,7 @@ def main() -> None:
         kinds.append(PartialObjectMetadata.of(client.kind(api_version, kind).mapping))
 
     # The selector is the server's work: what does not have the label is never sent.
-    by_kind = {kind: KindOptions(labels=LABEL) for kind in kinds}
+    by_kind: dict[type[Object], KindOptions] = {kind: KindOptions(labels=LABEL) for kind in kinds}
     manager = Manager(client, ManagerOptions(cache=CacheOptions(by_kind=by_kind)))
     for kind in kinds:
         manager.add_reconciler(ExpiryReconciler(kind))
