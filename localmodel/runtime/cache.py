@@ -252,10 +252,8 @@ class Cache(Reader):
 
     def _informer_to_read(self, kind: type[T], namespace: str) -> SharedInformer[T]:
         """A synced informer that watches the namespace."""
-        informer: SharedInformer[T] | None = self._readable.get(kind)
-        if informer is None:
-            informer = self._make_readable(kind)
-        if not informer.watches(namespace):
+        informer: SharedInformer[T] = self._readable.get(kind) or self._make_readable(kind)
+        if namespace and not informer.watches(namespace):
             raise NamespaceNotWatchedError(
                 f"cannot read {kind.mapping.group_resource} in namespace {namespace!r}: the cache watches only "
                 f"{', '.join(informer.namespaces)}"

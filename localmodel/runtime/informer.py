@@ -113,8 +113,8 @@ class SharedInformer(Generic[T]):
         return tuple(scope.namespace for scope in self._scopes)
 
     def watches(self, namespace: str) -> bool:
-        """Objects of the namespace (of any, if empty) are in the store."""
-        return self._watches_all or not namespace or namespace in self.namespaces
+        """Objects of the namespace are in the store."""
+        return self._watches_all or namespace in self.namespaces
 
     @property
     def has_synced(self) -> bool:

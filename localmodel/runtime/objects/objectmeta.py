@@ -21,8 +21,8 @@ def format_time(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Record(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
-    """A JSON object of known fields; others are dropped."""
+class Record(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):
+    """A JSON object of known fields; others are dropped. No cycle can go through it, so the collector passes it by."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -54,7 +54,7 @@ class Record(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
         return {"type": "object"}
 
 
-class OwnerReference(Record, rename="camel", kw_only=True, omit_defaults=True):
+class OwnerReference(Record, rename="camel", kw_only=True, omit_defaults=True, gc=False):
     """A reference from a dependent to its owner (metav1.OwnerReference)."""
 
     api_version: str
@@ -69,7 +69,7 @@ class OwnerReference(Record, rename="camel", kw_only=True, omit_defaults=True):
         return self.api_version.rpartition("/")[0]
 
 
-class ObjectMeta(Record, rename="camel", kw_only=True, omit_defaults=True):
+class ObjectMeta(Record, rename="camel", kw_only=True, omit_defaults=True, gc=False):
     """metav1.ObjectMeta without managedFields, which no controller here reads (a PUT without them keeps them)."""
 
     name: str = ""
