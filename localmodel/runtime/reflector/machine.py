@@ -312,7 +312,8 @@ class Reflector(Generic[T]):
             if self.resource_version != before:
                 watch.progressed = True
                 self._expired_in_a_row = self._fruitless_in_a_row = 0
-                self._recovered()
+                if self._trouble.phase is not None:  # asked here because of each event's cost
+                    self._recovered()
 
     def _deliver(self, event: WatchEvent, watch: OpenWatch) -> None:
         if event.type == "BOOKMARK":

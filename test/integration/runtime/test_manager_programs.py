@@ -146,7 +146,9 @@ def test_a_manager_without_rights_is_not_ready_and_says_why(live: Live, start: S
         return [line["error"] for line in lines if line.get("check") == "cache-sync"]
 
     eventually(
-        lambda: greeter.readyz() == 500 and any('User "jane" cannot watch resource "configmaps"' in r for r in reasons())
+        lambda: (
+            greeter.readyz() == 500 and any('User "jane" cannot watch resource "configmaps"' in r for r in reasons())
+        )
     )
     assert_clean(greeter.end(), greeter)
 
