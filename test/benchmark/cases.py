@@ -84,7 +84,7 @@ WATCHES = Case(
 LATENCY = Case(
     name="latency",
     title="From the server's write to the handler",
-    size=Size(full=5000, quick=2000, tiny=50),
+    size=Size(full=3000, quick=2000, tiny=50),
     server={"nodes": 500, "customs": 500},
     sides={
         "1000": "ours:pace_typed_1000",
@@ -179,7 +179,7 @@ DELAYS = Case(
 IDLE = Case(
     name="idle",
     title="A manager of 20 idle watches and 8 workers, with metrics and health endpoints",
-    size=Size(full=10_000, quick=4000, tiny=50),
+    size=Size(full=15_000, quick=4000, tiny=50),
     server={"kinds": 20},
     sides={"manager": "idle:manager"},
     lines=(

@@ -15,11 +15,10 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,7 +32,8 @@ WATCHER_TIMEOUT = 30.0
 """Seconds that a request for events waits for somebody to watch."""
 SETTLE = 0.05
 """Seconds between the first watcher and the first event."""
-BOOKMARK_PERIOD = 60.0
+BOOKMARK_PERIOD = 10.0
+"""Seconds. A real server's is a minute; the window of the idle manager is to see some."""
 NOT_FOUND = b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}'
 
 
@@ -48,6 +48,8 @@ class Collection:
         self.watchers: set[Protocol] = set()
         self._items = [make(index, in_list=True).at(FIRST_VERSION + index) for index in range(count)]
         self._whole = self._list(self._items, "")
+        self.initial_batches = list(_batched(self._initial_events()))
+        """The answer to sendInitialEvents, in batches to write at once."""
 
     def page(self, limit: int, start: int) -> bytes:
         """A list of at most `limit` items from `start` on."""
@@ -61,8 +63,7 @@ class Collection:
         head = f'{{"kind":"{self.kind}List","apiVersion":"{self.api_version}","metadata":'.encode()
         return head + metadata + b',"items":[' + b",".join(items) + b"]}"
 
-    def initial_events(self) -> Iterator[bytes]:
-        """The answer to sendInitialEvents."""
+    def _initial_events(self) -> Iterator[bytes]:
         for index, encoded in enumerate(self.objects):
             yield event("ADDED", encoded.at(FIRST_VERSION + index))
         yield self.bookmark(b'{"k8s.io/initial-events-end":"true"}')
@@ -93,6 +94,18 @@ def event(type_: str, data: bytes) -> bytes:
     """One watch event as one HTTP chunk."""
     line = b'{"type":"%s","object":%s}\n' % (type_.encode(), data)
     return b"%x\r\n%s\r\n" % (len(line), line)
+
+
+def _batched(events: Iterable[bytes]) -> Iterator[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for encoded in events:
+        batch.append(encoded)
+        size += len(encoded)
+        if size >= BATCH:
+            yield b"".join(batch)
+            batch, size = [], 0
+    yield b"".join(batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +172,8 @@ class Protocol(asyncio.Protocol):
             collection.watchers.add(self)
 
     async def _begin(self, collection: Collection) -> None:
-        events = collection.initial_events()
-        while batch := list(islice(events, 32)):
-            await self.write(b"".join(batch))
+        for batch in collection.initial_batches:
+            await self.write(batch)
         collection.watchers.add(self)
 
     async def write(self, data: bytes) -> None:
@@ -226,7 +238,7 @@ async def send_events(connection: Protocol, collection: Collection, count: int, 
     """Sends events to whoever watches, `rate` a second, or with 0 as fast as they are read; answers the seconds."""
     # All but the first, which carries the time of its sending, are encoded before: to do it costs as much as to send.
     first_version = collection.skip()
-    batches = [] if rate else [b"".join(batch) for batch in _batched(collection, count - 1)]
+    batches = [] if rate else list(_batched(collection.next_event() for _ in range(count - 1)))
     deadline = time.monotonic() + WATCHER_TIMEOUT
     while not collection.watchers:
         if time.monotonic() > deadline:
@@ -242,19 +254,6 @@ async def send_events(connection: Protocol, collection: Collection, count: int, 
         for batch in batches:
             await _write(collection, batch)
     connection.answer(msgspec.json.encode({"seconds": time.monotonic() - began}))
-
-
-def _batched(collection: Collection, count: int) -> Iterator[list[bytes]]:
-    """The next events, in batches to write at once."""
-    batch: list[bytes] = []
-    size = 0
-    for _ in range(count):
-        batch.append(collection.next_event())
-        size += len(batch[-1])
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    yield batch
 
 
 async def _pace(collection: Collection, count: int, rate: int) -> None:
