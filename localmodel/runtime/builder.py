@@ -8,13 +8,14 @@ Which objects of a kind are watched at all (namespaces, selectors) belongs to th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from .controller import Controller, ControllerOptions
 from .errors import RuntimeLibraryError
 from .handler import EnqueueRequestForObject, EnqueueRequestForOwner, EventHandler
-from .objects import Object
+from .objects import Object, T
 from .predicate import Predicate
 from .reconcile import Reconciler
 from .source import Kind, Source
@@ -81,6 +82,14 @@ class Builder:
         self._sources.append(source)
         return self
 
+    def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> Self:
+        """Files objects of the kind under the values that `extract` gives: `client.list(kind, fields={name: value})`.
+
+        Raises ValueError for a name in use. A test gives its FakeClient the same index.
+        """
+        self._manager.cache.index_field(kind, name, extract)
+        return self
+
     def with_event_filter(self, *predicates: Predicate) -> Self:
         """Predicates for every kind of `for_`, `owns` and `watches`, beside their own."""
         self._global_predicates += predicates
@@ -101,6 +110,7 @@ class Builder:
             kind=self._for,
             clock=self._manager.clock,
             metrics=self._manager.metrics,
+            may_act=self._manager.may_act if self._options.need_leader_election else None,
         )
         for watch in self._watches:
             controller.watch(Kind(watch.kind, self._handler(watch), self._global_predicates + watch.predicates))

@@ -116,8 +116,10 @@ class Controller:
         kind: type[Object] | None = None,
         clock: Clock | None = None,
         metrics: Metrics | None = None,
+        may_act: Callable[[], bool] | None = None,
     ) -> None:
-        """`name` labels metrics and log lines, `kind` (of the requests) log lines.
+        """`name` labels metrics and log lines, `kind` (of the requests) log lines. While `may_act` says no, requests
+        are put back for a second: this process does not lead at the moment, and will end if that stays so.
 
         Raises ValueError for no workers, and for a name that is taken.
         """
@@ -150,6 +152,7 @@ class Controller:
             ),
             timeout=self.options.cache_sync_timeout,
         )
+        self._may_act = may_act or (lambda: True)
         self._lock = threading.Lock()
         """Guards the fields below."""
         self._started = False
@@ -264,6 +267,10 @@ class Controller:
             # What was queued when the controller is told to stop is left for the next process.
             if request is None or shutdown or stop.is_set():
                 return
+            if not self._may_act():
+                self._queue.add_with_options(AddOptions(after=_NOT_LEADING_DELAY, priority=priority), request)
+                self._queue.done(request)
+                continue
             self._metrics.active_workers.inc()
             try:
                 # A copy: whatever a run binds, it does not bind for the next.
@@ -353,4 +360,6 @@ class Controller:
         return isinstance(error, PROGRAMMING_ERRORS)
 
 
+_NOT_LEADING_DELAY = 1.0
+"""Seconds until a request is looked at again that came while this process did not lead."""
 _DONE = Result()

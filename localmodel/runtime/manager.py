@@ -130,6 +130,13 @@ class Manager:
             self._warm_ups.add(WarmUp(runnable))
         self._leaders.add(runnable)
 
+    def may_act(self) -> bool:
+        """Whether this process leads, by its own clock, or need not.
+
+        A process that was paused may have lost its lease without having been told (runtimes.md after 2.20).
+        """
+        return self._elector is None or self._elector.is_leader
+
     def add_healthz_check(self, name: str, check: Check) -> None:
         """A condition of being alive: the kubelet restarts a container that does not meet it."""
         self._endpoints.healthz.add(name, check)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .store import Journal, JournalRecord, VersionedStore
     from .waiting import eventually
     from .watching import Watch
+    from .wiring import wire
     from .writing import Written
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Written",
     "collect_garbage",
     "eventually",
+    "wire",
 ]
 
 _HOMES = {
@@ -62,6 +64,7 @@ _HOMES = {
     "registry": ("Registry",),
     "store": ("Journal", "JournalRecord", "VersionedStore"),
     "watching": ("Watch",),
+    "wiring": ("wire",),
     "writing": ("Written",),
 }
 

@@ -100,7 +100,9 @@ class Harness:
             kind=ConfigMap,
             clock=self.clock,
             metrics=self.metrics,
+            may_act=lambda: self.leads,
         )
+        self.leads = True
         self.controller.watch(self.source)
         self.stop = threading.Event()
         self.error: BaseException | None = None
@@ -360,6 +362,18 @@ def test_what_is_no_result_fails_the_run_and_is_named(harness: Harness) -> None:
     assert "Recording.reconcile returned True; return a Result or None" in str(
         [line for line in logs if line["event"] == "Reconcile failed"]
     )
+
+
+def test_a_process_that_does_not_lead_at_the_moment_reconciles_nothing(harness: Harness) -> None:
+    """A leader that was paused for longer than its lease does not know yet (runtimes.md after 2.20)."""
+    harness.leads = False
+    harness.start(A)
+    harness.clock.wait_for_waiters()
+    assert harness.reconciler.requests == []
+
+    harness.leads = True
+    harness.clock.advance(1)
+    eventually(lambda: harness.reconciler.requests == [A])
 
 
 def test_121_a_terminal_error_is_counted_and_not_queued_again(harness: Harness) -> None:

@@ -12,13 +12,12 @@ from types import ModuleType
 
 import pytest
 from support.eventually import eventually
-from support.reconciling import wire
 
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, Event, ObjectMeta
 from localmodel.runtime.reconcile import Request
-from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.testing import FakeClient, wire
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "01_greeter.py"
 

@@ -224,6 +224,16 @@ def test_200_a_field_selector_that_the_kind_does_not_have_is_refused() -> None:
         FakeClient(widget()).list(Widget, fields={"spec.size": "1"})
 
 
+def test_200_a_field_that_the_test_has_indexed_is_served_as_from_a_cache() -> None:
+    client = FakeClient(widget("a"), widget("b", labels={"x": "y"}))
+    client.index_field(Widget, "size", lambda obj: [str(obj.spec["size"]), "any"])
+    client.patch(widget("b"), {"spec": {"size": 2}})
+    assert [obj.name for obj in client.list(Widget, fields={"size": "2"})] == ["b"]
+    assert [obj.name for obj in client.list(Widget, fields="size!=2")] == ["a"]
+    assert [obj.name for obj in client.list(Widget, fields="size=any,metadata.name=a", limit=1)] == ["a"]
+    assert client.list(Widget, fields={"size": "1"}, labels="x=y") == []
+
+
 def test_201_parallel_patches_all_land() -> None:
     client = FakeClient(config_map())
     threads = [

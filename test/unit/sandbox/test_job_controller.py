@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.reconciling import wire
 
 from localmodel.runtime.errors import ApiError
 from localmodel.runtime.objects import Job, ObjectKey, Pod
-from localmodel.runtime.testing import FakeClient, FakeClock
+from localmodel.runtime.testing import FakeClient, FakeClock, wire
 from localmodel.sandbox.controllers.jobs import CONTROLLER_UID, JobOptions, JobReconciler, pod_name
 
 KEY = ObjectKey("jobs", "fetch")

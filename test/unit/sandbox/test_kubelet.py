@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from support.eventually import eventually
-from support.reconciling import wire
 
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import Pod
-from localmodel.runtime.testing import FakeClient, FakeClock
+from localmodel.runtime.testing import FakeClient, FakeClock, wire
 from localmodel.sandbox.controllers.kubelet import KubeletOptions, KubeletReconciler
 from localmodel.sandbox.controllers.kubelet.container import Command, Container
 from localmodel.sandbox.spawn import Spawner

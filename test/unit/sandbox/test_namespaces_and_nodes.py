@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from support.reconciling import wire
-
 from localmodel.runtime.objects import ConfigMap, Namespace, ObjectKey, ObjectMeta, ServiceAccount
-from localmodel.runtime.testing import FakeClient, FakeClock
+from localmodel.runtime.testing import FakeClient, FakeClock, wire
 from localmodel.sandbox.controllers.kinds import Node
 from localmodel.sandbox.controllers.namespaces import NamespaceReconciler
 from localmodel.sandbox.controllers.nodes import HEARTBEAT, READY_ANNOTATION, NodeOptions, NodeReconciler, register

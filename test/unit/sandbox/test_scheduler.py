@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.reconciling import wire
-
 from localmodel.runtime.objects import ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod
-from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.testing import FakeClient, wire
 from localmodel.sandbox.controllers.kinds import Binding, Node
 from localmodel.sandbox.controllers.scheduler import SchedulerReconciler
 

@@ -1,4 +1,4 @@
-"""Runs a reconciler by hand: on a FakeClient, with a recorder that keeps the events."""
+"""`wire`: a reconciler made ready for a unit test, without manager and threads."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import TypeVar
 
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.reconcile import Reconciler
-from localmodel.runtime.testing import FakeClient, FakeClock, FakeRecorder
+
+from .fake import FakeClient
+from .fake_clock import FakeClock
+from .recorder import FakeRecorder
 
 R = TypeVar("R", bound=Reconciler)
 
 
 def wire(reconciler: R, client: FakeClient, clock: Clock | None = None) -> R:
-    """Gives a reconciler what its controller would; cached and live reads are the same."""
+    """Gives a reconciler what its controller would; cached and live reads are the same, events are kept.
+
+    >>> wire(GreeterReconciler(), FakeClient(greeter)).reconcile(Request("default", "world"))
+    """
     reconciler.client = client
     reconciler.live = client
     reconciler.clock = clock or FakeClock()
