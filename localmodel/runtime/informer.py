@@ -348,14 +348,18 @@ class SharedInformer(Generic[T]):
                 self._distribute_new(self.store.put(stored), stored, initial=False)
             elif self.store.delete(stored.key) is not None:
                 self._distribute(Deleted(stored, False))
-            self.reached(scope, stored.resource_version)
+            self._reached(scope, stored.resource_version)
 
     def reached(self, scope: Scope[T], resource_version: str) -> None:
-        """From a scope: the store has what came up to this version. Costs nothing while nobody waits for one."""
+        """From a scope: the store has what came up to this version."""
         with self._lock:
-            scope.resource_version = resource_version or scope.resource_version
-            if self._version_waiters:
-                self._changed.notify_all()
+            self._reached(scope, resource_version)
+
+    def _reached(self, scope: Scope[T], resource_version: str) -> None:
+        """Costs nothing while nobody waits for a version. The lock is held."""
+        scope.resource_version = resource_version or scope.resource_version
+        if self._version_waiters:
+            self._changed.notify_all()
 
     def _distribute_new(self, old: Stored[T] | None, new: Stored[T], *, initial: bool) -> None:
         """The lock is held and the store has the new object. The same version again is no news."""
