@@ -78,6 +78,11 @@ class Write(Generic[A]):
     """Of an apply."""
     options: WriteOptions = DEFAULT_WRITE
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for the whole of an object of which there is only metadata: the rest would be deleted."""
+        if self.verb in ("create", "update") and isinstance(self.body, Object) and self.body.metadata_only:
+            raise ValueError(f"cannot {self.verb} {self.body} with its metadata only: patch it, or read all of it")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
@@ -165,7 +170,8 @@ class Client(Reader):
     def kind(self, api_version: str, kind: str) -> type[Unstructured]:
         """The type of a kind for which there is no class: `client.kind("apps/v1", "Deployment")`.
 
-        Where it is served is asked of the server. Raises NoKindMatchError.
+        Where it is served is asked of the server. Raises NoKindMatchError. For its metadata only:
+        `PartialObjectMetadata.of(client.kind(...).mapping)`.
         """
         group, _, version = api_version.rpartition("/")
         return _unstructured(self.rest_mapper.mapping(group, kind, version))
