@@ -79,9 +79,9 @@ class Write(Generic[A]):
     options: WriteOptions = DEFAULT_WRITE
 
     def __post_init__(self) -> None:
-        """Raises ValueError for the whole of an object of which there is only metadata: the rest would be deleted."""
-        if self.verb in ("create", "update") and isinstance(self.body, Object) and self.body.metadata_only:
-            raise ValueError(f"cannot {self.verb} {self.body} with its metadata only: patch it, or read all of it")
+        """Raises ValueError for an update of an object of which there is only metadata: the rest would be deleted."""
+        if self.verb == "update" and isinstance(self.body, Object) and self.body.metadata_only:
+            raise ValueError(f"cannot update {self.body} with its metadata only: patch it, or read all of it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
