@@ -256,7 +256,7 @@ class Unstructured(Object):
     def from_parts(cls, metadata: bytes, body: bytes) -> Self:
         """There is nothing to validate, so the instance is put together as `model_construct` does it."""
         gvk = cls.mapping.gvk
-        self = cls.__new__(cls)
+        self = object.__new__(cls)
         metadata_ = _decode_metadata(metadata)
         _set(self, "__dict__", {"api_version": gvk.api_version, "kind": gvk.kind, "metadata": metadata_})
         _set(self, "__pydantic_fields_set__", {"api_version", "kind", "metadata"})
