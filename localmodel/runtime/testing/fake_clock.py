@@ -12,6 +12,7 @@ between "how long must I still wait" and "wait", the waiter wakes at once instea
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,10 +21,12 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """One blocked thread: `deadline` in monotonic seconds, and what to notify when it has come."""
+    """One blocked thread: `deadline` in monotonic seconds, and how it is woken when that has come."""
 
     deadline: float
     condition: threading.Condition
+    """Held while the thread is woken."""
+    wake: Callable[[], object]
     woken: bool = False
 
 
@@ -52,7 +55,7 @@ class FakeClock:
             condition.wait()
             return
         since = self._last_read.__dict__.pop("value", None)
-        waiter = self._register(condition, timeout, since)
+        waiter = self._register(condition, condition.notify_all, timeout, since)
         if waiter is None:
             return
         try:
@@ -62,18 +65,31 @@ class FakeClock:
 
     def wait_event(self, event: threading.Event, timeout: float) -> bool:
         """Waits until the event is set or this clock has moved on by `timeout` seconds; whether it is set."""
-        # The event's own condition is the only thing that both Event.set and this clock can notify.
+        # Event.set can wake only those who wait on the event's own condition, and this clock must wake nobody but this
+        # thread: another's Event.wait would return although the event is not set. So a lock stands in line there.
         condition: threading.Condition = event._cond  # type: ignore[attr-defined]
+        line = condition._waiters  # type: ignore[attr-defined]
+        turnstile = threading.Lock()
+        turnstile.acquire()
+
+        def wake() -> None:
+            if turnstile in line:
+                line.remove(turnstile)
+                turnstile.release()
+
         with condition:
-            waiter = self._register(condition, timeout, None)
+            waiter = None if event.is_set() else self._register(condition, wake, timeout, None)
             if waiter is None:
                 return event.is_set()
-            try:
-                while not event.is_set() and not waiter.woken:
-                    condition.wait()
-            finally:
-                self._unregister(waiter)
-            return event.is_set()
+            line.append(turnstile)
+        try:
+            turnstile.acquire()
+        finally:
+            self._unregister(waiter)
+            with condition:
+                if turnstile in line:
+                    line.remove(turnstile)
+        return event.is_set()
 
     def advance(self, seconds: float) -> None:
         """Moves time forward and wakes every waiter whose deadline has come, earliest first."""
@@ -86,7 +102,7 @@ class FakeClock:
                 waiter.woken = True
         for waiter in due:
             with waiter.condition:
-                waiter.condition.notify_all()
+                waiter.wake()
 
     @property
     def waiters(self) -> int:
@@ -110,13 +126,15 @@ class FakeClock:
     def _pending(self) -> int:
         return sum(not waiter.woken for waiter in self._waiters)
 
-    def _register(self, condition: threading.Condition, timeout: float, since: float | None) -> _Waiter | None:
+    def _register(
+        self, condition: threading.Condition, wake: Callable[[], object], timeout: float, since: float | None
+    ) -> _Waiter | None:
         """A registered waiter, or None if the deadline has come already."""
         with self._changed:
             deadline = (self._elapsed if since is None else since) + timeout
             if deadline <= self._elapsed:
                 return None
-            waiter = _Waiter(deadline, condition)
+            waiter = _Waiter(deadline, condition, wake)
             self._waiters.append(waiter)
             self._changed.notify_all()
             return waiter

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from support.eventually import eventually
 
 from localmodel.runtime.testing.fake_clock import EPOCH, FakeClock
 
@@ -98,3 +99,22 @@ def test_many_waiters_are_woken_by_one_advance() -> None:
 def test_waiting_for_waiters_that_do_not_come_fails() -> None:
     with pytest.raises(TimeoutError, match="0 threads wait"):
         FakeClock().wait_for_waiters(timeout=0.01)
+
+
+def test_moving_on_wakes_nobody_who_waits_on_the_same_event_without_the_clock() -> None:
+    clock, event = FakeClock(), threading.Event()
+    returned: list[bool] = []
+    other = threading.Thread(target=lambda: returned.append(event.wait()))
+    timed = threading.Thread(target=clock.wait_event, args=(event, 5))
+    other.start()
+    timed.start()
+    eventually(lambda: len(event._cond._waiters) == 2)
+    clock.advance(5)
+    timed.join(10)
+    assert not timed.is_alive()
+    assert other.is_alive()
+    assert returned == []
+
+    event.set()
+    other.join(10)
+    assert returned == [True]
