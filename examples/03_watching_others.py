@@ -53,6 +53,7 @@ class App(Object):
 
 class AppReconciler(Reconciler):
     def setup(self, builder: Builder) -> None:
+        builder.index_field(App, INDEX, name_of_config_map)
         # Our own writes of the status are no news to us: they leave the generation alone.
         builder.for_(App, GenerationChanged())
         builder.watches(ConfigMap, EnqueueRequestsFromMapFunc(self.apps_of))
@@ -79,10 +80,8 @@ def digest(data: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def add_to(manager: Manager) -> None:
-    """The index belongs to the cache, so it is made where there is a manager."""
-    manager.cache.index_field(App, INDEX, lambda app: [app.spec.config_map])
-    manager.add_reconciler(AppReconciler())
+def name_of_config_map(app: App) -> list[str]:
+    return [app.spec.config_map]
 
 
 def main() -> None:
@@ -92,7 +91,7 @@ def main() -> None:
     setup_logging(arguments.log_level, arguments.log_format)
 
     manager = Manager(LiveClient(load_config(arguments.kubeconfig, user_agent="apps")))
-    add_to(manager)
+    manager.add_reconciler(AppReconciler())
     manager.start(setup_signal_handler())
 
 

@@ -61,7 +61,10 @@ class DirectoryWatch:
     def start(self, stop: threading.Event) -> None:
         known: dict[Path, int] = {}
         while not self._clock.wait_event(stop, self._interval):
-            found = {path: path.stat().st_mtime_ns for path in self._root.glob("*/*") if path.is_dir()}
+            try:
+                found = {path: path.stat().st_mtime_ns for path in self._root.glob("*/*")}
+            except FileNotFoundError:
+                continue  # it went while we looked, and the next look will see that
             for path, _ in found.items() ^ known.items():
                 meta = ObjectMeta(namespace=path.parent.name, name=path.name)
                 self._channel.send(GenericEvent(Folder(metadata=meta)))  # waits while the buffer is full
