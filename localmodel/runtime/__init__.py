@@ -24,33 +24,57 @@ from localmodel.runtime.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import Builder
-    from .cache import CacheOptions, KindOptions
-    from .client import Client, Reader
-    from .controller import ControllerOptions
-    from .controllerutil import create_or_update, set_controller_reference
+    from .cache import Cache, CacheOptions, KindOptions
+    from .cached_client import CachedClient
+    from .client import Client, Preconditions, Reader, WriteOptions
+    from .conditions import set_status_condition
+    from .consistency import ConsistencyStore
+    from .controller import Controller, ControllerOptions
+    from .controllerutil import (
+        add_finalizer,
+        create_or_patch,
+        create_or_update,
+        remove_finalizer,
+        set_controller_reference,
+    )
+    from .delegating_client import dry_run_client, namespaced_client, with_field_owner, with_field_validation
     from .errors import ApiError, ConflictError, NotFoundError, TerminalError
     from .events import EventRecorder
-    from .handler import EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
+    from .finalizer import Finalizers
+    from .handler import EnqueueRequestForObject, EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
+    from .informer import SharedInformer
     from .kubeconfig import load_config
     from .logging import setup_logging
     from .manager import Manager
     from .manager_options import ManagerOptions
-    from .objects import Condition, Object, ObjectMeta, RESTMapping
-    from .reconcile import Reconciler, Request, Result
+    from .mergepatch import merge_from
+    from .objects import Condition, Object, ObjectMeta, PartialObjectMetadata, RESTMapping, Unstructured
+    from .predicate import GenerationChanged
+    from .reconcile import Reconciler, Request, Result, current_reconcile_id, within_run
     from .rest import LiveClient
+    from .retry import retry_on_conflict
     from .signals import setup_signal_handler
+    from .source import Channel
 
 __all__ = [
     "ApiError",
     "Builder",
+    "Cache",
     "CacheOptions",
+    "CachedClient",
+    "Channel",
     "Client",
     "Condition",
     "ConflictError",
+    "ConsistencyStore",
+    "Controller",
     "ControllerOptions",
+    "EnqueueRequestForObject",
     "EnqueueRequestForOwner",
     "EnqueueRequestsFromMapFunc",
     "EventRecorder",
+    "Finalizers",
+    "GenerationChanged",
     "KindOptions",
     "LiveClient",
     "Manager",
@@ -58,36 +82,108 @@ __all__ = [
     "NotFoundError",
     "Object",
     "ObjectMeta",
+    "PartialObjectMetadata",
+    "Preconditions",
     "RESTMapping",
     "Reader",
     "Reconciler",
     "Request",
     "Result",
+    "SharedInformer",
     "TerminalError",
+    "Unstructured",
+    "WriteOptions",
+    "add_finalizer",
+    "create_or_patch",
     "create_or_update",
+    "current_reconcile_id",
+    "dry_run_client",
     "load_config",
+    "merge_from",
+    "namespaced_client",
+    "remove_finalizer",
+    "retry_on_conflict",
     "set_controller_reference",
+    "set_status_condition",
     "setup_logging",
     "setup_signal_handler",
+    "with_field_owner",
+    "with_field_validation",
+    "within_run",
 ]
 
 _HOMES = {
     "builder": ("Builder",),
-    "cache": ("CacheOptions", "KindOptions"),
-    "client": ("Client", "Reader"),
-    "controller": ("ControllerOptions",),
-    "controllerutil": ("create_or_update", "set_controller_reference"),
-    "errors": ("ApiError", "ConflictError", "NotFoundError", "TerminalError"),
+    "cache": (
+        "Cache",
+        "CacheOptions",
+        "KindOptions",
+    ),
+    "cached_client": ("CachedClient",),
+    "client": (
+        "Client",
+        "Preconditions",
+        "Reader",
+        "WriteOptions",
+    ),
+    "conditions": ("set_status_condition",),
+    "consistency": ("ConsistencyStore",),
+    "controller": (
+        "Controller",
+        "ControllerOptions",
+    ),
+    "controllerutil": (
+        "add_finalizer",
+        "create_or_patch",
+        "create_or_update",
+        "remove_finalizer",
+        "set_controller_reference",
+    ),
+    "delegating_client": (
+        "dry_run_client",
+        "namespaced_client",
+        "with_field_owner",
+        "with_field_validation",
+    ),
+    "errors": (
+        "ApiError",
+        "ConflictError",
+        "NotFoundError",
+        "TerminalError",
+    ),
     "events": ("EventRecorder",),
-    "handler": ("EnqueueRequestForOwner", "EnqueueRequestsFromMapFunc"),
+    "finalizer": ("Finalizers",),
+    "handler": (
+        "EnqueueRequestForObject",
+        "EnqueueRequestForOwner",
+        "EnqueueRequestsFromMapFunc",
+    ),
+    "informer": ("SharedInformer",),
     "kubeconfig": ("load_config",),
     "logging": ("setup_logging",),
     "manager": ("Manager",),
     "manager_options": ("ManagerOptions",),
-    "objects": ("Condition", "Object", "ObjectMeta", "RESTMapping"),
-    "reconcile": ("Reconciler", "Request", "Result"),
+    "mergepatch": ("merge_from",),
+    "objects": (
+        "Condition",
+        "Object",
+        "ObjectMeta",
+        "PartialObjectMetadata",
+        "RESTMapping",
+        "Unstructured",
+    ),
+    "predicate": ("GenerationChanged",),
+    "reconcile": (
+        "Reconciler",
+        "Request",
+        "Result",
+        "current_reconcile_id",
+        "within_run",
+    ),
     "rest": ("LiveClient",),
+    "retry": ("retry_on_conflict",),
     "signals": ("setup_signal_handler",),
+    "source": ("Channel",),
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -6,9 +6,9 @@ import builtins
 from collections.abc import Collection
 
 from .cache import Cache
-from .client import A, Client, Deletion, Write
+from .client import SEEN_TIMEOUT, A, Client, Deletion, Write
 from .clock import Clock, RealClock
-from .consistency import SEEN_TIMEOUT, OwnWrites, unseen_deletion, unseen_write
+from .consistency import OwnWrites, unseen_deletion, unseen_write
 from .delegating_client import DelegatingClient
 from .objects import Object, ObjectKey, T
 

@@ -21,14 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .client import SEEN_TIMEOUT
 from .clock import Clock, RealClock
 from .errors import StaleCacheError
 from .informer import SharedInformer
 from .objects import Object, ObjectKey
 from .selectors import FieldSelector, Selector
 
-SEEN_TIMEOUT = 5.0
-"""Seconds that a read waits for a write, as kopf; a watch brings it in milliseconds."""
 _PRUNE_AT = 1024
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from .client import A, Client, Deletion, Write, WriteOptions, owned
+from .client import SEEN_TIMEOUT, A, Client, Deletion, Write, WriteOptions, owned
 from .errors import RuntimeLibraryError
 from .listwatch import ListOptions
 from .objects import Object, ObjectKey, T
@@ -54,6 +54,12 @@ class DelegatingClient(Client):
 
     def remove(self, deletion: Deletion) -> None:
         self.inner.remove(deletion)
+
+    def wait_until_seen(self, written: Object, timeout: float = SEEN_TIMEOUT) -> None:
+        self.inner.wait_until_seen(written, timeout)
+
+    def wait_until_gone(self, deleted: Object, timeout: float = SEEN_TIMEOUT) -> None:
+        self.inner.wait_until_gone(deleted, timeout)
 
 
 def dry_run_client(client: Client) -> Client:
