@@ -179,13 +179,13 @@ class Client(Reader):
         group, _, version = api_version.rpartition("/")
         return _unstructured(self.rest_mapper.mapping(group, kind, version))
 
-    def wait_until_seen(self, written: Object, timeout: float = SEEN_TIMEOUT) -> None:  # noqa: B027
+    def wait_until_seen(self, written: Object, timeout: float = SEEN_TIMEOUT) -> None:
         """Until reads show the version that a write returned, or a newer one; raises StaleCacheError.
 
         Reads at the server show every write at once; see `CachedClient` for those that do not.
         """
 
-    def wait_until_gone(self, deleted: Object, timeout: float = SEEN_TIMEOUT) -> None:  # noqa: B027
+    def wait_until_gone(self, deleted: Object, timeout: float = SEEN_TIMEOUT) -> None:
         """Until reads show that an object of this uid was deleted; as `wait_until_seen`."""
 
     def create(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
