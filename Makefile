@@ -35,6 +35,7 @@ benchmark: .venv/.dev
 
 generate: .venv/.dev
 	$(BIN)/python hack/update-crds
+	$(BIN)/python hack/update-promises
 
 clean:
 	rm -rf .venv
