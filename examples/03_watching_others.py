@@ -18,6 +18,7 @@ from pydantic import Field
 from localmodel.runtime import (
     Builder,
     EnqueueRequestsFromMapFunc,
+    GenerationChanged,
     LiveClient,
     Manager,
     Object,
@@ -31,7 +32,6 @@ from localmodel.runtime import (
 )
 from localmodel.runtime.flags import add_common_flags
 from localmodel.runtime.objects import ConfigMap, Model
-from localmodel.runtime.predicate import GenerationChanged
 
 INDEX = "spec.configMap"
 """The index has the name of the field, so that a cached list is written as one that the API server answers."""

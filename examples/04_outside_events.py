@@ -17,6 +17,8 @@ from pydantic import Field
 
 from localmodel.runtime import (
     Builder,
+    Channel,
+    EnqueueRequestForObject,
     LiveClient,
     Manager,
     Object,
@@ -32,9 +34,7 @@ from localmodel.runtime import (
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.flags import add_common_flags
-from localmodel.runtime.handler import EnqueueRequestForObject
 from localmodel.runtime.objects import Model
-from localmodel.runtime.source import Channel
 
 SAFETY_NET = 600.0
 

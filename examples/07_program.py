@@ -19,6 +19,7 @@ from localmodel.runtime import (
     CacheOptions,
     Client,
     ControllerOptions,
+    EnqueueRequestsFromMapFunc,
     KindOptions,
     LiveClient,
     Manager,
@@ -32,7 +33,6 @@ from localmodel.runtime import (
     setup_signal_handler,
 )
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
-from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.manager import process_metrics
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.objects import ConfigMap, Namespace

@@ -31,7 +31,6 @@ from localmodel.runtime import (
     setup_logging,
     setup_signal_handler,
 )
-from localmodel.runtime.cached_client import CachedClient
 from localmodel.runtime.flags import add_common_flags
 from localmodel.runtime.objects import Model
 
@@ -48,9 +47,6 @@ class Gate(Object):
 
 
 class GateReconciler(Reconciler):
-    client: CachedClient
-    """That of the manager."""
-
     def __init__(self, pool: Sequence[int]) -> None:
         self._pool = pool
         self._lock = threading.Lock()
