@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, ClassVar, Generic, TypeVar
 
+import msgspec
 import structlog
 from pydantic import Field
 
@@ -101,7 +102,9 @@ class AuthFilter:
 
     def _authorize(self, user: Json, path: str) -> bool:
         groups = tuple(user.get("groups") or ())
-        key = (user.get("username"), user.get("uid"), groups, path)
+        # With the extra part: authorizers look at it, OpenShift's for what a token is limited to.
+        extra = msgspec.json.encode(user.get("extra") or {}, order="deterministic")
+        key = (user.get("username"), user.get("uid"), groups, extra, path)
         allowed = self._verdicts.get(key)
         if allowed is None:
             spec: Json = {

@@ -88,12 +88,15 @@ class Connections:
         return bool(self._all)
 
     def start(self, accepted: socket.socket, client: str, converse: Callable[[Connection], None], name: str) -> None:
-        """Adds a connection whose thread, of that name, converses; called by the accepting thread, as `make_room`."""
+        """Adds a connection whose thread, of that name, converses; called by the accepting thread, as `make_room`.
+
+        Raises RuntimeError if the system gives no more threads.
+        """
         connection = Connection(accepted, client, self.changed)
         connection.thread = threading.Thread(target=converse, args=(connection,), name=name, daemon=True)
         with self.changed:
+            connection.thread.start()
             self._all.append(connection)
-        connection.thread.start()
 
     def make_room(self) -> bool:
         """Cuts connections that overstay their phase, or that are in the way; whether there is room for one more."""

@@ -41,8 +41,9 @@ class HttpRequest:
 
     path: str = ""
     query: Mapping[str, list[str]] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Hidden, as the body is, from logs that show the variables of a traceback: they hold tokens and secrets."""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,10 @@ class HttpServer:
         tls: CertificateSource | None = None,
         limits: ServerLimits | None = None,
     ) -> None:
-        """Binds the port; raises OSError that names server and address. A route serves everything below its path."""
+        """Binds the port; raises OSError that names server and address.
+
+        A route serves everything below its path that no longer one serves.
+        """
         self.name = name
         self.methods = methods
         self.limits = limits or ServerLimits()
@@ -192,7 +196,11 @@ class HttpServer:
             except (OSError, RuntimeLibraryError) as error:
                 log.info("TLS not possible", server=self.name, error=str(error))
                 return
-        self._connections.start(accepted, str(address[0]), self._converse, f"http-{self.name}-connection")
+        try:
+            self._connections.start(accepted, str(address[0]), self._converse, f"http-{self.name}-connection")
+        except RuntimeError as error:  # the system gives no more threads; it may later
+            log.warning("HTTP connection not accepted", server=self.name, error=str(error))
+            accepted.close()
 
     # a connection's thread --------------------------------------------------------------------------------------
 
@@ -287,25 +295,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _respond(self) -> HttpResponse:
         if self.command not in self._server.methods:
             raise _Refused(405, "method not allowed")
+        try:
+            url = urlsplit(self.path)
+            query = parse_qs(url.query, keep_blank_values=True)
+        except ValueError as error:
+            raise _Refused(400, "the request's address cannot be read") from error
         body = self._body()
-        url = urlsplit(self.path)
-        for prefix, route in self._server.routes.items():
-            if url.path == prefix or url.path.startswith(prefix + "/"):
-                self._connection.enter(Phase.ANSWERING)
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                query = parse_qs(url.query, keep_blank_values=True)
-                try:
-                    return route(HttpRequest(path=url.path[len(prefix) :], query=query, headers=headers, body=body))
-                except Exception:
-                    log.exception("HTTP route failed", path=url.path)
-                    return HttpResponse(b"internal server error\n", 500)
-        return HttpResponse(b"404 page not found\n", 404)
+        routes = self._server.routes
+        prefix = max((p for p in routes if url.path == p or url.path.startswith(p + "/")), key=len, default=None)
+        if prefix is None:
+            return HttpResponse(b"404 page not found\n", 404)
+        self._connection.enter(Phase.ANSWERING)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        try:
+            return routes[prefix](HttpRequest(path=url.path[len(prefix) :], query=query, headers=headers, body=body))
+        except Exception:
+            log.exception("HTTP route failed", path=url.path)
+            return HttpResponse(b"internal server error\n", 500)
 
     def _body(self) -> bytes:
         """The request's body; raises _Refused, ConnectionError."""
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        # The parser stops at a line that is no header field. Whatever made us and a proxy before us disagree on where
+        # the body ends would let a client put a request of its own behind it.
+        if self.headers.defects or len(lengths) > 1:
+            raise _Refused(400, "the header fields cannot be read")
         if "Transfer-Encoding" in self.headers:
             raise _Refused(411, "send the body with its Content-Length")
-        text = self.headers.get("Content-Length", "0").strip()
+        text = lengths[0].strip()
         if not (text.isascii() and text.isdigit()):
             raise _Refused(400, "Content-Length is not a number")
         length, limit = int(text), self._server.limits.body_bytes

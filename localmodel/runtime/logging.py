@@ -39,7 +39,8 @@ def setup_logging(level: LogLevel = "info", format_: LogFormat = "json", *, stre
     rendering: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if format_ == "json"
-        else [structlog.dev.ConsoleRenderer(colors=output.isatty())]
+        # Not by rich, which shows the variables of each frame, and with them tokens.
+        else [structlog.dev.ConsoleRenderer(colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
     handler = logging.StreamHandler(output)
     handler.setFormatter(

@@ -83,9 +83,14 @@ class HealthChecks:
 
 
 def metrics_route(registry: CollectorRegistry) -> Route:
-    """The metrics of a registry, in OpenMetrics or in Prometheus' text format as the client asks."""
+    """The metrics of a registry, in OpenMetrics or in Prometheus' text format as the client asks.
+
+    Nothing below the path: there are rights to paths, and who may get /metrics/other may not get this.
+    """
 
     def serve(request: HttpRequest) -> HttpResponse:
+        if request.path:
+            return HttpResponse(b"404 page not found\n", 404)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return HttpResponse(encode(registry), content_type=content_type)
 

@@ -93,8 +93,8 @@ def _read(asked: HttpRequest) -> AdmissionRequest:
         raise _UnreadableError(f"contentType={content_type}, expected application/json")
     try:
         review = msgspec.json.decode(asked.body)
-    except msgspec.DecodeError as error:
-        raise _UnreadableError(f"the body is not JSON: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _UnreadableError(f"the body is not JSON, or too deep: {error}") from error
     if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
         raise _UnreadableError("the body is not an AdmissionReview")
     if review.get("apiVersion") != API_VERSION:

@@ -67,6 +67,16 @@ def test_152_500_if_the_review_itself_fails(cluster: Cluster, error: Exception) 
     assert cluster.scrape() == 200
 
 
+def test_a_right_is_remembered_for_all_that_makes_a_user(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is limited by the user's extra fields (OpenShift's scopes) gets no verdict about another."""
+    limited = {**USERS["good"], "extra": {"scopes.authorization.openshift.io": ["user:info"]}}
+    monkeypatch.setitem(USERS, "limited", limited)
+    assert cluster.scrape() == 200
+    cluster.allowed.clear()
+    assert cluster.scrape() == 200
+    assert cluster.scrape("Bearer limited") == 403
+
+
 def test_a_token_is_believed_for_a_minute_and_a_right_for_five(cluster: Cluster) -> None:
     cluster.scrape()
     cluster.clock.advance(59)

@@ -91,6 +91,7 @@ def test_a_body_over_the_limit_is_refused_and_the_client_gets_to_read_it(start: 
         (b"POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
         (b"PUT /echo HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"501"),
         (b"nonsense\r\n\r\n", b"400"),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", b"400"),
     ],
 )
 def test_what_cannot_be_read_is_refused_and_the_connection_closed(start: Start, head: bytes, code: bytes) -> None:
@@ -100,6 +101,63 @@ def test_what_cannot_be_read_is_refused_and_the_connection_closed(start: Start, 
         while chunk := client.recv(65536):
             answer += chunk
         assert code in answer
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 0\r\nContent-Length: %d\r\n",
+        b"Content-Length : %d\r\n",
+        b"no field\r\nContent-Length: %d\r\n",
+        b"Transfer-Encoding : chunked\r\nContent-Length: %d\r\n",
+    ],
+)
+def test_no_request_can_be_smuggled_behind_header_fields_that_a_proxy_may_read_otherwise(
+    start: Start, fields: bytes
+) -> None:
+    paths: list[str] = []
+
+    def route(request: HttpRequest) -> HttpResponse:
+        paths.append(request.path)
+        return HttpResponse(b"")
+
+    inner = b"GET /echo/smuggled HTTP/1.1\r\n\r\n"
+    with connected(start(route)) as client:
+        client.sendall(b"POST /echo HTTP/1.1\r\n" + fields % len(inner) + b"\r\n" + inner)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # for what it has not read
+            while chunk := client.recv(65536):
+                answer += chunk
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert not paths
+
+
+def test_a_server_outlives_a_time_without_threads(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, begin, refused = start(), threading.Thread.start, threading.Event()
+
+    def fail_once(thread: threading.Thread) -> None:
+        if thread.name == "http-test-connection" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
+    with connected(server) as client:
+        assert is_cut(client)
+    assert refused.is_set()
+    assert post(server) == (200, b"hello")
+
+
+def test_the_longest_route_serves_whatever_the_order(start: Start) -> None:
+    server = start()
+    server.add_route("/echo/deeper", lambda _: HttpResponse(b"deeper"))
+    assert post(server, path="/echo/deeper") == (200, b"deeper")
+    assert post(server, path="/echo/other") == (200, b"hello")
+
+
+def test_a_request_shows_neither_its_headers_nor_its_body() -> None:
+    """Console logs may show the variables of a traceback."""
+    assert "t0ken" not in repr(HttpRequest(headers={"authorization": "Bearer t0ken"}, body=b"t0ken"))
 
 
 def test_a_failing_route_is_answered_with_500_and_the_connection_lives(start: Start) -> None:

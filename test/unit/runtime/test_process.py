@@ -17,7 +17,7 @@ import structlog
 
 import localmodel.runtime
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
-from localmodel.runtime.logging import setup_logging
+from localmodel.runtime.logging import LogFormat, setup_logging
 
 TIMEOUT = 20
 
@@ -115,6 +115,19 @@ def test_json_logs_carry_tracebacks(stream: io.StringIO) -> None:
         structlog.get_logger("localmodel.test").exception("Failed")
 
     assert "RuntimeError: broken" in json.loads(stream.getvalue())["exception"]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_tracebacks_show_no_variables_for_they_hold_tokens(stream: io.StringIO, format_: LogFormat) -> None:
+    setup_logging("info", format_, stream=stream)
+    authorization = " ".join(["Bearer", "t0ken"])
+    try:
+        raise RuntimeError(f"broken with {len(authorization)} characters")
+    except RuntimeError:
+        structlog.get_logger("localmodel.test").exception("Failed")
+
+    assert "broken with 12 characters" in stream.getvalue()
+    assert "t0ken" not in stream.getvalue()
 
 
 def test_lines_of_the_standard_library_come_out_in_the_same_form(stream: io.StringIO) -> None:

@@ -137,6 +137,11 @@ def test_metrics_are_served_in_prometheus_format(server: HttpServer) -> None:
     assert "things_total 3.0" in body
 
 
+def test_nothing_is_served_below_the_path_of_the_metrics(server: HttpServer) -> None:
+    assert get(server, "/metrics/../metrics")[0] == 404
+    assert get(server, "/metrics/other")[0] == 404
+
+
 def test_head_has_no_body_and_other_paths_and_methods_are_refused(server: HttpServer) -> None:
     assert get(server, "/healthz", "HEAD") == (200, "")
     assert get(server, "/other")[0] == 404

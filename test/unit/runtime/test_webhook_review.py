@@ -126,6 +126,7 @@ def test_204_the_request_uid_is_echoed_even_on_panic(ask: Asking, metrics: Metri
         (review(), {"content-type": "text/plain"}, "contentType=text/plain, expected application/json"),
         (review(), {}, "contentType=, expected application/json"),
         (b"{", JSON_HEADERS, "the body is not JSON"),
+        (b"[" * 100_000, JSON_HEADERS, "the body is not JSON, or too deep"),
         (b"[]", JSON_HEADERS, "not an AdmissionReview"),
         (b'{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"}', JSON_HEADERS, "cannot be read"),
         (b'{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1beta1"}', JSON_HEADERS, "speaks .*/v1:"),
