@@ -12,16 +12,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
 
 from .clock import Clock, RealClock
-from .errors import ApiError, NoKindMatchError, NotFoundError, TransportError
+from .errors import ApiError, NoKindMatchError, NotFoundError, ServiceUnavailableError, TransportError
 from .objects import RESTMapping
 
 log = structlog.get_logger(__name__)
+
+D = TypeVar("D")
 
 REFRESH_PERIOD = 10.0
 """Seconds from one discovery to the next."""
@@ -65,6 +67,8 @@ class DiscoveryRESTMapper(RESTMapper):
         """Held while discovering."""
         self._known: Mapping[tuple[str, str], Versions] = {}
         """By group and kind. Replaced as a whole, so that readers need no lock."""
+        self._failed: dict[tuple[str, str], ApiError | TransportError] = {}
+        """By group and version: why the last discovery did not learn what it serves."""
         self._learnt_at = float("-inf")
 
     def mapping(self, group: str, kind: str, version: str = "") -> RESTMapping:
@@ -78,6 +82,9 @@ class DiscoveryRESTMapper(RESTMapper):
                 self._refresh()
             found = self._find(group, kind, version)
         if found is None:
+            for (failed_group, failed_version), error in self._failed.items():
+                if failed_group == group and version in ("", failed_version):
+                    raise error.with_traceback(None)
             served = ", ".join(self._known.get((group, kind), ()))
             raise NoKindMatchError(
                 f"the server serves no {kind} in {'/'.join(filter(None, (group, version))) or 'the core group'}"
@@ -92,36 +99,64 @@ class DiscoveryRESTMapper(RESTMapper):
     def _refresh(self) -> None:
         if self._clock.monotonic() - self._learnt_at < self._period:
             return
+        former = [resource for versions in self._known.values() for resource in versions.values()]
+        self._failed = {}
         known: dict[tuple[str, str], Versions] = {}
         for resource in self._discover():
-            gvk = resource.mapping.gvk
-            known.setdefault((gvk.group, gvk.kind), {}).setdefault(gvk.version, resource)
+            _add(known, resource)
+        for resource in former:
+            if (resource.mapping.gvk.group, resource.mapping.gvk.version) in self._failed:
+                _add(known, resource)
         self._known, self._learnt_at = known, self._clock.monotonic()
 
     def _discover(self) -> Iterator[APIResource]:
+        """A version that fails is passed over, as an aggregated API server that is down must not hide the rest."""
         for root in ("/api", "/apis"):
-            document = msgspec.json.decode(self._requester.request("GET", root, accept=_ACCEPT), type=_Root)
+            document = self._document(root, _Root, accept=_ACCEPT)
             if document.kind == "APIGroupDiscoveryList":
-                yield from _aggregated(document.items)
+                yield from self._aggregated(document.items or ())
             elif root == "/api":
-                yield from self._walk("", document.core_versions)
+                yield from self._walk("", document.core_versions or ())
             else:
-                for group in document.groups:
+                for group in document.groups or ():
                     yield from self._walk(group.name, group.ordered)
 
+    def _aggregated(self, groups: Iterable[_AggregatedGroup]) -> Iterator[APIResource]:
+        for group in groups:
+            for version in group.versions:
+                yield from _resources_of(group.metadata.name, version)
+                if version.freshness == "Stale":
+                    why = ServiceUnavailableError.of("the API server could not ask the one behind it lately")
+                    self._fail(group.metadata.name, version.version, why)
+
     def _walk(self, group: str, versions: Iterable[str]) -> Iterator[APIResource]:
-        """The resources of a group, version by version. A version that fails is left out, as an aggregated API server
-        that is down must not hide the rest."""
+        """The resources of a group, version by version."""
         for version in versions:
             path = f"/apis/{group}/{version}" if group else f"/api/{version}"
             try:
-                body = self._requester.request("GET", path, accept="application/json")
+                found = self._document(path, _Resources, accept="application/json")
             except NotFoundError:
                 continue  # gone since it was listed
             except (ApiError, TransportError) as error:
-                log.warning("cannot discover a group", group=group, version=version, error=str(error))
+                self._fail(group, version, error)
                 continue
-            yield from _legacy(group, version, msgspec.json.decode(body, type=_Resources).resources)
+            yield from _legacy(group, version, found.resources or ())
+
+    def _document(self, path: str, type_: type[D], *, accept: str) -> D:
+        body = self._requester.request("GET", path, accept=accept)
+        try:
+            return msgspec.json.decode(body, type=type_)
+        except msgspec.MsgspecError as error:
+            raise TransportError(f"GET {path}: what came is no discovery document: {error}") from error
+
+    def _fail(self, group: str, version: str, error: ApiError | TransportError) -> None:
+        log.warning("cannot discover a group", group=group, version=version, error=str(error))
+        self._failed[group, version] = error
+
+
+def _add(known: dict[tuple[str, str], Versions], resource: APIResource) -> None:
+    gvk = resource.mapping.gvk
+    known.setdefault((gvk.group, gvk.kind), {}).setdefault(gvk.version, resource)
 
 
 class _GroupVersionKind(msgspec.Struct):
@@ -149,6 +184,7 @@ class _AggregatedResource(msgspec.Struct, rename="camel"):
 class _AggregatedVersion(msgspec.Struct):
     version: str
     resources: tuple[_AggregatedResource, ...] = ()
+    freshness: str = "Current"
 
 
 class _AggregatedGroup(msgspec.Struct):
@@ -175,9 +211,9 @@ class _Root(msgspec.Struct):
     """An APIGroupDiscoveryList, an APIGroupList or an APIVersions."""
 
     kind: str
-    items: tuple[_AggregatedGroup, ...] = ()
-    groups: tuple[_Group, ...] = ()
-    core_versions: tuple[str, ...] = msgspec.field(default=(), name="versions")
+    items: tuple[_AggregatedGroup, ...] | None = None
+    groups: tuple[_Group, ...] | None = None
+    core_versions: tuple[str, ...] | None = msgspec.field(default=None, name="versions")
 
 
 class _Resource(msgspec.Struct):
@@ -187,24 +223,20 @@ class _Resource(msgspec.Struct):
 
 
 class _Resources(msgspec.Struct):
-    resources: tuple[_Resource, ...] = ()
+    resources: tuple[_Resource, ...] | None = None
+    """None as Go writes an empty list."""
 
 
-def _aggregated(groups: Iterable[_AggregatedGroup]) -> Iterator[APIResource]:
-    for group in groups:
-        for version in group.versions:
-            for resource in version.resources:
-                if resource.response_kind is not None:
-                    yield APIResource(
-                        mapping=RESTMapping.of(
-                            group.metadata.name,
-                            version.version,
-                            resource.response_kind.kind,
-                            resource.resource,
-                            namespaced=resource.scope != "Cluster",
-                        ),
-                        subresources=frozenset(sub.subresource for sub in resource.subresources),
-                    )
+def _resources_of(group: str, version: _AggregatedVersion) -> Iterator[APIResource]:
+    for resource in version.resources:
+        kind = resource.response_kind
+        if kind is not None:
+            yield APIResource(
+                mapping=RESTMapping.of(
+                    group, version.version, kind.kind, resource.resource, namespaced=resource.scope != "Cluster"
+                ),
+                subresources=frozenset(sub.subresource for sub in resource.subresources),
+            )
 
 
 def _legacy(group: str, version: str, resources: Iterable[_Resource]) -> Iterator[APIResource]:

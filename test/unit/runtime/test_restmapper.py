@@ -11,7 +11,7 @@ from support.scripted import StepClock
 
 from localmodel.runtime.errors import NoKindMatchError, NotFoundError, ServiceUnavailableError, TransportError
 from localmodel.runtime.objects import RESTMapping
-from localmodel.runtime.restmapper import DiscoveryRESTMapper
+from localmodel.runtime.restmapper import REFRESH_PERIOD, DiscoveryRESTMapper
 
 
 def resource(plural: str, kind: str, scope: str = "Namespaced", subresources: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -154,3 +154,55 @@ def test_a_server_without_aggregated_discovery_is_walked_and_a_group_that_fails_
     assert mapper.resource("", "Pod").subresources == {"log"}
     with pytest.raises(NoKindMatchError):
         mapper.mapping("autoscaling", "Scale")
+
+
+def partly(metrics: Any) -> Server:
+    """A server without aggregated discovery, with a group whose document is `metrics`."""
+    group = {"name": "metrics.k8s.io", "versions": [{"version": "v1"}], "preferredVersion": {"version": "v1"}}
+    return Server(
+        **{
+            "/api": {"kind": "APIVersions", "versions": ["v1"]},
+            "/api/v1": legacy(("pods", "Pod")),
+            "/apis": {"kind": "APIGroupList", "groups": [group]},
+            "/apis/metrics.k8s.io/v1": metrics,
+        }
+    )
+
+
+@pytest.mark.parametrize("document", [{"resources": [{"name": 5}]}, {"resources": None}, "not an object"])
+def test_a_group_whose_document_is_malformed_does_not_hide_the_rest(document: Any) -> None:
+    mapper = DiscoveryRESTMapper(partly(document))
+    assert mapper.mapping("", "Pod").plural == "pods"
+
+
+def test_a_kind_of_a_group_that_cannot_be_asked_is_not_said_to_be_missing() -> None:
+    mapper = DiscoveryRESTMapper(partly(ServiceUnavailableError.of("the metrics server is down")))
+    with pytest.raises(ServiceUnavailableError, match="the metrics server is down"):
+        mapper.mapping("metrics.k8s.io", "PodMetrics")
+    with pytest.raises(NoKindMatchError):
+        mapper.mapping("", "PodMetrics")
+
+
+def test_what_was_learnt_of_a_group_is_kept_while_it_cannot_be_asked() -> None:
+    clock = StepClock()
+    server = partly(legacy(("pods", "PodMetrics")))
+    mapper = DiscoveryRESTMapper(server, clock=clock)
+    assert mapper.mapping("metrics.k8s.io", "PodMetrics").plural == "pods"
+    server.documents["/apis/metrics.k8s.io/v1"] = TransportError("refused")
+    clock.advance(REFRESH_PERIOD)
+    with pytest.raises(NoKindMatchError):
+        mapper.mapping("", "Widget")
+    assert mapper.mapping("metrics.k8s.io", "PodMetrics").plural == "pods"
+
+
+def test_a_stale_version_of_an_aggregated_document_is_not_said_to_lack_a_kind() -> None:
+    groups = aggregated(metrics_k8s_io={"v1": []})
+    groups["items"][0]["versions"][0]["freshness"] = "Stale"
+    mapper = DiscoveryRESTMapper(Server(**{"/apis": groups}))
+    with pytest.raises(ServiceUnavailableError):
+        mapper.mapping("metrics.k8s.io", "PodMetrics")
+
+
+def test_an_answer_that_is_no_discovery_is_no_answer() -> None:
+    with pytest.raises(TransportError, match="no discovery document"):
+        DiscoveryRESTMapper(Server(**{"/api": ["a proxy's page"]})).mapping("", "Pod")
