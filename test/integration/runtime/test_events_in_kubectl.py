@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.apiserver import Kubectl
-from support.kubectl import needs_kubectl
+from support.kubectl import kubectl_version, needs_kubectl
 from support.live import ClusterRole, ClusterRoleBinding, Live, config_map
 
 from localmodel.runtime.events import EventBroadcaster
@@ -60,7 +60,9 @@ def test_recorded_events_appear_in_kubectl(
         ("Normal", "Downloaded", ["greeter", "all", "files", "are", "here"]),
         ("Warning", "Full", ["greeter", "no", "space", "left"]),
     ]
-    assert "(x3 over" in described
+    if kubectl_version() >= (1, 27) or groups == ("",):
+        # An older kubectl looks at the count of core events only, which a series does not have.
+        assert "(x3 over" in described
 
     found = kubectl("get", "events", "-n", "default", "--field-selector", "involvedObject.name=model,reason=Downloaded")
     header, row = found.splitlines()
