@@ -33,16 +33,14 @@ class Answer:
         connection: Connection,
         doing: str,
         *,
-        time_left: Callable[[], float],
         keep: Callable[[Connection], None],
     ) -> None:
-        """`time_left` bounds each wait for more; `keep` gets the connection once it is free for another request."""
+        """`keep` gets the connection once it is free for another request."""
         self.code = response.status
         self.headers = response.fields
         self._response = response
         self._connection = connection
         self._doing = doing
-        self._time_left = time_left
         self._keep = keep
 
     def read(self) -> bytes:
@@ -72,15 +70,14 @@ class Answer:
         self._connection.close()
 
     def _piece(self) -> bytes:
-        """Each wait is bounded anew: many short ones must not add up to more than the work in hand may take."""
         try:
             with cancellation.waking(self._connection.abort, self._doing):
-                self._connection.opened_socket.settimeout(self._time_left())
                 piece = self._response.read1(_PIECE)
         except BROKEN as error:
             cancellation.check(self._doing)
             raise TransportError(f"{self._doing}: {cause_of(error)}") from error
         if not piece and self._response.length:
+            cancellation.check(self._doing)
             raise TransportError(f"{self._doing}: the answer ends {self._response.length} bytes before its end")
         return piece
 

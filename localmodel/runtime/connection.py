@@ -2,7 +2,8 @@
 
 The standard library's connection cannot be reached while it connects: its socket is known to nobody before the TLS
 handshake has ended, and a server that accepts and never answers holds the thread until the timeout. Here each socket is
-known before it blocks. Also, the time to connect is one budget for all addresses and the handshake.
+known before it blocks, and names are resolved in a thread beside. Also, the time to connect is one budget for name,
+addresses and handshake.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any, TypeAlias
 
 from .response import Response
 
 _NOT_IN_TARGET = re.compile(r"[^\x21-\x7e]")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds, seconds, probes. The system's own first probe comes after two hours, when firewalls have long forgotten an
+idle connection; client-go sends one each 30 s."""
+
+_AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 class Connection(http.client.HTTPConnection):
@@ -44,6 +51,8 @@ class Connection(http.client.HTTPConnection):
         self._last_socket: socket.socket | None = None
         """Known longer than `sock`, which is dropped once the server says that it will close."""
         self._is_aborted = False
+        self._woken = threading.Event()
+        """Set when the host's name is resolved, and by `abort`."""
 
     @property
     def opened_socket(self) -> socket.socket:
@@ -72,25 +81,49 @@ class Connection(http.client.HTTPConnection):
         self._dial()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):  # not on every system
+                self.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self.sock.settimeout(self._left())
         if self._tunnel_host:
             self._tunnel()
 
-    def ask(self, method: str, target: str, *, body: bytes | None = None, headers: Mapping[str, str]) -> Response:
-        """Sends a request and returns when the headers of the answer have come.
+    def ask(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str],
+        time_left: Callable[[], float] | None = None,
+    ) -> Response:
+        """Sends a request and returns when the headers of the answer have come; `time_left` as for `Response`.
 
         Put together by http.client a request takes twice as long, and a third more for being sent in two pieces.
         Raises http.client.HTTPException (InvalidURL too), OSError, and ValueError for a header with a line break.
         """
-        self.sock.sendall(self._head(method, target, body, headers) + (body or b""))
-        response = Response(self.sock, method=method)
+        unsent = self._send_whole(self._head(method, target, body, headers) + (body or b""))
+        response = Response(self.sock, method=method, time_left=time_left)
         try:
             response.begin()
-        except BaseException:
+        except BaseException as error:
             response.close()
+            if unsent is not None and isinstance(error, Exception):
+                raise unsent from error
             raise
+        if unsent is not None:
+            response.will_close = True
         if response.will_close:
             self.close()  # the answer keeps the socket until it is read
         return response
+
+    def _send_whole(self, request: bytes) -> ConnectionError | None:
+        """What kept the server from taking all of it: perhaps an answer that it gave before (429, 413)."""
+        try:
+            self.sock.sendall(request)
+        except ConnectionError as error:
+            return error
+        return None
 
     def _head(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
         if _NOT_IN_TARGET.search(target):
@@ -108,16 +141,23 @@ class Connection(http.client.HTTPConnection):
         """Fails whatever the owner does with the connection, now or later, with an OSError or an end of file."""
         with self._guard:
             self._is_aborted = True
+            self._woken.set()
             shut(self._last_socket)
 
     def _dial(self) -> None:
         """Connects to the first address that answers, as `socket.create_connection`."""
         failure: OSError | None = None
-        for family, kind, protocol, _, target in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
+        addresses = self._resolve()
+        for number, (family, kind, protocol, _, target) in enumerate(addresses):
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:  # this machine has no IPv6, say
+                failure = error
+                continue
             try:
                 self._take(sock)
-                sock.settimeout(self._left())
+                # An address that nobody answers at must leave some time to the others.
+                sock.settimeout(self._left() / (len(addresses) - number))
                 sock.connect(target)
             except OSError as error:
                 sock.close()
@@ -125,6 +165,27 @@ class Connection(http.client.HTTPConnection):
             else:
                 return
         raise failure or OSError(f"{self.host} has no address")
+
+    def _resolve(self) -> Sequence[_AddressInfo]:
+        """The host's addresses. Nothing ends a wait for a name server, so a thread of its own waits for it."""
+        with suppress(socket.gaierror):
+            return socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        outcome: list[Sequence[_AddressInfo] | OSError] = []
+
+        def look_up() -> None:
+            try:
+                outcome.append(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                outcome.append(error)
+            self._woken.set()
+
+        threading.Thread(target=look_up, name=f"resolve-{self.host}", daemon=True).start()
+        self._woken.wait(self._left())
+        if not outcome:
+            raise TimeoutError(f"the name {self.host} was not resolved in time")
+        if isinstance(outcome[0], OSError):
+            raise outcome[0]
+        return outcome[0]
 
     def _take(self, sock: socket.socket) -> None:
         """Makes the socket known to `abort`, before anything blocks on it."""

@@ -34,8 +34,9 @@ class ListMeta(msgspec.Struct, rename="camel"):
 
 
 class _List(msgspec.Struct):
+    items: list[msgspec.Raw] | None
+    """Null is an empty list of Go's. What lacks them is no list: taken for an empty one it would empty a cache."""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
-    items: list[msgspec.Raw] | None = None
 
 
 _decode_list = msgspec.json.Decoder(_List).decode

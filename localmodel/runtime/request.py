@@ -152,7 +152,7 @@ def error_of(answer: Answer | Stream) -> ApiError:
         text = body[:300].decode(errors="replace").strip()
         status = {"message": text or f"HTTP {answer.code}"}
     retry_after = answer.headers.get("Retry-After", "")
-    if retry_after.isdigit():
+    if retry_after.isdecimal():
         status["details"] = {"retryAfterSeconds": int(retry_after), **(status.get("details") or {})}
     return error_from_status(status, code=answer.code)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _BUFFER = 1 << 16
@@ -26,6 +26,11 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         self._values.setdefault(name.lower(), []).append(value)
+
+    def fold(self, name: str, more: str) -> None:
+        """Goes on with the last value of that name (RFC 9112, section 5.2)."""
+        values = self._values[name.lower()]
+        values[-1] = f"{values[-1]} {more}"
 
     def get(self, name: str, default: Any = None) -> Any:
         """The first value."""
@@ -44,15 +49,16 @@ class Response(http.client.HTTPResponse):
     """What http.client itself looks into; None before `begin`."""
     fields: Headers
 
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(_WideSocket(sock), *args, **options)  # type: ignore[arg-type]
+    def __init__(self, sock: socket.socket, *, method: str, time_left: Callable[[], float] | None = None) -> None:
+        """`time_left` bounds each wait for more, in seconds; it may raise TimeoutError. None: the socket's timeout."""
+        super().__init__(_WideSocket(sock, time_left), method=method)  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Reads status and headers; raises http.client.HTTPException or OSError."""
         if self.headers is not None:
             return
         version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
-        while status == http.client.CONTINUE:
+        while 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS:
             self._read_fields()
             version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
         if not version.startswith("HTTP/1."):
@@ -63,13 +69,16 @@ class Response(http.client.HTTPResponse):
         self._find_the_end()
 
     def _read_fields(self) -> Headers:
-        fields = Headers()
+        fields, name = Headers(), ""
         for _ in range(_MAX_FIELDS + 1):
             line = self.fp.readline(_MAX_LINE + 1)
             if len(line) > _MAX_LINE:
                 raise http.client.LineTooLong("header line")
             if line in (b"\r\n", b"\n"):
                 return fields
+            if name and line[:1] in (b" ", b"\t"):
+                fields.fold(name, line.decode("iso-8859-1").strip())
+                continue
             name, colon, value = line.decode("iso-8859-1").partition(":")
             if not colon:
                 raise http.client.HTTPException(f"the connection broke within the headers, or {name[:80]!r} is none")
@@ -82,7 +91,7 @@ class Response(http.client.HTTPResponse):
         self.chunk_left = None
         self.will_close = self._check_close()  # type: ignore[attr-defined]
         length = self.fields.get("content-length", "")
-        self.length = int(length) if length.isdigit() and not self.chunked else None
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
         if self.status in _NO_BODY or self._method == "HEAD":  # type: ignore[attr-defined]
             self.length = 0
         if not self.chunked and self.length is None:
@@ -92,9 +101,32 @@ class Response(http.client.HTTPResponse):
 class _WideSocket:
     """A socket as HTTPResponse uses it, once, with a larger buffer."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, time_left: Callable[[], float] | None) -> None:
         self._sock = sock
+        self._time_left = time_left
 
     def makefile(self, mode: str) -> Any:
         assert mode == "rb"
-        return self._sock.makefile("rb", _BUFFER)
+        if self._time_left is None:
+            return self._sock.makefile("rb", _BUFFER)
+        return io.BufferedReader(_Bounded(self._sock, self._time_left), _BUFFER)
+
+
+class _Bounded(io.RawIOBase):
+    """Reads a socket, with a new timeout for each wait: many short ones must not add up to more than there is time."""
+
+    def __init__(self, sock: socket.socket, time_left: Callable[[], float]) -> None:
+        self._sock = sock
+        self._time_left = time_left
+        self._raw = sock.makefile("rb", 0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._time_left())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

@@ -8,13 +8,14 @@ Nothing here knows about kinds; see `rest`.
 
 from __future__ import annotations
 
+import base64
 import select
 import socket
 import threading
 import weakref
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from . import cancellation, deadline
 from .answer import BROKEN, Answer, Stream, cause_of
@@ -22,7 +23,8 @@ from .connection import Connection
 from .errors import TransportError
 from .kubeconfig import RestConfig
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_SENT_AGAIN = frozenset({"GET", "HEAD", "PUT"})
+"""A PUT carries the version that it replaces. A DELETE that was executed might, sent again, hit a successor."""
 
 AnswerT = TypeVar("AnswerT", Answer, Stream)
 
@@ -80,7 +82,8 @@ class Transport:
                 sock = connection.opened_socket
                 sock.settimeout(min(silence, self.config.request_timeout))
                 response = connection.ask("GET", self._prefix + target, headers=headers)
-                sock.settimeout(silence)
+                if response.status < 300:  # else the body is an error, which has an end
+                    sock.settimeout(silence)
                 return Stream(response, connection, target)
         except BROKEN as error:
             connection.close()
@@ -98,13 +101,16 @@ class Transport:
                     if not kept:
                         self._open(connection, self._limited(self.config.connect_timeout))
                     connection.opened_socket.settimeout(self._time_left())
-                    response = connection.ask(method, self._prefix + target, body=body, headers=headers)
-                return Answer(response, connection, doing, time_left=self._time_left, keep=self._keep)
+                    response = connection.ask(
+                        method, self._prefix + target, body=body, headers=headers, time_left=self._time_left
+                    )
+                return Answer(response, connection, doing, keep=self._keep)
             except BROKEN as error:
                 connection.close()
                 cancellation.check(doing)
-                # A kept connection may have been closed by the server just now; a fresh one that breaks is an error.
-                if last_try or not kept or method not in _IDEMPOTENT:
+                # A kept connection may have been closed by the server just now; a fresh one that breaks is an error,
+                # and so is silence: the request may be under way.
+                if last_try or not kept or method not in _SENT_AGAIN or isinstance(error, TimeoutError):
                     raise TransportError(f"{method} {self.config.server}{target}: {cause_of(error)}") from error
             except BaseException:
                 connection.close()  # cut off half-way (Ctrl-C): the next answer on it would be this request's
@@ -124,7 +130,11 @@ class Transport:
 
     def _limited(self, seconds: float) -> float:
         left = deadline.remaining()
-        return seconds if left is None else max(0.001, min(left, seconds))
+        if left is None:
+            return seconds
+        if left <= 0:
+            raise TimeoutError("the time for the work in hand is over")
+        return min(left, seconds)
 
     def _take_kept(self) -> Connection | None:
         """This thread's connection, if it is open and idle; the thread has none from then on."""
@@ -152,7 +162,7 @@ class Transport:
         tls = config.tls() if config.tls else None
         connection = Connection(host, port, tls=tls, server_name=config.server_name or self._host)
         if proxy:
-            connection.set_tunnel(self._host, self._port)
+            connection.set_tunnel(self._host, self._port, headers=_proxy_headers(proxy))
         with self._lock:
             if self._is_closed:
                 raise TransportError(f"the client of {config.server} is closed")
@@ -169,6 +179,13 @@ class Transport:
         """Reads the credentials again, unless another thread has done so since the refused ones were sent."""
         current = self.config.authorization()
         return current if current != refused else self.config.authorization(refresh=True)
+
+
+def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 def _is_readable(sock: socket.socket) -> bool:

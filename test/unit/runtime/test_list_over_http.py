@@ -80,7 +80,9 @@ def test_a_list_that_breaks_off_is_a_transport_error(chunked: bool, end: int) ->
         list(client_for(server.url).list_page(Node, ListOptions()).items)
 
 
-@pytest.mark.parametrize("body", [b"<html>a proxy</html>", b"[]", b'{"items":7}', BODY[:-3]])
+@pytest.mark.parametrize(
+    "body", [b"<html>a proxy</html>", b"[]", b"{}", b'{"kind":"Status"}', b'{"items":7}', BODY[:-3]]
+)
 def test_an_answer_that_is_no_whole_list_is_a_transport_error(body: bytes) -> None:
     with scripted_server(answer(200, body)) as server, pytest.raises(TransportError, match="not a list"):
         list(client_for(server.url).list_page(Node, ListOptions()).items)

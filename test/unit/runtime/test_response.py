@@ -69,3 +69,24 @@ def test_an_answer_is_what_http_client_takes_it_for(answer: bytes, method: str) 
 def test_what_is_no_answer_is_an_error(answer: bytes) -> None:
     with pytest.raises(http.client.HTTPException):
         Response(Bytes(answer), method="GET").begin()  # type: ignore[arg-type]
+
+
+def test_announcements_before_the_answer_are_skipped() -> None:
+    before = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    data = before + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+    response = Response(Bytes(data), method="GET")  # type: ignore[arg-type]
+    response.begin()
+    assert (response.status, response.read()) == (200, b"hi")
+
+
+def test_a_folded_header_is_one() -> None:
+    data = b'HTTP/1.1 200 OK\r\nWarning: 299 - "a\r\n\t b"\r\nContent-Length: 2\r\n\r\nhi'
+    response = Response(Bytes(data), method="GET")  # type: ignore[arg-type]
+    response.begin()
+    assert (response.fields.get("Warning"), response.read()) == ('299 - "a b"', b"hi")
+
+
+def test_a_length_is_written_in_ascii() -> None:
+    response = Response(Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nhi"), method="GET")  # type: ignore[arg-type]
+    response.begin()
+    assert response.length is None
