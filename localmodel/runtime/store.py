@@ -20,7 +20,7 @@ import structlog
 
 from .errors import RuntimeLibraryError
 from .objects import Object, ObjectKey, ObjectMeta, T
-from .projection import projection
+from .projection import KeptMeta, head_and_fields
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,7 @@ class ObjectDecodeError(RuntimeLibraryError):
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_kept = msgspec.json.Decoder(KeptMeta).decode
 _decode_metadata = msgspec.json.Decoder(ObjectMeta).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
@@ -46,21 +47,18 @@ _encode = msgspec.json.Encoder().encode
 _NULL = msgspec.Raw(b"null")
 
 
-class Stored(Generic[T]):
-    """One object as the store keeps it. Immutable; shared between readers and handlers."""
+class Stored(msgspec.Struct, Generic[T], eq=False, gc=False):
+    """One object as the store keeps it. Never changed; shared between readers and handlers."""
 
-    __slots__ = ("_labels", "body", "key", "kind", "metadata", "resource_version", "uid")
-
-    def __init__(self, kind: type[T], metadata: ObjectMeta, body: bytes) -> None:
-        self.kind = kind
-        self.key = ObjectKey(metadata.namespace, metadata.name)
-        self.uid = metadata.uid
-        self.resource_version = metadata.resource_version
-        self.metadata = _encode(metadata)
-        """The JSON of the metadata, without managedFields."""
-        self.body = body
-        """The JSON of the object without metadata, and without apiVersion and kind, which are the type's."""
-        self._labels: dict[str, str] | None = None
+    kind: type[T]
+    key: ObjectKey
+    uid: str
+    resource_version: str
+    metadata: bytes
+    """The JSON of the metadata, without managedFields."""
+    body: bytes
+    """The JSON of the object without metadata, and without apiVersion and kind, which are the type's."""
+    _labels: dict[str, str] | None = None
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -96,56 +94,53 @@ class Trimmer(Generic[T]):
     def __init__(self, kind: type[T], transform: Transform | None = None) -> None:
         self.kind = kind
         self._transform = transform
-        gvk = kind.mapping.gvk
-        self._type_meta = (msgspec.Raw(_encode(gvk.api_version)), msgspec.Raw(_encode(gvk.kind)))
-        projected = projection(kind)
-        self._project = projected and msgspec.json.Decoder(projected).decode
+        self._gvk = kind.mapping.gvk
+        self._take_apart: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(head_and_fields(kind)).decode
 
     def trim(self, raw: bytes | msgspec.Raw) -> Stored[T]:
         """Raises ObjectDecodeError for what is not an object of this kind."""
         try:
-            metadata, body = self._projected(raw) or self._whole(raw)
+            try:
+                metadata, body = self._parts(self._take_apart(raw))
+            except msgspec.ValidationError:  # other fields, or what does not fit: kept, for its readers to complain
+                metadata, body = self._whole(raw)
         except (KeyError, msgspec.MsgspecError) as error:
             raise ObjectDecodeError(f"not a {self.kind.mapping.gvk.kind}: {error!r} in {bytes(raw)[:200]!r}") from error
         if not metadata.name:
             raise ObjectDecodeError(f"a {self.kind.mapping.gvk.kind} without a name: {bytes(raw)[:200]!r}")
         if self._transform is not None:
             metadata, body = self._transformed(self._transform, metadata, body)
-        return Stored(self.kind, metadata, body)
+        key = ObjectKey(metadata.namespace, metadata.name)
+        return Stored(self.kind, key, metadata.uid, metadata.resource_version, _encode(metadata), body)
 
-    def _whole(self, raw: bytes | msgspec.Raw) -> tuple[ObjectMeta, bytes]:
-        fields = _decode_fields(raw)
-        type_meta = (fields.pop("apiVersion", _NULL), fields.pop("kind", _NULL))
-        if type_meta != self._type_meta:
-            self._check_kind(_decode_text(type_meta[0]), _decode_text(type_meta[1]))
-        return _decode_metadata(fields.pop("metadata")), _encode(fields)
-
-    def _projected(self, raw: bytes | msgspec.Raw) -> tuple[ObjectMeta, bytes] | None:
-        """None if everything is to be kept. So is what does not fit, for its readers to complain."""
-        if self._project is None:
-            return None
-        try:
-            fields: Any = self._project(raw)
-        except msgspec.ValidationError:
-            return None
-        self._check_kind(fields.api_version or None, fields.kind or None)
-        metadata: ObjectMeta = fields.metadata or ObjectMeta()
+    def _parts(self, fields: Any) -> tuple[KeptMeta, bytes]:
+        """The metadata, and the JSON of what is left of the object; `fields` is of `head_and_fields`."""
+        self._check_kind(fields.api_version, fields.kind)
+        metadata: KeptMeta = fields.metadata or KeptMeta()
         fields.api_version = fields.kind = fields.metadata = msgspec.UNSET
         return metadata, _encode(fields)
 
-    def _check_kind(self, api_version: str | None, kind: str | None) -> None:
-        """List items may lack apiVersion and kind; if they have them, they must be ours."""
-        gvk = self.kind.mapping.gvk
-        if not kind or (self.kind.metadata_only and kind == "PartialObjectMetadata"):
-            return
-        if (kind, api_version or gvk.api_version) != (gvk.kind, gvk.api_version):
-            raise ObjectDecodeError(f"expected an object of {gvk}, got {api_version}, Kind={kind}")
+    def _whole(self, raw: bytes | msgspec.Raw) -> tuple[KeptMeta, bytes]:
+        """The same with every field there is."""
+        fields = _decode_fields(raw)
+        self._check_kind(*(_decode_text(fields.pop(name, _NULL)) for name in ("apiVersion", "kind")))
+        return _decode_kept(fields.pop("metadata")), _encode(fields)
 
-    def _transformed(self, transform: Transform, metadata: ObjectMeta, body: bytes) -> tuple[ObjectMeta, bytes]:
+    def _check_kind(self, api_version: str | None | msgspec.UnsetType, kind: str | None | msgspec.UnsetType) -> None:
+        """List items may lack apiVersion and kind; if they have them, they must be ours."""
+        gvk = self._gvk
+        if (kind == gvk.kind and api_version == gvk.api_version) or not kind:
+            return
+        if self.kind.metadata_only and kind == "PartialObjectMetadata":
+            return
+        if kind != gvk.kind or api_version:
+            raise ObjectDecodeError(f"expected an object of {gvk}, got {api_version or ''}, Kind={kind}")
+
+    def _transformed(self, transform: Transform, metadata: KeptMeta, body: bytes) -> tuple[KeptMeta, bytes]:
         """A transform that fails loses nothing: the object is kept as it came."""
         try:
-            kept = transform({"metadata": metadata.to_dict(), **_decode_object(body)})
-            return ObjectMeta.from_dict(kept.pop("metadata")), _encode(kept)
+            kept = transform({"metadata": _decode_object(_encode(metadata)), **_decode_object(body)})
+            return _decode_kept(_encode(ObjectMeta.from_dict(kept.pop("metadata")))), _encode(kept)
         except Exception:  # foreign code: the cache must hold the object whatever it does
             log.exception("The transform of a cached kind failed", kind=self.kind.__name__, name=metadata.name)
             return metadata, body
