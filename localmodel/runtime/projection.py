@@ -19,7 +19,7 @@ from .objects import Model, Object
 
 
 class KeptMeta(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
-    """The fields of ObjectMeta, of which the cache reads four; of the others nothing is made but the same JSON again."""
+    """ObjectMeta, of which the cache reads four fields; of the others nothing is made but the same JSON again."""
 
     name: str = ""
     namespace: str = ""

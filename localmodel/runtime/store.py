@@ -126,7 +126,7 @@ class Trimmer(Generic[T]):
         self._check_kind(*(_decode_text(fields.pop(name, _NULL)) for name in ("apiVersion", "kind")))
         return _decode_kept(fields.pop("metadata")), _encode(fields)
 
-    def _check_kind(self, api_version: str | None | msgspec.UnsetType, kind: str | None | msgspec.UnsetType) -> None:
+    def _check_kind(self, api_version: str | msgspec.UnsetType | None, kind: str | msgspec.UnsetType | None) -> None:
         """List items may lack apiVersion and kind; if they have them, they must be ours."""
         gvk = self._gvk
         if (kind == gvk.kind and api_version == gvk.api_version) or not kind:
