@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from .clock import Clock
 from .credentials import Credentials, Identity, Loader
@@ -52,7 +54,8 @@ class RestConfig:
     """None for a plain http server."""
     server_name: str = ""
     """Name to verify the certificate against, where it differs from the host."""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
+    """`http://[USER:PASSWORD@]HOST:PORT`, through which the server is reached; none when empty."""
     connect_timeout: float = 10.0
     request_timeout: float = 30.0
     """Seconds without an answer after which a request other than a watch fails."""
@@ -66,7 +69,8 @@ class RestConfig:
 def load_config(kubeconfig: str | Path | None = None, *, user_agent: str, clock: Clock | None = None) -> RestConfig:
     """The file given, else the pod's service account, else `$KUBECONFIG`, else `~/.kube/config`.
 
-    Raises `ConfigError` if there is none or it cannot be read.
+    A proxy is that of the file, else that of the environment (HTTPS_PROXY, NO_PROXY). As with client-go, a server
+    without TLS is shown no credentials. Raises `ConfigError` if there is none or it cannot be read.
     """
     loader = _loader(kubeconfig)
     if not _is_in_cluster(kubeconfig) and not _files(kubeconfig):
@@ -86,12 +90,54 @@ def load_config(kubeconfig: str | Path | None = None, *, user_agent: str, clock:
     configuration = identity.configuration
     return RestConfig(
         server=configuration.host.rstrip("/"),
-        authorization=credentials.authorization,
+        authorization=credentials.authorization if is_https else _no_authorization,
         user_agent=user_agent,
         tls=credentials.tls if is_https else None,
         server_name=configuration.tls_server_name or "",
-        proxy=configuration.proxy or "",
+        proxy=_proxy(configuration),
     )
+
+
+def _no_authorization(*, refresh: bool = False) -> None:
+    """For a server that everybody on the way could read the credentials of."""
+
+
+def _proxy(configuration: Any) -> str:
+    """The proxy to use, if any; raises ConfigError for one of a sort that `transport` does not speak to."""
+    proxy: str = configuration.proxy or ""
+    if proxy in getproxies().values() and _is_exempt(
+        urlsplit(configuration.host).hostname or "", configuration.no_proxy
+    ):
+        return ""
+    if proxy and urlsplit(proxy).scheme != "http":
+        raise ConfigError(f"a proxy is reached by http:// only, not {urlsplit(proxy).scheme}://: name another one")
+    return proxy
+
+
+def _is_exempt(host: str, no_proxy: str | None) -> bool:
+    """Whether the environment's proxy is not for this host (golang.org/x/net/http/httpproxy).
+
+    NO_PROXY lists hosts, domains, addresses and networks; loopback is never reached through a proxy.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    return any(_is_named(host, address, entry.strip().lower()) for entry in (no_proxy or "").split(","))
+
+
+def _is_named(host: str, address: IPv4Address | IPv6Address | None, entry: str) -> bool:
+    if entry == "*":
+        return True
+    if address is not None:
+        try:
+            return address in ip_network(entry, strict=False)
+        except ValueError:
+            return entry.rpartition(":")[0].strip("[]") == host
+    domain = entry.partition(":")[0].removeprefix("*")
+    return bool(domain) and (host == domain or host.endswith(domain if domain.startswith(".") else f".{domain}"))
 
 
 def _described(kubeconfig: str | Path | None) -> str:

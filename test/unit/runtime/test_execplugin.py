@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Script:
         whole = {"apiVersion": API, "command": str(self.path), "interactiveMode": "Never", **entry}
         return ExecPlugin(whole, cluster=CLUSTER, directory=self.directory, timeout=timeout)
 
-    def config(self, *, server: str = "http://127.0.0.1:9", clock: Any = None, **entry: Any) -> RestConfig:
+    def config(self, *, server: str = "https://127.0.0.1:9", clock: Any = None, **entry: Any) -> RestConfig:
         whole = {"apiVersion": API, "command": "./plugin", "interactiveMode": "Never", **entry}
         path = self.directory / "kubeconfig"
         content = {
@@ -213,7 +214,7 @@ def test_a_401_runs_the_plugin_again_but_not_for_every_request(script: Script) -
     refused = answer(401, json.dumps(make_status("Unauthorized", 401, "no")).encode())
     fine = answer(200, b'{"metadata":{"name":"n"}}')
     with scripted_server(refused, fine, refused, fine) as server:
-        client = LiveClient(script.config(server=server.url))
+        client = LiveClient(replace(script.config(), server=server.url, tls=None))
         script.prints(credential(token="new"))
         assert client.get(Node, "n").name == "n"
         assert client.get(Node, "n").name == "n"

@@ -19,7 +19,7 @@ class HandClock(RealClock):
         return self.time
 
 
-def write(path: Path, user: dict[str, object], server: str = "http://127.0.0.1:9") -> Path:
+def write(path: Path, user: dict[str, object], server: str = "https://127.0.0.1:9") -> Path:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -35,9 +35,67 @@ def write(path: Path, user: dict[str, object], server: str = "http://127.0.0.1:9
 def test_the_file_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     config = load_config(write(tmp_path / "config", {"token": "secret"}), user_agent="a/1")
-    assert config.server == "http://127.0.0.1:9"
+    assert config.server == "https://127.0.0.1:9"
     assert config.authorization() == "Bearer secret"
+    assert config.tls is not None
+
+
+def test_a_server_without_tls_is_shown_no_credentials(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path / "config", {"token": "secret"}, "http://127.0.0.1:9"), user_agent="a/1")
     assert config.tls is None
+    assert config.authorization() is None
+    assert config.authorization(refresh=True) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "is_used"),
+    [
+        ("example.com", True),
+        ("kubernetes.default.svc", False),
+        ("cluster.internal", False),
+        ("a.cluster.internal", False),
+        ("notcluster.internal", True),
+        ("exact.example", False),
+        ("10.9.8.7", False),
+        ("192.0.2.1", False),
+        ("192.0.2.2", True),
+        ("[fd00::1]", False),
+        ("127.0.0.1", False),
+        ("localhost", False),
+    ],
+)
+def test_the_environments_proxy_is_for_hosts_that_it_does_not_exempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, is_used: bool
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", " .svc, cluster.internal,10.0.0.0/8,192.0.2.1,fd00::/8,exact.example:443")
+    config = load_config(write(tmp_path / "config", {}, f"https://{host}:6443"), user_agent="a/1")
+    assert config.proxy == ("http://proxy.example:3128" if is_used else "")
+
+
+def test_the_kubeconfigs_own_proxy_is_used_for_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    path = write(tmp_path / "config", {})
+    content = yaml.safe_load(path.read_text())
+    content["clusters"][0]["cluster"]["proxy-url"] = "http://own.example:1"
+    path.write_text(yaml.safe_dump(content))
+    assert load_config(path, user_agent="a/1").proxy == "http://own.example:1"
+
+
+def test_a_proxy_of_another_sort_is_refused_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:secret@proxy.example:1080")
+    with pytest.raises(ConfigError, match="http:// only, not socks5://") as caught:
+        load_config(write(tmp_path / "config", {}, "https://example.com"), user_agent="a/1")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_config_does_not_show_the_password_of_its_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example:1080")
+    config = load_config(write(tmp_path / "config", {}, "https://example.com"), user_agent="a/1")
+    assert config.proxy
+    assert "secret" not in repr(config)
 
 
 def test_186_a_token_file_is_read_again_after_a_minute_less_ten_seconds_and_on_demand(tmp_path: Path) -> None:
