@@ -13,7 +13,7 @@ from pathlib import Path
 from .case import Case, Pace, Round
 from .cases import CASES
 from .report import machine, table
-from .running import run_case
+from .running import SideError, run_case
 
 ROUNDS = {"full": 5, "quick": 3, "tiny": 1}
 MARK = "<!-- results: written by make benchmark -->\n"
@@ -30,16 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     pace: Pace = "quick" if options.quick else "full"
+    rounds = options.rounds or ROUNDS[pace]
     results: dict[str, tuple[Case, Sequence[Round]]] = {}
+    failed = []
     for name in options.cases or CASES:
-        case = CASES[name]
-        results[name] = case, run_case(case, pace=pace, rounds=options.rounds or ROUNDS[pace])
+        try:
+            results[name] = CASES[name], run_case(CASES[name], pace=pace, rounds=rounds)
+        except SideError as error:
+            failed.append(f"{name}: {error}")
+            continue
         sys.stdout.write(table({name: results[name]}) + "\n")
         sys.stdout.flush()
+    if failed:
+        sys.stderr.write("\n".join(failed) + "\n")
+        return 1
     if options.write:
-        how = f"{'Quick' if options.quick else 'Full'} sizes, {options.rounds or ROUNDS[pace]} rounds"
+        how = f"{'Quick' if options.quick else 'Full'} sizes, {rounds} rounds"
         write(options.write, f"{how}. {machine()}.\n\n{table(results)}")
-    missed = [line.what for case, rounds in results.values() for line in case.lines if not line.is_met(rounds)]
+    missed = [line.what for case, ran in results.values() for line in case.lines if not line.is_met(ran)]
     sys.stdout.write(f"missed: {'; '.join(missed)}\n" if missed else "all targets are met\n")
     return 1 if missed else 0
 

@@ -124,6 +124,7 @@ class Protocol(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self.watching: Collection | None = None
+        self.wants_bookmarks = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -162,8 +163,9 @@ class Protocol(asyncio.Protocol):
         )
         self.transport.write(body)
 
-    def watch(self, collection: Collection, *, initial: bool) -> None:
+    def watch(self, collection: Collection, *, initial: bool, bookmarks: bool) -> None:
         """Answers with the events of the collection from now on."""
+        self.wants_bookmarks = bookmarks
         self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.watching = collection
         if initial:
@@ -220,7 +222,8 @@ class Server:
 
     def _read(self, connection: Protocol, collection: Collection, query: dict[str, str]) -> None:
         if query.get("watch", "").lower() == "true":
-            connection.watch(collection, initial=query.get("sendInitialEvents") == "true")
+            initial, bookmarks = (query.get(name) == "true" for name in ("sendInitialEvents", "allowWatchBookmarks"))
+            connection.watch(collection, initial=initial, bookmarks=bookmarks)
             return
         # At resource version 0 a server answers from its watch cache, which knows no pages.
         limit = 0 if query.get("resourceVersion") == "0" else int(query.get("limit") or 0)
@@ -231,7 +234,8 @@ class Server:
             await asyncio.sleep(BOOKMARK_PERIOD)
             for collection in self.collections.values():
                 for watcher in tuple(collection.watchers):
-                    await watcher.write(collection.bookmark())
+                    if watcher.wants_bookmarks:
+                        await watcher.write(collection.bookmark())
 
 
 async def send_events(connection: Protocol, collection: Collection, count: int, rate: int) -> None:
