@@ -47,14 +47,15 @@ class Unseen:
 
     key: ObjectKey
     resource_version: int = 0
+    """Seen when the cache has everything up to this version,"""
     uid: str = ""
-    """Of a deletion, whose version is unknown: seen when the object of that uid is gone, or being deleted."""
+    """and, after a deletion, whose version is unknown, when the object of that uid is gone, or being deleted."""
 
     def is_seen(self, informer: SharedInformer[Any]) -> bool:
-        if self.uid:
-            stored = informer.store.get(self.key)
-            return stored is None or stored.uid != self.uid or stored.object().is_deleting
-        return version_of(informer.last_synced_resource_version(self.key.namespace)) >= self.resource_version
+        if version_of(informer.last_synced_resource_version(self.key.namespace)) < self.resource_version:
+            return False
+        stored = informer.store.get(self.key) if self.uid else None
+        return stored is None or stored.uid != self.uid or stored.object().is_deleting
 
     def wait(self, informer: SharedInformer[Any], timeout: float, clock: Clock) -> None:
         """Raises StaleCacheError after `timeout` seconds, or when the informer stops; and as its waits do."""
@@ -64,7 +65,7 @@ class Unseen:
             version = version_of(informer.last_synced_resource_version(self.key.namespace))
             if self.is_seen(informer):
                 return
-            wanted = self.resource_version or version + 1
+            wanted = max(self.resource_version, version + 1)
             left = until - clock.monotonic()
             if left <= 0 or not informer.wait_for_resource_version(str(wanted), left, namespace=self.key.namespace):
                 raise StaleCacheError(
@@ -94,8 +95,15 @@ def unseen_write(informer: SharedInformer[Any], key: ObjectKey, written: Object)
     return Unseen(key, version)
 
 
-def unseen_deletion(informer: SharedInformer[Any], key: ObjectKey, uid: str) -> Unseen | None:
-    """What to wait for after the deletion of an object; if its uid is not known, that of the object in the cache."""
+def unseen_deletion(
+    informer: SharedInformer[Any], key: ObjectKey, uid: str, earlier: Unseen | None = None
+) -> Unseen | None:
+    """What to wait for after the deletion of an object; if its uid is not known, that of the object in the cache.
+
+    `earlier` is an unseen write of the object, which may be the one that made it.
+    """
+    if earlier is not None and earlier.resource_version and uid:
+        return Unseen(key, earlier.resource_version, uid)
     stored = informer.store.get(key)
     if stored is None or (uid and stored.uid != uid) or not informer.watches(key.namespace):
         return None
@@ -146,7 +154,8 @@ class OwnWrites:
     def deleted(self, kind: type[Object], key: ObjectKey, uid: str) -> None:
         """A deletion of the object was answered."""
         for informer in self._informers.informers_of(kind):
-            self._note(informer, unseen_deletion(informer, key, uid))
+            earlier = self._unseen.get(informer, {}).get(key)
+            self._note(informer, unseen_deletion(informer, key, uid, earlier))
 
     def wait_to_get(self, kind: type[Object], key: ObjectKey) -> None:
         """Until the cache shows the last write of this object. Raises StaleCacheError."""

@@ -23,8 +23,12 @@ class Lagging(ListerWatcher):
         self._inner = inner
         self._flowing = threading.Event()
         self._flowing.set()
+        self._held: set[str] = set()
 
-    def hold(self) -> None:
+    def hold(self, *types: str) -> None:
+        """Events of these types, or all."""
+        self._held.clear()
+        self._held.update(types)
         self._flowing.clear()
 
     def release(self) -> None:
@@ -34,17 +38,19 @@ class Lagging(ListerWatcher):
         return self._inner.list_page(kind, options)
 
     def watch(self, kind: type[Object], options: WatchOptions) -> WatchStream:
-        return _HeldBack(self._inner.watch(kind, options), self._flowing)
+        return _HeldBack(self._inner.watch(kind, options), self._flowing, self._held)
 
 
 class _HeldBack(WatchStream):
-    def __init__(self, inner: WatchStream, flowing: threading.Event) -> None:
+    def __init__(self, inner: WatchStream, flowing: threading.Event, held: set[str]) -> None:
         self._inner = inner
         self._flowing = flowing
+        self._held = held
 
     def __iter__(self) -> Iterator[WatchEvent]:
         for event in self._inner:
-            self._flowing.wait(30)
+            if not self._held or event.type in self._held:
+                self._flowing.wait(30)
             yield event
 
     def limit_silence(self, seconds: float) -> None:

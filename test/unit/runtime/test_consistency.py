@@ -160,6 +160,18 @@ def test_a_deleted_object_is_gone_from_the_next_read(world: World) -> None:
         assert world.cache.get(ConfigMap, "a", namespace="ns")
 
 
+def test_an_object_that_is_made_and_deleted_is_gone_from_the_next_read(world: World) -> None:
+    world.lagging.hold("DELETED")
+    made = world.client.create(config_map("new"))
+    world.client.delete(made)
+
+    def read() -> None:
+        assert world.client.find(ConfigMap, "new", namespace="ns") is None
+
+    with waits(world, read):
+        eventually(lambda: world.cache.find(ConfigMap, "new", namespace="ns"))
+
+
 def test_an_object_that_finalizers_hold_is_seen_to_be_deleted(world: World) -> None:
     world.client.patch(config_map("a"), {"metadata": {"finalizers": ["test/held"]}})
     held = world.read()
