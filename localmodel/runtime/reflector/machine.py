@@ -87,7 +87,7 @@ class Reflector(Generic[T]):
     _streams_in_vain: int = field(default=0, init=False)
     """Streamed lists since one was complete; STREAMS_IN_VAIN once the server has said that it cannot."""
     _expired_in_a_row: int = field(default=0, init=False)
-    """410 answers to watches since one brought anything."""
+    """410 answers to watches since one brought anything after its first second."""
     _fruitless_in_a_row: int = field(default=0, init=False)
     """Watches since one brought anything that ended early, broke, or stayed silent."""
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
@@ -210,6 +210,7 @@ class Reflector(Generic[T]):
             self.stats.events += initial.events
         self._streams_in_vain = 0
         watch.progressed = True
+        watch.started = self.clock.monotonic()
         watch.limit_silence(self.options.silence_seconds)  # a server that has sent the marker sends bookmarks
         self._replace(initial.items, initial.resource_version)
         return Watching(watch)
@@ -311,7 +312,9 @@ class Reflector(Generic[T]):
                 self._dropped(error)
             if self.resource_version != before:
                 watch.progressed = True
-                self._expired_in_a_row = self._fruitless_in_a_row = 0
+                self._fruitless_in_a_row = 0
+                if self._expired_in_a_row and self._lasted(watch):
+                    self._expired_in_a_row = 0
                 if self._trouble.phase is not None:  # asked here because of each event's cost
                     self._recovered()
 

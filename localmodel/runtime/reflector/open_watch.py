@@ -15,7 +15,7 @@ class OpenWatch:
 
     def __init__(self, stream: WatchStream, started: float) -> None:
         self.started = started
-        """Monotonic seconds at which it was asked for."""
+        """Monotonic seconds at which it was asked for, or had brought the list."""
         self.progressed = False
         """It moved the resource version."""
         self._stream = stream

@@ -492,7 +492,16 @@ def test_an_unexpected_exception_is_logged_counted_and_healed_by_a_list() -> Non
 
 
 @pytest.mark.parametrize(
-    "watches", [[], [EXPIRED] * 99, [[EOF]] * 99, [REFUSED] * 99, [[RuntimeError("bug")]] * 99, [[bookmark(10)]] * 99]
+    "watches",
+    [
+        [],
+        [EXPIRED] * 99,
+        [[EOF]] * 99,
+        [REFUSED] * 99,
+        [[RuntimeError("bug")]] * 99,
+        [[bookmark(10)]] * 99,
+        [[bookmark(11), error_event(EXPIRED.status)]] * 99,
+    ],
 )
 @pytest.mark.parametrize("lists", [[page(10)], [EXPIRED], [REFUSED], [ForbiddenError.of("no")], [RuntimeError("bug")]])
 def test_nothing_a_server_does_makes_a_tight_loop(lists: list[Any], watches: list[Any]) -> None:

@@ -243,7 +243,8 @@ def test_38_a_stream_that_always_brings_something_new_has_thirty_seconds() -> No
 
 
 def test_38_silent_streams_end_the_streaming_for_good_as_well() -> None:
-    r = rig(streams=[], watches=[[bookmark(11), error_event(EXPIRED.status)]] * 3)
+    r = rig(streams=[])
+    r.server.then_watch(*[r.lasting(bookmark(11), error_event(EXPIRED.status))] * 3)
     r.server.then_stream(*[[r.pause(5), TransportError("silent")]] * 9)
     r.step(10)
     assert r.server.requests == ["stream -", "list 0", "watch 10", *["stream 11", "list 11", "watch 10"] * 2, "list 11"]
@@ -350,6 +351,7 @@ def test_a_stop_between_the_list_and_its_watch_closes_the_stream() -> None:
         [[ADDED, EOF]],
         [[marker(10), EOF]],
         [[marker(10), error_event(EXPIRED.status)]],
+        [[marker(10), bookmark(11), error_event(EXPIRED.status)]],
         [EXPIRED],
         [TOO_LARGE],
         [InternalError.of("oops")],
