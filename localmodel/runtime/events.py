@@ -15,6 +15,7 @@ import logging
 import random
 import socket
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -25,12 +26,12 @@ import structlog
 from .cancellation import Cancellation
 from .client import Client
 from .clock import Clock, RealClock
-from .errors import ApiError, ForbiddenError, NotFoundError
+from .errors import ApiError, ForbiddenError, NotFoundError, RuntimeLibraryError
 from .eventcorrelator import MAX_NOTE, EventCorrelator, Occurrence, cut
 from .eventsink import CoreEventSink, EventSink, PendingWrite, SeriesEventSink
 from .metrics import Metrics
 from .objects import Object, ObjectReference
-from .selectors import is_qualified_name
+from .selectors import is_qualified_name, is_subdomain
 
 log = structlog.get_logger(__name__)
 
@@ -204,7 +205,7 @@ class EventBroadcaster:
             except ApiError as error:
                 # The server has answered: it will not answer otherwise the next time.
                 return error
-            except Exception as error:  # noqa: BLE001 - no answer: the next try may get one
+            except RuntimeLibraryError as error:  # no answer: the next try may get one
                 log.info("Event write failed", error=str(error), attempt=attempt + 1)
             else:
                 return None
@@ -266,9 +267,13 @@ class _Recorder:
             self._record(occurrence)
 
     def _name(self, obj: Object, now: datetime) -> str:
-        """The object's name and the time in nanoseconds, made unique within this process."""
+        """The object's name and the time in nanoseconds, made unique within this process.
+
+        A random name where that is none for an Event: the kinds of RBAC may be called system:node.
+        """
         suffix = f".{int(now.timestamp() * 1_000_000) * 1000 + next(self._sequence) % 1000:x}"
-        return obj.name[: _MAX_NAME - len(suffix)] + suffix
+        name = obj.name[: _MAX_NAME - len(suffix)] + suffix
+        return name if is_subdomain(name) else str(uuid.uuid4())
 
 
 def _reference(obj: Object) -> ObjectReference:

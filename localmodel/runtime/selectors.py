@@ -30,10 +30,15 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
+def is_subdomain(text: str) -> bool:
+    """What most kinds may have as their name: at most 253 characters, lower-case labels between dots."""
+    return len(text) <= 253 and bool(_SUBDOMAIN.fullmatch(text))
+
+
 def is_qualified_name(text: str) -> bool:
     """A name of at most 63 characters with an optional DNS prefix: label keys, finalizers, reporters of events."""
     prefix, slash, name = text.rpartition("/")
-    prefix_valid = not slash or (len(prefix) <= 253 and _SUBDOMAIN.fullmatch(prefix))
+    prefix_valid = not slash or is_subdomain(prefix)
     return bool(prefix_valid and _NAME.fullmatch(name))
 
 

@@ -131,6 +131,27 @@ def test_long_texts_are_cut_as_the_api_server_demands(broadcaster: EventBroadcas
     assert (event.note, event.reason, event.action) == ("é" * 512, "G" * 128, "G" * 128)
 
 
+@pytest.mark.parametrize("name", ["system:node", "with a space", "x" * 234 + "-" + "y" * 18])
+def test_an_event_has_a_name_that_servers_accept_whatever_the_object_is_called(
+    broadcaster: EventBroadcaster, client: FakeClient, name: str
+) -> None:
+    obj = ConfigMap(metadata=ObjectMeta(name=name, namespace="ns", uid="u"))
+    broadcaster.recorder("greeter").event(obj, "Normal", "Greeted", "hello")
+    eventually(lambda: written(client))
+    assert written(client)[0].regarding.name == name
+
+
+def test_an_error_of_programming_costs_one_event_and_no_time(
+    broadcaster: EventBroadcaster, client: FakeClient, metrics: Metrics
+) -> None:
+    """No write that cannot be made is tried for two minutes, while the queue fills."""
+    client.faults.fail(ValueError("no such path"), verb="create", times=1)
+    broadcaster.record(occurrence("one"))
+    broadcaster.record(occurrence("two"))
+    eventually(lambda: [event.note for event in written(client)] == ["two"])
+    assert dropped(metrics, "failed") == 1
+
+
 def test_a_recorder_never_raises(broadcaster: EventBroadcaster) -> None:
     broken: Any = object()
     broadcaster.recorder("greeter").event(broken, "Normal", "Greeted", "hello")
