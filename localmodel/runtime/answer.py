@@ -105,21 +105,17 @@ class Stream:
             self.close()
 
     def lines(self) -> Iterator[bytes]:
-        """Complete lines, some with their newline. Ends on EOF and on `close`.
+        """Complete lines, without their newline. Ends on EOF and on `close`.
 
         Raises TransportError when the stream breaks, or is silent for longer than its limit.
         """
         begun: list[bytes] = []
         while piece := self._piece():
-            end = piece.rfind(b"\n")
-            if end < 0:
-                begun.append(piece)
+            begun.append(piece)
+            if b"\n" not in piece:
                 continue
-            if begun or piece.find(b"\n", 0, end) >= 0 or end + 1 < len(piece):
-                lines = b"".join((*begun, piece[:end])).split(b"\n")
-                begun = [piece[end + 1 :]] if end + 1 < len(piece) else []
-            else:
-                lines = [piece]  # servers flush event by event: nothing to take apart, and JSON may end in a newline
+            *lines, rest = b"".join(begun).split(b"\n")
+            begun = [rest]
             for line in lines:
                 if line and not line.isspace():
                     yield line

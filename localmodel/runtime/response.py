@@ -1,7 +1,8 @@
 """http.client's response, made for many small answers and for long streams.
 
-The standard library reads header fields with a parser of e-mails, which takes longer than the server does, and through
-a buffer that an event of 10 KB does not fit. Everything else is inherited: what ends a body, and what a broken one is.
+The standard library reads header fields with a parser of e-mails, which takes longer than the server does, chunks one
+by one (here: `chunks`), and all through a buffer that an event of 10 KB does not fit. Everything else is inherited:
+what ends a body, and what a broken one is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import io
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from .chunks import Chunks
 
 _BUFFER = 1 << 16
 _MAX_LINE = 1 << 16
@@ -48,6 +51,8 @@ class Response(http.client.HTTPResponse):
     headers: Any
     """What http.client itself looks into; None before `begin`."""
     fields: Headers
+    _chunks: Chunks | None = None
+    """Of a body that comes in chunks."""
 
     def __init__(self, sock: socket.socket, *, method: str, time_left: Callable[[], float] | None = None) -> None:
         """`time_left` bounds each wait for more, in seconds; it may raise TimeoutError. None: the socket's timeout."""
@@ -67,6 +72,23 @@ class Response(http.client.HTTPResponse):
         self.version = 10 if version == "HTTP/1.0" else 11
         self.headers = self.fields = self._read_fields()
         self._find_the_end()
+
+    def read(self, amt: int | None = None) -> bytes:
+        """The rest of the body; `amt` is for bodies without chunks."""
+        return super().read(amt) if self._chunks is None else b"".join(iter(self.read1, b""))
+
+    def read1(self, n: int = _BUFFER) -> bytes:
+        """What has come of the body, or comes first; empty at its end. Reads at most `n` bytes from the socket."""
+        if self._chunks is None:
+            return super().read1(n)
+        while self.fp is not None and not self._chunks.ended:
+            data = self.fp.read1(n)
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            if piece := self._chunks.feed(data):
+                return piece
+        self.will_close = self.will_close or bool(self._chunks.rest)  # nobody asked for that
+        return b""
 
     def _read_fields(self) -> Headers:
         fields, name = Headers(), ""
@@ -88,7 +110,8 @@ class Response(http.client.HTTPResponse):
     def _find_the_end(self) -> None:
         """RFC 9112, section 6.3: the body ends by its chunks, by its length, or with the connection."""
         self.chunked = self.fields.get("transfer-encoding", "").lower() == "chunked"
-        self.chunk_left = None
+        if self.chunked and self._method != "HEAD":  # type: ignore[attr-defined]
+            self._chunks = Chunks()
         self.will_close = self._check_close()  # type: ignore[attr-defined]
         length = self.fields.get("content-length", "")
         self.length = int(length) if length.isdecimal() and not self.chunked else None
