@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 from support.eventually import eventually
+from support.examples import load
 
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
@@ -19,18 +17,10 @@ from localmodel.runtime.objects import ConfigMap, Event, ObjectMeta
 from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing import FakeClient, wire
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "01_greeter.py"
-
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("example_greeter", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("01_greeter")
 
 
 @pytest.fixture
