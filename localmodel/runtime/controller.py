@@ -201,7 +201,6 @@ class Controller:
             if self._started:
                 raise AlreadyStartedError(f"controller {self.name} was started already")
             self._started = True
-        self._raise_failure()
         log.info("Starting controller", workers=self.options.workers, **self._fields)
         starting = self._begin(lambda: self._start_workers(stop), stop)
         try:
@@ -244,6 +243,7 @@ class Controller:
             raise self._failure
 
     def _start_workers(self, stop: threading.Event) -> None:
+        self._raise_failure()  # of the warm-up
         self._sources.start()
         for number in range(self.options.workers):
             worker = threading.Thread(
@@ -252,8 +252,8 @@ class Controller:
                 name=f"{self.name}-{number}",
                 daemon=True,
             )
-            self._workers.append(worker)
             worker.start()
+            self._workers.append(worker)
 
     def _end_sources(self) -> None:
         self._queue.shut_down()

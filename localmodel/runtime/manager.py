@@ -82,7 +82,6 @@ class Manager:
         )
         """Reads from the cache, writes at the API server."""
         self._lease = self.options.lease_config()
-        self._endpoints = Endpoints(self.options, client=client, clock=self.clock, metrics=self.metrics)
         self._events = EventBroadcaster(client, clock=self.clock, metrics=self.metrics)
         self._lock = threading.Lock()
         """Guards the fields below."""
@@ -97,6 +96,10 @@ class Manager:
         self._elector = self._new_elector()
         self._release_lease = threading.Event()
         """Set when nothing works on the leader's behalf any more."""
+        # Last: a manager that cannot be made holds no port.
+        self._endpoints = Endpoints(self.options, client=client, clock=self.clock, metrics=self.metrics)
+        if self._elector is not None:
+            self.add_healthz_check("leader-election", self._elector.check)
         self.add_readyz_check("cache-sync", self._check_cache)
         if self._endpoints.certificate is not None:
             self.add(self._endpoints.certificate)
@@ -237,7 +240,7 @@ class Manager:
     def _new_elector(self) -> LeaderElector | None:
         if self._lease is None:
             return None
-        elector = LeaderElector(
+        return LeaderElector(
             self.live,
             self._lease,
             on_started_leading=self._leaders.start,
@@ -246,8 +249,6 @@ class Manager:
             clock=self.clock,
             metrics=self.metrics,
         )
-        self._endpoints.healthz.add("leader-election", elector.check)
-        return elector
 
     def _start_leaders(self) -> threading.Thread | None:
         """Starts the leader's runnables, or the election that will; the thread of the election."""

@@ -126,18 +126,19 @@ class RunnableGroup:
     def _start(self, runnable: Runnable) -> None:
         name = _name(runnable)
         thread = threading.Thread(target=self._run, args=(runnable, name), name=name, daemon=True)
-        self._running[thread] = name
         thread.start()
+        self._running[thread] = name
 
     def _run(self, runnable: Runnable, name: str) -> None:
         try:
             with self._cancellation.scope():
                 runnable.start(self._stop)
-        except CancelledError as error:
-            log.info("Runnable cancelled", runnable=name, error=str(error))
         except BaseException as error:
-            log.error("Runnable failed", runnable=name, error=str(error), exc_info=error)
-            self._on_failure(error)
+            if isinstance(error, CancelledError) and self._stop.is_set():
+                log.info("Runnable cancelled", runnable=name, error=str(error))
+            else:
+                log.error("Runnable failed", runnable=name, error=str(error), exc_info=error)
+                self._on_failure(error)
         finally:
             with self._changed:
                 del self._running[threading.current_thread()]

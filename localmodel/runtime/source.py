@@ -93,7 +93,7 @@ class _Dispatcher:
             event = make()
             if all(predicate.matches(event) for predicate in self._predicates):
                 self._handler.handle(event, self._context.queue)
-        except Exception:
+        except BaseException:  # SystemExit too would end, in silence, the thread that all events come by
             self._context.count_error()
             log.exception("Event lost: its predicate or handler raised", source=str(self._source))
 
@@ -240,8 +240,8 @@ class Channel(Source):
             target=carrying(self._deliver), args=(dispatcher,), name=f"channel-{self._name}", daemon=True
         )
         with self._changed:
-            self._thread = thread
             thread.start()
+            self._thread = thread
 
     def wait_for_sync(self, timeout: float) -> bool:  # noqa: ARG002 - no event existed at the start
         return True

@@ -108,10 +108,11 @@ class SourceSet:
     def _launch(self, batch: Sequence[_Starting]) -> None:
         for one in batch:
             log.info("Starting source", controller=self._controller, source=str(one.source))
-            one.thread = threading.Thread(
+            thread = threading.Thread(
                 target=carrying(self._bring_up), args=(one,), name=f"{self._controller}-source", daemon=True
             )
-            one.thread.start()
+            thread.start()
+            one.thread = thread
 
     def _bring_up(self, one: _Starting) -> None:
         """Starts one source and waits for its sync, in a thread of its own."""

@@ -78,8 +78,9 @@ class DelayingQueue(Queue[K]):
     def _delay(self, item: K, due: float, priority: int) -> None:
         """Keeps the item until it is due."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"workqueue-{self.name}", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=f"workqueue-{self.name}", daemon=True)
+            thread.start()
+            self._thread = thread
         if self._delays.put(item, due, priority):
             self._timer.notify()
 

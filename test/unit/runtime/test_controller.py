@@ -683,6 +683,30 @@ def test_128_a_source_that_fails_in_the_warm_up_fails_the_start_too(make: Callab
     assert isinstance(harness.error, CacheSyncTimeoutError)
 
 
+def test_128_a_start_while_the_warm_up_fails_leaves_no_source_behind(make: Callable[..., Harness]) -> None:
+    harness = make(ControllerOptions(enable_warmup=True, cache_sync_timeout=5), source=PushSource(synced=False))
+
+    class WonTheLeaseJustThen(threading.Event):
+        def set(self) -> None:
+            harness.start()
+            harness.thread.join(TIMEOUT)
+            super().set()
+
+    def warm_up() -> None:
+        with pytest.raises(CacheSyncTimeoutError):
+            harness.controller.warm_up(WonTheLeaseJustThen())
+
+    warming = threading.Thread(target=warm_up)
+    warming.start()
+    harness.clock.wait_for_waiters(2)  # the source, and the controller for its source
+    harness.clock.advance(5)
+    warming.join(TIMEOUT)
+
+    assert not warming.is_alive()
+    assert isinstance(harness.error, CacheSyncTimeoutError)
+    assert harness.source.stopped
+
+
 def test_129_a_source_added_after_the_warm_up_is_started_and_synced(make: Callable[..., Harness]) -> None:
     harness = make(ControllerOptions(enable_warmup=True))
     warming = threading.Thread(target=harness.controller.warm_up, args=(harness.stop,))
@@ -775,6 +799,26 @@ def test_what_is_queued_when_the_controller_stops_is_left(harness: Harness) -> N
 
     assert harness.error is None
     assert harness.reconciler.requests == [A]
+    assert harness.source.stopped
+
+
+@pytest.mark.parametrize("refused", ["test-source", "test-1"])
+def test_a_machine_without_threads_to_spare_fails_the_start(
+    make: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    start = threading.Thread.start
+
+    def start_some(thread: threading.Thread) -> None:
+        if thread.name == refused:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    harness = make(ControllerOptions(workers=3))
+    harness.thread.start()
+    harness.thread.join(TIMEOUT)
+
+    assert str(harness.error) == "can't start new thread"
     assert harness.source.stopped
 
 

@@ -411,10 +411,22 @@ def test_147_one_failing_runnable_stops_all_and_its_error_is_raised(
 
 
 def test_147_a_cancelled_runnable_is_no_error(run: Callable[..., Running], log: list[str]) -> None:
-    running = run(Task("cancelled", log, error=CancelledError("GET /x was cancelled")), Task("good", log))
+    class Cancelled(Task):
+        def start(self, stop: threading.Event) -> None:
+            super().start(stop)
+            raise CancelledError("GET /x was cancelled")
+
+    running = run(Cancelled("cancelled", log), Task("good", log))
     eventually(lambda: "+good" in log)
 
     assert running.end() is None
+
+
+def test_147_a_runnable_that_is_cancelled_while_nothing_stops_does_not_end_in_silence(
+    run: Callable[..., Running], log: list[str]
+) -> None:
+    error = CancelledError("GET /x was cancelled")
+    assert run(Task("cancelled", log, error=error), Task("good", log)).join() is error
 
 
 def test_147_a_runnable_that_returns_early_stops_nothing(run: Callable[..., Running], log: list[str]) -> None:
@@ -512,6 +524,21 @@ def test_150_a_busy_port_fails_when_the_manager_is_made(client: FakeClient) -> N
         taken = f"127.0.0.1:{busy.getsockname()[1]}"
         with pytest.raises(OSError, match="in use"):
             Manager(client, ManagerOptions(metrics_addr="127.0.0.1:0", health_probe_addr=taken))
+
+
+def test_150_a_manager_that_cannot_be_made_holds_no_port(client: FakeClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ManagerOptions(
+        metrics_addr=f"127.0.0.1:{port}",
+        component="no component",
+        leader_election=True,
+        lease=LeaderElectionConfig(name="lease", namespace="ns"),
+    )
+    with pytest.raises(ValueError, match="no component") as raised:
+        Manager(client, options)
+    with socket.create_server(("127.0.0.1", port)):
+        del raised
 
 
 def test_ports_are_known_before_the_start_and_close_frees_them(client: FakeClient) -> None:

@@ -160,6 +160,23 @@ def test_predicates_keep_events_from_the_handler(client: FakeClient, start: Any)
     assert [event.object.name for event in handler.events] == ["wanted"]  # type: ignore[union-attr]
 
 
+def test_a_predicate_that_wants_to_exit_loses_one_event_and_not_all(
+    client: FakeClient, start: Any, errors: Errors
+) -> None:
+    handler = Recording()
+
+    def leave(event: CreateEvent[Any]) -> bool:
+        if event.object.name == "old":
+            raise SystemExit(3)
+        return True
+
+    start(Kind(ConfigMap, handler, [Funcs(on_create=leave)]))
+    client.create(config_map("new"))
+    eventually(lambda: handler.events)
+
+    assert errors.count == 1
+
+
 def test_a_handler_that_raises_loses_one_event_which_is_counted(client: FakeClient, start: Any, errors: Errors) -> None:
     handler = Recording()
     source = Kind(ConfigMap, handler)
