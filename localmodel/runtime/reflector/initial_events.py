@@ -22,7 +22,7 @@ from localmodel.runtime.store import ObjectDecodeError, Stored, Trimmer
 
 from .open_watch import OpenWatch
 from .options import ReflectorOptions
-from .watch_event import bookmark_of
+from .watch_event import bookmark_of, error_in
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,7 @@ class InitialEvents(Generic[T]):
             try:
                 self._take(event)
             except (ObjectDecodeError, msgspec.MsgspecError) as error:
+                event.verify()
                 self._on_unreadable(error)
             if self.resource_version:
                 return
@@ -90,7 +91,7 @@ class InitialEvents(Generic[T]):
                 self.resource_version = bookmark.resource_version
             return
         if event.type not in ("ADDED", "MODIFIED", "DELETED"):
-            raise ObjectDecodeError(f"a watch event of the unknown type {event.type!r}")
+            raise error_in(event)
         stored = self._trimmer.trim(event.object)
         if event.type == "DELETED":
             self._objects.pop(stored.key, None)

@@ -46,7 +46,7 @@ from .options import MIN_WATCH_TIMEOUT, ReflectorOptions, ReflectorStats
 from .sink import Sink
 from .states import Listing, State, Stopped, Streaming, Waiting, Watching
 from .trouble import Trouble
-from .watch_event import bookmark_of
+from .watch_event import bookmark_of, error_in
 
 log = structlog.get_logger(__name__)
 
@@ -309,6 +309,7 @@ class Reflector(Generic[T]):
             try:
                 self._deliver(event, watch)
             except (ObjectDecodeError, msgspec.MsgspecError) as error:
+                event.verify()
                 self._dropped(error)
             if self.resource_version != before:
                 watch.progressed = True
@@ -329,7 +330,7 @@ class Reflector(Generic[T]):
             self.sink.apply(event, stored)
             self.resource_version = stored.resource_version or self.resource_version
         else:
-            raise ObjectDecodeError(f"a watch event of the unknown type {event.type!r}")
+            raise error_in(event)
 
     def _dropped(self, error: Exception) -> None:
         self.stats.dropped += 1

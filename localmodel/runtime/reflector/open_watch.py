@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from localmodel.runtime.listwatch import WatchEvent, WatchStream
 
-from .watch_event import error_of
-
 
 class OpenWatch:
     """Iterated once or in parts by the reflector's thread; closed by any, and once however often it is asked to."""
@@ -25,11 +23,8 @@ class OpenWatch:
         self._is_closed = False
 
     def __iter__(self) -> Iterator[WatchEvent]:
-        """Goes on where the last iteration was left. Raises the ApiError of an ERROR event, and TransportError."""
-        for event in self._events:
-            if event.type == "ERROR":
-                raise error_of(event)
-            yield event
+        """Goes on where the last iteration was left; raises TransportError."""
+        return self._events
 
     def limit_silence(self, seconds: float) -> None:
         if seconds != self._silence:

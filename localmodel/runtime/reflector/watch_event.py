@@ -37,7 +37,10 @@ def bookmark_of(event: WatchEvent) -> Bookmark:
     return Bookmark(metadata.resource_version, (metadata.annotations or {}).get(INITIAL_EVENTS_END) == "true")
 
 
-def error_of(event: WatchEvent) -> ApiError:
+def error_in(event: WatchEvent) -> ApiError | ObjectDecodeError:
+    """What to raise for an event that brings neither an object nor a bookmark."""
+    if event.type != "ERROR":
+        return ObjectDecodeError(f"a watch event of the unknown type {event.type!r}")
     try:
         status = msgspec.json.decode(event.object)
     except msgspec.MsgspecError:

@@ -27,6 +27,7 @@ from localmodel.runtime.pager import Pager
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.rest_listwatch import LiveListerWatcher
 from localmodel.runtime.store import Trimmer
+from localmodel.runtime.typedwatch import watch
 
 COUNT = 300
 ITEM = json.dumps({"metadata": {"name": "n", "annotations": {"note": "x" * 2000}}}, separators=(",", ":")).encode()
@@ -178,6 +179,21 @@ def test_a_line_that_is_no_event_breaks_the_watch() -> None:
         assert next(events).type == "ADDED"
         with pytest.raises(TransportError, match="not JSON"):
             next(events)
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b'{"kind":"Node","metadata":{"name":"n"}', b'{"metadata":{"name":"n"}},"more":{}', b"[}"]
+)
+def test_a_line_that_is_no_event_but_looks_like_one_breaks_the_watch_when_it_is_read(rest: bytes) -> None:
+    """The object is cut out of the line, so only its reader finds out."""
+    good = b'{"type":"ADDED","object":{"metadata":{"name":"n","resourceVersion":"7"}}}\n'
+    with scripted_server(answer(200, good + b'{"type":"MODIFIED","object":' + rest + b"}\n" + good)) as server:
+        first, second, _ = list(client_for(server.url).watch(Node, WatchOptions()))
+        first.verify()
+        with pytest.raises(TransportError, match="not JSON"):
+            second.verify()
+        with pytest.raises(TransportError, match="not JSON"):
+            list(watch(client_for(server.url), Node))
 
 
 def test_a_line_without_its_end_is_not_an_event() -> None:

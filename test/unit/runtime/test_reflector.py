@@ -442,6 +442,23 @@ def test_26_an_unexpected_event_is_dropped_with_an_error_line_and_the_stream_goe
     assert [entry["log_level"] for entry in logs] == ["error"]
 
 
+class NoEvent(WatchEvent, frozen=True):
+    """What a broken stream brought."""
+
+    def verify(self) -> None:
+        raise TransportError("not JSON")
+
+
+@pytest.mark.parametrize("use_watch_list", [True, False])
+def test_what_is_no_event_at_all_breaks_the_watch_and_is_not_dropped(use_watch_list: bool) -> None:
+    bad = [NoEvent("MODIFIED", b"{")]
+    r = rig(streams=[bad]) if use_watch_list else rig(watches=[[event("ADDED", config_map("b", 12)), *bad]])
+    r.step(2 - use_watch_list)
+    assert r.reflector.stats.dropped == 0
+    assert r.sink.calls[1:] == ([] if use_watch_list else [("ADDED", "b", "12")])
+    assert r.server.streams[0].closes == 1
+
+
 @pytest.mark.parametrize("script", [[EOF], [REFUSED], [error_event(EXPIRED.status)], [RuntimeError("bug")]])
 def test_27_the_stream_is_closed_exactly_once_on_every_path_out(script: Any) -> None:
     r = rig(watches=[script])
