@@ -19,12 +19,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from typing import Generic, Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, cast
 
 from localmodel.runtime.clock import Clock, RealClock
 
 from .interface import K
 from .metrics import QueueMetrics
+from .yielding_lock import YieldingLock
 
 Entry: TypeAlias = tuple[K, int, float]
 """A dirty item, its priority, and since when it has been dirty, in monotonic seconds of the clock."""
@@ -73,7 +74,7 @@ class Queue(Generic[K]):
         """Without `metrics` nothing is exported; one `QueueMetrics` serves one queue. Without `order`: as they came."""
         self._clock = clock or RealClock()
         self._metrics = metrics
-        self._lock = threading.Lock()
+        self._lock = cast("threading.Lock", YieldingLock())
         self._ready = threading.Condition(self._lock)
         """Notified when an item starts to wait, and at shutdown."""
         self._finished = threading.Condition(self._lock)
