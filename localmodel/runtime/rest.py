@@ -44,11 +44,11 @@ class LiveClient(Client, ListerWatcher):
     # reads ------------------------------------------------------------------------------------------------------
 
     def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
-        path = _path(kind, ObjectKey(namespace, name))
+        path = path_of(kind, ObjectKey(namespace, name))
         return kind.from_json(self._requester.request("GET", path, accept=accept(kind)))
 
     def read_subresource(self, kind: type[Object], key: ObjectKey, subresource: str, answer: type[A]) -> A:
-        return answer.from_json(self._requester.request("GET", _path(kind, key, subresource)))
+        return answer.from_json(self._requester.request("GET", path_of(kind, key, subresource)))
 
     @property
     def rest_mapper(self) -> RESTMapper:
@@ -95,7 +95,7 @@ class LiveClient(Client, ListerWatcher):
 
     def write(self, write: Write[A]) -> A:
         method = _METHODS[write.verb]
-        path = _path(write.kind, write.key, write.subresource, collection=method == "POST" and not write.subresource)
+        path = path_of_write(write)
         parameters = _write_parameters(write.options)
         content_type = "application/json"
         if write.verb == "patch":
@@ -115,10 +115,8 @@ class LiveClient(Client, ListerWatcher):
 
     def remove(self, deletion: Deletion) -> None:
         target, parameters = deletion.target, _write_parameters(deletion.options)
-        if isinstance(target, ObjectKey):
-            path = _path(deletion.kind, target)
-        else:
-            path = _path(deletion.kind, ObjectKey(target.namespace, ""), collection=True)
+        path = path_of_deletion(deletion)
+        if isinstance(target, ListOptions):
             parameters |= {"labelSelector": target.label_selector, "fieldSelector": target.field_selector}
         body = msgspec.json.encode(_delete_options(deletion))
         self._requester.request("DELETE", path, parameters, body=body)
@@ -152,7 +150,21 @@ _NOT_IN_SEGMENT = re.compile(r"^\.\.?$|[^\x21-\x7e]|[/?#%]")
 """What leads to another place than a name does (rest.IsValidPathSegmentName, and what would have to be escaped)."""
 
 
-def _path(kind: type[Object], key: ObjectKey, subresource: str = "", *, collection: bool = False) -> str:
+def path_of_write(write: Write[Any]) -> str:
+    """Raises as `path_of`."""
+    is_new = write.verb == "create" and not write.subresource
+    return path_of(write.kind, write.key, write.subresource, collection=is_new)
+
+
+def path_of_deletion(deletion: Deletion) -> str:
+    """Raises as `path_of`."""
+    target = deletion.target
+    if isinstance(target, ObjectKey):
+        return path_of(deletion.kind, target)
+    return path_of(deletion.kind, ObjectKey(target.namespace, ""), collection=True)
+
+
+def path_of(kind: type[Object], key: ObjectKey, subresource: str = "", *, collection: bool = False) -> str:
     """Raises ValueError for a key that lacks what the path needs: the shorter path would be that of a collection."""
     if not key.name and not collection:
         raise ValueError(f"a {kind.mapping.gvk.kind} without a name: give the name of the object")

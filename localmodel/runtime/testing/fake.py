@@ -1,8 +1,9 @@
 """`FakeClient`: a `Client` and `ListerWatcher` on a `Registry`, for tests of reconcilers, informers and managers.
 
 It behaves as the API server does, down to resource versions, conflicts and watch semantics, because the registry
-beneath is the one that the embedded API server serves. A typed kind is served from its first use on. Every request is
-an `Action`: recorded in `actions`, and shown to the interceptors, which may look, refuse, answer, or call through.
+beneath is the one that the embedded API server serves; and it writes to no key for which `rest` has no path. A typed
+kind is served from its first use on. Every request is an `Action`: recorded in `actions`, and shown to the
+interceptors, which may look, refuse, answer, or call through.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import NoKindMatchError, NotFoundError
 from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from localmodel.runtime.objects import Object, ObjectKey, RESTMapping, T
+from localmodel.runtime.rest import path_of, path_of_deletion, path_of_write
 from localmodel.runtime.restmapper import RESTMapper
 from localmodel.runtime.selectors import FieldSelector, Selector
 
@@ -175,6 +177,7 @@ class FakeClient(Client, ListerWatcher):
         def proceed() -> bytes:
             return read_subresource(self.registry, self.definition(kind), key, subresource)
 
+        path_of(kind, key, subresource)
         return answer.from_json(self._request(Action("get", kind, key.namespace, key.name, subresource), proceed))
 
     @property
@@ -187,6 +190,7 @@ class FakeClient(Client, ListerWatcher):
             special = write_subresource(self.registry, definition, write) if write.subresource else None
             return special or self._write(definition, write)
 
+        path_of_write(write)
         is_object = isinstance(write.body, Object)
         sent = write.body.deepcopy() if is_object else write.body
         key = write.key
@@ -239,6 +243,7 @@ class FakeClient(Client, ListerWatcher):
                 options=deletion.options,
             )
 
+        path_of_deletion(deletion)
         if isinstance(target, ListOptions):
             action = Action("deletecollection", deletion.kind, target.namespace, options=deletion)
         else:

@@ -105,6 +105,6 @@ def write_subresource(registry: Registry, definition: ResourceDefinition, write:
             expires = format_time(registry.clock.now() + timedelta(seconds=seconds))
             status = {"token": FAKE_TOKEN, "expirationTimestamp": expires}
             return Written(msgspec.json.encode(body | {"status": status}), created=True)
-        case "create", _, _:
-            raise NotFoundError.of("the server could not find the requested resource")
+    if write.verb == "create" or definition.subresource(write.subresource) is None:
+        raise NotFoundError.of("the server could not find the requested resource")
     return None
