@@ -48,6 +48,9 @@ def _int_or_string(value: Any) -> Any:
 QuantityString = Annotated[str, BeforeValidator(_int_or_string)]
 """A quantity as the user wrote it ("10Gi", "1.7T", 500); numbers become their text. See `parse_quantity`."""
 
+_NOT_IN_SEGMENT = re.compile(r"^\.\.?$|[^\x21-\x7e]|[/?#%]")
+"""What leads to another place than a name does (rest.IsValidPathSegmentName, and what would have to be escaped)."""
+
 
 class Model(BaseModel):
     """A JSON object of the Kubernetes API with camel-case keys.
@@ -136,7 +139,13 @@ class RESTMapping:
         return f"{self.plural}.{self.gvk.group}" if self.gvk.group else self.plural
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The URL path of a collection, an object or a subresource; a namespace is ignored for cluster-scoped kinds."""
+        """The URL path of a collection, an object or a subresource; a namespace is ignored for cluster-scoped kinds.
+
+        Raises ValueError for what would lead elsewhere: no object can have such a name.
+        """
+        for segment in (namespace, name):
+            if _NOT_IN_SEGMENT.search(segment):
+                raise ValueError(f"{segment!r} is no part of a path: no object can have it as its name")
         parts = ["/apis/" + self.gvk.api_version if self.gvk.group else "/api/" + self.gvk.version]
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]

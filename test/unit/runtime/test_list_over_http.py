@@ -22,7 +22,7 @@ from localmodel.runtime.errors import (
 )
 from localmodel.runtime.kubeconfig import RestConfig
 from localmodel.runtime.listwatch import ListOptions, WatchOptions
-from localmodel.runtime.objects import Node
+from localmodel.runtime.objects import ConfigMap, Node
 from localmodel.runtime.pager import Pager
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.rest_listwatch import LiveListerWatcher
@@ -225,3 +225,18 @@ def test_warnings_of_the_server_are_logged_once_each() -> None:
                 client.get(Node, "n")
     assert [entry["warning"] for entry in logs] == [old, "unknown field", "again"]
     assert {entry["log_level"] for entry in logs} == {"warning"}
+
+
+@pytest.mark.parametrize("namespace", ["..", "a/secrets?x=", "a%2f", "a b"])
+def test_a_namespace_that_leads_to_another_collection_is_not_asked_for(namespace: str) -> None:
+    with scripted_server(answer(200, BODY)) as server:
+        client = client_for(server.url)
+        asked: list[Callable[[], object]] = [
+            lambda: client.list(ConfigMap, namespace=namespace),
+            lambda: client.list_page(ConfigMap, ListOptions(namespace=namespace)),
+            lambda: client.watch(ConfigMap, WatchOptions(namespace=namespace)),
+        ]
+        for ask in asked:
+            with pytest.raises(ValueError, match="no part of a path"):
+                ask()
+        assert not server.seen
