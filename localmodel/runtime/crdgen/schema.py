@@ -13,6 +13,7 @@ from typing import Any
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.objects import Object
 
+from .checks import default_fault, list_fault
 from .markers import DEFAULT_KEY, REQUIRED_KEY, joined_rules
 
 Json = dict[str, Any]
@@ -97,6 +98,9 @@ class _Translation:
             result[REQUIRED_KEY] = True
         self._translate_value(schema, result)
         self._translate_children(schema, result, path)
+        fault = list_fault(result) or (default_fault(result, result["default"]) if "default" in result else "")
+        if fault:
+            raise SchemaError(path, fault)
         del self._open[opened:]
         return result
 
@@ -166,7 +170,8 @@ class _Translation:
             self._translate_properties(schema, result, path)
         elif isinstance(values, dict):
             result["additionalProperties"] = self._translate_item(values, path)
-        elif values is True:
+        elif values is True or (schema.get("type") == "object" and values is None and "properties" not in schema):
+            # ObjectMeta and OwnerReference say no more than that they are objects: else they were pruned to nothing.
             result.pop("properties", None)
             result["x-kubernetes-preserve-unknown-fields"] = True
         if "items" in schema:

@@ -36,7 +36,7 @@ from localmodel.runtime.crdgen import (
     server_default,
     structural_schema,
 )
-from localmodel.runtime.objects import Condition, Model, Object, RESTMapping
+from localmodel.runtime.objects import Condition, Model, Object, ObjectMeta, OwnerReference, RESTMapping
 from localmodel.sandbox.apiserver.structural import structural_faults
 
 Json = dict[str, Any]
@@ -247,6 +247,59 @@ def test_a_type_without_a_structural_schema_is_refused_by_the_path_of_its_field(
 
 
 # the whole ------------------------------------------------------------------------------------------------------
+
+
+class Port(Model):
+    name: str = ""
+    number: Annotated[int, server_default(80)] = 80
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (Annotated[list[Port], list_map("name")], "Thing.spec.field: the field name, .* must always be there"),
+        (Annotated[list[Port], list_map("nam")], "no field nam"),
+        (Annotated[list[str], list_map("name")], "no field name"),
+        (Annotated[list[Port], LIST_SET], "a set of objects"),
+        (set[int | None], "cannot be null"),
+        (Annotated[int, server_default("a")], "Thing.spec.field: the default is 'a', and the field's type is integer"),
+        (Annotated[int, server_default(True)], "type is integer"),
+        (Annotated[int | None, server_default(None)], "not NULLABLE"),
+        (Annotated[int, Field(gt=5), server_default(5)], "above 5"),
+        (Annotated[int, Field(le=5), server_default(6)], "at most 5"),
+        (Annotated[Mood, server_default("Hot")], "none of"),
+        (Annotated[Port, server_default({"nam": "a"})], "fields that the type does not have: nam"),
+        (Annotated[list[Port], server_default([{"number": "80"}])], r"the default\[0\].number is '80'"),
+        (Annotated[Person, server_default({})], "the default lacks name"),
+        (Annotated[IntOrString, server_default(1.5)], "no int or str"),
+    ],
+)
+def test_what_an_api_server_would_refuse_is_refused_by_the_path_of_its_field(annotation: Any, said: str) -> None:
+    with pytest.raises(SchemaError, match=said):
+        schema_for(annotation, None)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (Annotated[list[Port], list_map("number")], None),
+        (Annotated[Port, server_default({})], {}),
+        (Annotated[dict[str, int], server_default({"a": 1})], {"a": 1}),
+        (Annotated[int | None, NULLABLE, server_default(None)], None),
+        (Annotated[IntOrString, server_default("50%")], "50%"),
+        (Annotated[float, server_default(1)], 1),
+        (Annotated[dict[str, Any], server_default({"a": [1]})], {"a": [1]}),
+    ],
+)
+def test_defaults_and_keys_that_an_api_server_takes(annotation: Any, default: Any) -> None:
+    assert schema_for(annotation, None).get("default") == default
+
+
+@pytest.mark.parametrize("type_", [ObjectMeta, OwnerReference])
+def test_metadata_within_an_object_is_not_pruned(type_: type) -> None:
+    schema = schema_for(type_)
+    assert schema == {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    assert structural_faults({"type": "object", "properties": {"template": schema}}, "") == []
 
 
 def test_what_is_required_and_described() -> None:
