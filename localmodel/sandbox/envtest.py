@@ -6,6 +6,7 @@ other client work with it. It has no controllers: nothing schedules pods or coll
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,7 @@ class Environment:
         self._crds = tuple(crds)
         self._directory = tempfile.TemporaryDirectory(prefix="localmodel-envtest-")
         self._clients: list[LiveClient] = []
+        self._numbers = itertools.count()
 
     @property
     def url(self) -> str:
@@ -51,8 +53,11 @@ class Environment:
         self._directory.cleanup()
 
     def kubeconfig(self, user: str = "admin", *, token: str | None = None) -> Path:
-        """A kubeconfig of a cluster administrator of that name, or of the user whose token it is."""
-        path = Path(self._directory.name) / f"{user}.kubeconfig"
+        """A kubeconfig of a cluster administrator of that name, or of the user whose token it is.
+
+        A file of its own for each call: clients read theirs again, and must not come to be another user.
+        """
+        path = Path(self._directory.name) / f"kubeconfig-{next(self._numbers)}"
         self.server.write_kubeconfig(path, user=user, token=token)
         return path
 

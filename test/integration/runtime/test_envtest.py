@@ -32,3 +32,11 @@ def test_a_user_has_the_rights_of_its_token() -> None:
         nobody = environment.client("nobody", token=environment.server.token_for("nobody"))
         with pytest.raises(ForbiddenError):
             nobody.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="default")))
+
+
+def test_a_client_stays_the_user_that_it_was_when_others_of_its_name_come() -> None:
+    with Environment() as environment:
+        kubeconfig = environment.kubeconfig()
+        before = kubeconfig.read_text()
+        environment.client(token=environment.server.token_for("nobody"))
+        assert kubeconfig.read_text() == before
