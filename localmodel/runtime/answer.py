@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from . import cancellation
@@ -105,20 +105,24 @@ class Stream:
             self.close()
 
     def lines(self) -> Iterator[bytes]:
-        """Complete lines, without their newline. Ends on EOF and on `close`.
+        """Complete lines, some with their newline. Ends on EOF and on `close`.
 
         Raises TransportError when the stream breaks, or is silent for longer than its limit.
         """
         begun: list[bytes] = []
-        while piece := self._piece():
-            begun.append(piece)
-            if b"\n" not in piece:
-                continue
-            *lines, rest = b"".join(begun).split(b"\n")
-            begun = [rest]
-            for line in lines:
-                if line and not line.isspace():
-                    yield line
+        while parts := self._parts():
+            for part in parts:
+                if not begun and part.find(b"\n") == len(part) - 1:
+                    lines = [part]  # servers flush event by event: nothing to take apart
+                else:
+                    begun.append(part)
+                    if b"\n" not in part:
+                        continue
+                    *lines, rest = b"".join(begun).split(b"\n")
+                    begun = [rest] if rest else []
+                for line in lines:
+                    if line and not line.isspace():
+                        yield line
 
     def limit_silence(self, seconds: float) -> None:
         """From now on. Called by the reading thread."""
@@ -133,16 +137,16 @@ class Stream:
         self._connection.abort()
         self._connection.close()
 
-    def _piece(self) -> bytes:
+    def _parts(self) -> Sequence[bytes]:
         if self._closed.is_set():
-            return b""
+            return ()
         try:
-            return self._response.read1(_LINES)
+            return self._response.parts(_LINES)
         except TimeoutError as error:
             raise TransportError(f"watch {self._target}: silent for too long, the connection is half open") from error
         except (*BROKEN, ValueError, AttributeError) as error:
             if self._closed.is_set():
-                return b""
+                return ()
             raise TransportError(f"watch {self._target}: {cause_of(error)}") from error
 
 

@@ -27,15 +27,19 @@ class Chunks:
         self._is_last = False
         """There are no more chunks, only the trailer."""
 
-    def feed(self, data: bytes) -> bytes:
-        """The part of the body that is in the data; raises http.client.HTTPException for what are no chunks."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """The parts of the body that are in the data, none empty, each of one chunk.
+
+        Raises http.client.HTTPException for what are no chunks.
+        """
         if self._head:
             data, self._head = self._head + data, b""
-        view, at = memoryview(data), 0
-        parts: list[memoryview] = []
+        parts: list[bytes] = []
+        at = 0
         while not self._is_last:
             end = at + self._left
-            parts.append(view[at:end])
+            if at < end and at < len(data):
+                parts.append(data[at:end])
             if end > len(data):
                 self._left = end - len(data)
                 break
@@ -49,7 +53,7 @@ class Chunks:
             at = head_end if self._is_last else head_end + 2
         if self._is_last:
             self._end(data[at:])
-        return b"".join(parts)
+        return parts
 
     def _keep_head(self, head: bytes) -> None:
         if len(head) > _MAX_HEAD:

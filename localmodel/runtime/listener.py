@@ -38,25 +38,34 @@ class ResourceEventHandler(Protocol[T]):
         """`obj` is the final state, or the last known one if the deletion was only noticed by a new list."""
 
 
-class Added(msgspec.Struct, Generic[T], frozen=True):
+class Added(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """`on_add` is due."""
 
     obj: Stored[T]
     initial: bool
 
+    def deliver(self, handler: ResourceEventHandler[T]) -> None:
+        handler.on_add(self.obj, self.initial)
 
-class Updated(msgspec.Struct, Generic[T], frozen=True):
+
+class Updated(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """`on_update` is due."""
 
     old: Stored[T]
     new: Stored[T]
 
+    def deliver(self, handler: ResourceEventHandler[T]) -> None:
+        handler.on_update(self.old, self.new)
 
-class Deleted(msgspec.Struct, Generic[T], frozen=True):
+
+class Deleted(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """`on_delete` is due."""
 
     obj: Stored[T]
     final_state_unknown: bool
+
+    def deliver(self, handler: ResourceEventHandler[T]) -> None:
+        handler.on_delete(self.obj, self.final_state_unknown)
 
 
 class InitialListDone(msgspec.Struct, frozen=True):
@@ -96,20 +105,20 @@ class Listener(Generic[T]):
         self._resync_period = resync_period
         self._queue: deque[Notification[T]] = deque()
         self._wakeup = threading.Condition()
-        """Guards `_stopping`, `_idle` and additions to the queue."""
         self._stopping = False
-        """Nothing is added to the queue any more."""
+        """Nothing that is in the queue matters any more."""
         self._idle = False
-        """The thread waits for the queue to be no longer empty."""
+        """The thread waits for the queue to be no longer empty, or is about to. It says so before it looks into the
+        queue for the last time, and `notify` asks after it has put something there: one of them sees the other."""
         self._failed_initially = False
         self._thread = threading.Thread(target=carrying(self._run), name=f"{name}-handler", daemon=True)
 
     def notify(self, notification: Notification[T]) -> None:
-        with self._wakeup:
-            if self._stopping:
-                return
-            self._queue.append(notification)
-            if self._idle:
+        if self._stopping:
+            return
+        self._queue.append(notification)
+        if self._idle:  # the lock costs more than all the rest, and a thread with work to do needs no waking
+            with self._wakeup:
                 self._idle = False
                 self._wakeup.notify()
 
@@ -145,7 +154,10 @@ class Listener(Generic[T]):
                 self._resync(self)
                 continue
             try:
-                self._dispatch(event)
+                if isinstance(event, InitialListDone):
+                    self._note_end_of_initial_list()
+                else:
+                    event.deliver(self.handler)
             except Exception as error:  # foreign code: it loses this event, not the stream
                 log.exception(
                     "An event handler failed and has lost an event", event_lost=repr(event), handler=self._name
@@ -154,33 +166,25 @@ class Listener(Generic[T]):
 
     def _next(self, due: float | None) -> Notification[T] | None:
         """The next event; None when stopping or when a resync is due."""
-        while True:
+        while not self._stopping:
             try:
                 return self._queue.popleft()
             except IndexError:
-                pass  # the lock is needed only to wait
+                pass
+            remaining = None if due is None else due - self._clock.monotonic()
+            if remaining is not None and remaining <= 0:
+                break
             with self._wakeup:
-                if self._queue:
-                    continue
-                remaining = None if due is None else due - self._clock.monotonic()
-                if self._stopping or (remaining is not None and remaining <= 0):
-                    return None
                 self._idle = True
-                self._clock.wait(self._wakeup, remaining)
+                if not (self._queue or self._stopping):
+                    self._clock.wait(self._wakeup, remaining)
                 self._idle = False
+        return None
 
-    def _dispatch(self, event: Notification[T]) -> None:
-        match event:
-            case Added():
-                self.handler.on_add(event.obj, event.initial)
-            case Updated():
-                self.handler.on_update(event.old, event.new)
-            case Deleted():
-                self.handler.on_delete(event.obj, event.final_state_unknown)
-            case InitialListDone():
-                if not self._failed_initially:
-                    self.synced.set()
-                    self.settled.set()
+    def _note_end_of_initial_list(self) -> None:
+        if not self._failed_initially:
+            self.synced.set()
+            self.settled.set()
 
     def _note_failure(self, event: Notification[T], error: Exception) -> None:
         self.failures += 1

@@ -78,17 +78,25 @@ class Response(http.client.HTTPResponse):
         return super().read(amt) if self._chunks is None else b"".join(iter(self.read1, b""))
 
     def read1(self, n: int = _BUFFER) -> bytes:
-        """What has come of the body, or comes first; empty at its end. Reads at most `n` bytes from the socket."""
+        """`parts` in one."""
+        return super().read1(n) if self._chunks is None else b"".join(self.parts(n))
+
+    def parts(self, n: int = _BUFFER) -> Sequence[bytes]:
+        """What has come of the body, or comes first, chunk by chunk; none at its end.
+
+        Reads at most `n` bytes from the socket, once if that brings something.
+        """
         if self._chunks is None:
-            return super().read1(n)
+            piece = super().read1(n)
+            return (piece,) if piece else ()
         while self.fp is not None and not self._chunks.ended:
             data = self.fp.read1(n)
             if not data:
                 raise http.client.IncompleteRead(b"")
-            if piece := self._chunks.feed(data):
-                return piece
+            if parts := self._chunks.feed(data):
+                return parts
         self.will_close = self.will_close or bool(self._chunks.rest)  # nobody asked for that
-        return b""
+        return ()
 
     def _read_fields(self) -> Headers:
         fields, name = Headers(), ""

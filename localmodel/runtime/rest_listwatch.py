@@ -35,6 +35,7 @@ class _CutEvent(WatchEvent, frozen=True, gc=False):
 
 _decode_event = msgspec.json.Decoder(_Event).decode
 _PREFIXES = tuple((type_, f'{{"type":"{type_}","object":'.encode()) for type_ in ("MODIFIED", "ADDED", "DELETED"))
+_ENDS = (b"}\n", b"}")
 """API servers write an event in this way only. To decode a line to find the object in it takes as long as to decode
 the object."""
 
@@ -42,8 +43,8 @@ the object."""
 def _event_in(line: bytes) -> WatchEvent:
     """Raises TransportError for a line that is not JSON, so far as it is looked at."""
     for type_, prefix in _PREFIXES:
-        if line.startswith(prefix) and line.endswith(b"}"):
-            return _CutEvent(type_, line[len(prefix) : -1])
+        if line.startswith(prefix) and line.endswith(_ENDS):
+            return _CutEvent(type_, line[len(prefix) : line.rindex(b"}")])
     try:
         return _decode_event(line)
     except msgspec.DecodeError as error:

@@ -184,7 +184,7 @@ class ThreadSafeStore(Generic[T]):
     def put(self, stored: Stored[T]) -> Stored[T] | None:
         """Gives what it replaced."""
         extractors = self._extractors
-        values = _index_values(stored, extractors)
+        values = _index_values(stored, extractors) if extractors else {}
         with self._lock:
             if extractors is not self._extractors:
                 values = _index_values(stored, self._extractors)

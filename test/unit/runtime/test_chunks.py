@@ -28,11 +28,13 @@ def test_a_body_does_not_depend_on_how_it_arrives(
 ) -> None:
     data = chunked(parts, extension, trailer)
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    chunks, body = Chunks(), b""
+    chunks, found = Chunks(), list[bytes]()
     for start, end in pairwise(places):
         assert not chunks.ended
-        body += chunks.feed(data[start:end] + (rest if end == len(data) else b""))
-    assert (body, chunks.ended, chunks.rest) == (b"".join(parts), True, rest)
+        found += chunks.feed(data[start:end] + (rest if end == len(data) else b""))
+    assert (b"".join(found), chunks.ended, chunks.rest) == (b"".join(parts), True, rest)
+    assert all(found)
+    assert len(places) > 2 or found == parts
 
 
 @pytest.mark.parametrize(
@@ -45,4 +47,5 @@ def test_what_are_no_chunks_is_an_error(data: bytes) -> None:
 
 def test_each_chunk_is_given_as_far_as_it_has_come() -> None:
     chunks = Chunks()
-    assert [chunks.feed(data) for data in (b"5\r\nhe", b"l", b"lo\r\n2", b"\r\n!!")] == [b"he", b"l", b"lo", b"!!"]
+    arrived = (b"5\r\nhe", b"l", b"lo\r\n2", b"\r\n!!", b"\r\n1\r\na\r\n1\r\nb")
+    assert [chunks.feed(data) for data in arrived] == [[b"he"], [b"l"], [b"lo"], [b"!!"], [b"a", b"b"]]
