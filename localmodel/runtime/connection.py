@@ -42,8 +42,7 @@ class Connection(http.client.HTTPConnection):
         self.default_port = http.client.HTTPS_PORT if tls else http.client.HTTP_PORT
         self._tls = tls
         self._server_name = server_name
-        bracketed = f"[{host}]" if ":" in host else host
-        self._host_header = bracketed if port == self.default_port else f"{bracketed}:{port}"
+        self._host_header = self._authority(host, port)
         self._until = 0.0
         """When connecting has to have ended, in monotonic seconds."""
         self._guard = threading.Lock()
@@ -60,6 +59,14 @@ class Connection(http.client.HTTPConnection):
         if self._last_socket is None:
             raise http.client.NotConnected
         return self._last_socket
+
+    def reach(self, host: str, port: int, *, headers: Mapping[str, str]) -> None:
+        """Makes what the connection was made for a proxy on the way to this server; `headers` are for the proxy."""
+        self.set_tunnel(_bracketed(host), port, headers)
+        self._host_header = self._authority(host, port)
+
+    def _authority(self, host: str, port: int) -> str:
+        return _bracketed(host) if port == self.default_port else f"{_bracketed(host)}:{port}"
 
     def open(self, timeout: float) -> None:
         """Connects within `timeout` seconds, the handshake included; raises OSError."""
@@ -199,6 +206,11 @@ class Connection(http.client.HTTPConnection):
         if left <= 0:
             raise TimeoutError("timed out while connecting")
         return left
+
+
+def _bracketed(host: str) -> str:
+    """As an address of IPv6 stands before a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def shut(sock: socket.socket | None) -> None:

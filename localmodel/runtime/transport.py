@@ -162,7 +162,7 @@ class Transport:
         tls = config.tls() if config.tls else None
         connection = Connection(host, port, tls=tls, server_name=config.server_name or self._host)
         if proxy:
-            connection.set_tunnel(self._host, self._port, headers=_proxy_headers(proxy))
+            connection.reach(self._host, self._port, headers=_proxy_headers(proxy))
         with self._lock:
             if self._is_closed:
                 raise TransportError(f"the client of {config.server} is closed")

@@ -95,12 +95,12 @@ def test_a_request_that_is_not_answered_in_time_is_not_sent_again(ask: str) -> N
         connection.recv(1 << 16)
         connection.recv(1)  # until the client gives up
 
-    node = Node(metadata=ObjectMeta(name="n"))
+    held = ConfigMap(metadata=ObjectMeta(name="n", namespace="d", resource_version="1"))
     with raw_server(once) as server:
         client = client_of(server.url, request_timeout=0.2)
         client.get(Node, "n")
         with pytest.raises(TransportError, match="timed out"):
-            client.get(Node, "n") if ask == "get" else getattr(client, ask)(node)
+            client.get(Node, "n") if ask == "get" else getattr(client, ask)(held)
         assert len(server.heads) == 2
 
 
@@ -112,11 +112,11 @@ def test_a_kept_connection_that_breaks_is_made_up_for_where_twice_is_the_same_as
         if len(server.heads) == 1:
             server.next_head(connection)
 
-    node = Node(metadata=ObjectMeta(name="n"))
+    held = ConfigMap(metadata=ObjectMeta(name="n", namespace="d", resource_version="1"))
     with raw_server(break_off) as server:
         client = client_of(server.url)
         client.get(Node, "n")
-        act: Callable[[], object] = lambda: client.get(Node, "n") if ask == "get" else getattr(client, ask)(node)  # noqa: E731
+        act: Callable[[], object] = lambda: client.get(Node, "n") if ask == "get" else getattr(client, ask)(held)  # noqa: E731
         if requests == 3:
             act()
         else:
@@ -221,13 +221,28 @@ def test_an_idle_connection_is_probed_before_firewalls_forget_it() -> None:
         connection.close()
 
 
-def test_the_credentials_of_a_proxy_are_shown_to_it_and_to_nobody_else() -> None:
-    def tunnel(server: RawServer, connection: socket.socket) -> None:
-        server.next_head(connection)
-        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        server.next_head(connection)
-        connection.sendall(OK)
+def tunnel(server: RawServer, connection: socket.socket) -> None:
+    server.next_head(connection)
+    connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    server.next_head(connection)
+    connection.sendall(OK)
 
+
+@pytest.mark.parametrize(
+    ("server", "connect", "host"),
+    [
+        ("http://cluster.example", b"cluster.example:80", b"cluster.example"),
+        ("http://[fd00::5]:6443/prefix", b"[fd00::5]:6443", b"[fd00::5]:6443"),
+    ],
+)
+def test_through_a_proxy_the_request_is_for_the_server(server: str, connect: bytes, host: bytes) -> None:
+    with raw_server(tunnel) as proxy:
+        client_of(server, proxy=proxy.url).get(Node, "n")
+        assert proxy.heads[0].startswith(b"CONNECT %s HTTP" % connect)
+        assert b"\r\nHost: %s\r\n" % host in proxy.heads[1]
+
+
+def test_the_credentials_of_a_proxy_are_shown_to_it_and_to_nobody_else() -> None:
     with raw_server(tunnel) as proxy:
         port = proxy.url.rpartition(":")[2]
         client_of("http://cluster.example", proxy=f"http://us%40er:pass@127.0.0.1:{port}").get(Node, "n")
