@@ -39,16 +39,18 @@ if TYPE_CHECKING:
     )
     from .delegating_client import dry_run_client, namespaced_client, with_field_owner, with_field_validation
     from .errors import ApiError, ConflictError, NotFoundError, TerminalError
+    from .event import GenericEvent
     from .events import EventRecorder
     from .finalizer import Finalizers
     from .handler import EnqueueRequestForObject, EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
     from .informer import SharedInformer
     from .kubeconfig import load_config
     from .logging import setup_logging
-    from .manager import Manager
+    from .manager import Manager, process_metrics
     from .manager_options import ManagerOptions
     from .mergepatch import merge_from
-    from .objects import Condition, Object, ObjectMeta, PartialObjectMetadata, RESTMapping, Unstructured
+    from .metrics import Metrics
+    from .objects import Condition, Model, Object, ObjectMeta, PartialObjectMetadata, RESTMapping, Unstructured
     from .predicate import GenerationChanged
     from .reconcile import Reconciler, Request, Result, current_reconcile_id, within_run
     from .rest import LiveClient
@@ -75,10 +77,13 @@ __all__ = [
     "EventRecorder",
     "Finalizers",
     "GenerationChanged",
+    "GenericEvent",
     "KindOptions",
     "LiveClient",
     "Manager",
     "ManagerOptions",
+    "Metrics",
+    "Model",
     "NotFoundError",
     "Object",
     "ObjectMeta",
@@ -101,6 +106,7 @@ __all__ = [
     "load_config",
     "merge_from",
     "namespaced_client",
+    "process_metrics",
     "remove_finalizer",
     "retry_on_conflict",
     "set_controller_reference",
@@ -151,6 +157,7 @@ _HOMES = {
         "NotFoundError",
         "TerminalError",
     ),
+    "event": ("GenericEvent",),
     "events": ("EventRecorder",),
     "finalizer": ("Finalizers",),
     "handler": (
@@ -161,17 +168,11 @@ _HOMES = {
     "informer": ("SharedInformer",),
     "kubeconfig": ("load_config",),
     "logging": ("setup_logging",),
-    "manager": ("Manager",),
+    "manager": ("Manager", "process_metrics"),
     "manager_options": ("ManagerOptions",),
     "mergepatch": ("merge_from",),
-    "objects": (
-        "Condition",
-        "Object",
-        "ObjectMeta",
-        "PartialObjectMetadata",
-        "RESTMapping",
-        "Unstructured",
-    ),
+    "metrics": ("Metrics",),
+    "objects": ("Condition", "Model", "Object", "ObjectMeta", "PartialObjectMetadata", "RESTMapping", "Unstructured"),
     "predicate": ("GenerationChanged",),
     "reconcile": (
         "Reconciler",

@@ -74,7 +74,7 @@ class KindOptions:
 class CacheOptions:
     """What a cache holds, and how (cache.Options)."""
 
-    by_kind: Mapping[type[Object], KindOptions] = field(default_factory=dict)
+    by_kind: Mapping[type[Any], KindOptions] = field(default_factory=dict)
     default_namespaces: Namespaces = ()
     """Of namespaced kinds whose own options name none; none: all. What a mapping says of a namespace is a default, too,
     for kinds that name that namespace themselves, and comes before `defaults`."""

@@ -82,9 +82,17 @@ class Write(Generic[A]):
     options: WriteOptions = DEFAULT_WRITE
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an update of an object of which there is only metadata: the rest would be deleted."""
-        if self.verb == "update" and isinstance(self.body, Object) and self.body.metadata_only:
+        """Raises ValueError for an update with a part of an object: an update deletes what it does not send."""
+        if self.verb != "update" or not isinstance(self.body, Object):
+            return
+        if self.body.metadata_only:
             raise ValueError(f"cannot update {self.body} with its metadata only: patch it, or read all of it")
+        if self.body.model_config.get("extra") == "ignore":
+            kind = type(self.body).__name__
+            raise ValueError(
+                f"cannot update {self.body}: {kind} ignores fields that it does not declare, and an update would "
+                'delete them; patch it, or use a type with extra="allow"'
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

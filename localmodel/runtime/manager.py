@@ -83,6 +83,8 @@ class Manager:
         """Reads from the cache, writes at the API server."""
         self._lease = self.options.lease_config()
         self._events = EventBroadcaster(client, clock=self.clock, metrics=self.metrics)
+        self.elected = threading.Event()
+        """Set when this process has come to lead, or would run the leader's work without an election."""
         self._lock = threading.Lock()
         """Guards the fields below."""
         self._stop: threading.Event | None = None
@@ -243,7 +245,7 @@ class Manager:
         return LeaderElector(
             self.live,
             self._lease,
-            on_started_leading=self._leaders.start,
+            on_started_leading=self._lead,
             on_stopped_leading=self._stopped_leading,
             recorder=self.recorder(self.options.component),
             clock=self.clock,
@@ -253,11 +255,15 @@ class Manager:
     def _start_leaders(self) -> threading.Thread | None:
         """Starts the leader's runnables, or the election that will; the thread of the election."""
         if self._elector is None:
-            self._leaders.start()
+            self._lead()
             return None
         election = threading.Thread(target=self._elect, args=(self._elector,), name="leader-election", daemon=True)
         election.start()
         return election
+
+    def _lead(self) -> None:
+        self.elected.set()
+        self._leaders.start()
 
     def _elect(self, elector: LeaderElector) -> None:
         try:

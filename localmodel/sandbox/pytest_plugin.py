@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from localmodel.runtime.client import Client
+    from localmodel.runtime.manager_options import ManagerOptions
     from localmodel.runtime.testing import FakeClient, FakeClock
     from localmodel.runtime.testing.background import BackgroundManager
 
@@ -52,8 +53,16 @@ def manager_client(fake_client: FakeClient) -> Client:
 
 
 @pytest.fixture
-def manager(manager_client: Client) -> Iterator[BackgroundManager]:
-    """A manager on `manager_client`: add reconcilers, then `manager.run()`.
+def manager_options() -> ManagerOptions:
+    """Those of `manager`: no HTTP servers. Override it with `dataclasses.replace(QUIET, ...)`."""
+    from localmodel.runtime.testing import QUIET
+
+    return QUIET
+
+
+@pytest.fixture
+def manager(manager_client: Client, manager_options: ManagerOptions) -> Iterator[BackgroundManager]:
+    """A manager on `manager_client` with `manager_options`: add reconcilers, then `manager.run()`.
 
     It is stopped at the end of the test, which fails if the manager failed or leaves a thread behind.
     """
@@ -61,7 +70,7 @@ def manager(manager_client: Client) -> Iterator[BackgroundManager]:
     from localmodel.runtime.testing.waiting import eventually
 
     before = set(threading.enumerate())
-    manager = BackgroundManager(manager_client)
+    manager = BackgroundManager(manager_client, manager_options)
     yield manager
     manager.end()
     left = f"threads are left after the manager's end: {[t.name for t in set(threading.enumerate()) - before]}"

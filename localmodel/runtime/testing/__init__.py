@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from localmodel.runtime.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .background import BackgroundManager
+    from .background import QUIET, BackgroundManager
     from .definitions import AdmissionAttributes, ResourceDefinition, UserInfo
     from .fake import Action, FakeClient, Interceptor
     from .fake_clock import FakeClock
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .writing import Written
 
 __all__ = [
+    "QUIET",
     "Action",
     "AdmissionAttributes",
     "BackgroundManager",
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "background": ("BackgroundManager",),
+    "background": ("QUIET", "BackgroundManager"),
     "definitions": ("AdmissionAttributes", "ResourceDefinition", "UserInfo"),
     "waiting": ("eventually",),
     "fake": ("Action", "FakeClient", "Interceptor"),

@@ -20,7 +20,6 @@ from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import (
     Event,
     Namespace,
-    Node,
     ObjectMeta,
     OwnerReference,
     PersistentVolume,
@@ -94,9 +93,7 @@ def test_the_main_job(stack: Stack) -> None:
     eventually(lambda: stack.entries("node-1") == ["iris"])
     eventually(lambda: stack.status_of() == {"node-1": "NodeDownloadPending", "node-2": "NodeNotReady"})
 
-    ready = client.get(Node, "node-2")
-    ready.status = node().status
-    client.status.update(ready)
+    client.status.patch(node("node-2"), {"status": node().status.to_dict()})
     client.create(group("late"))
     client.create(node("node-3", pool="late"))
     eventually(lambda: stack.entries("node-2") == stack.entries("node-3") == ["iris"])
@@ -223,9 +220,7 @@ def test_what_kserve_made_is_taken_over_though_it_lacks_our_label() -> None:
     stack.report("node-1", iris="ModelDownloaded")
     stack.client.create(group())
     stack.client.create(node())
-    ready = stack.client.get(Node, "node-1")
-    ready.status = node().status
-    stack.client.status.update(ready)
+    stack.client.status.patch(node(), {"status": node().status.to_dict()})
 
     stack.start()
     try:

@@ -42,7 +42,7 @@ def test_under_kserves_crds_writes_come_to_an_end(minimal: bool) -> None:
     kserve_crds.install(cluster.client, minimal=minimal)
     for obj in (node(), group(), cache(priority=3), namespace_cache()):
         cluster.client.create(obj)
-    cluster.client.status.update(_ready(cluster))
+    cluster.client.status.patch(node(), {"status": node().status.to_dict()})
     for _ in range(3):
         reconcile_all(cluster)
     cluster.report(iris="ModelDownloaded", team_a__iris="ModelDownloadError")
@@ -52,12 +52,6 @@ def test_under_kserves_crds_writes_come_to_an_end(minimal: bool) -> None:
     for _ in range(100):
         reconcile_all(cluster)
     assert cluster.client.writes == []
-
-
-def _ready(cluster: Cluster) -> Node:
-    found = cluster.client.get(Node, "node-1")
-    found.status = node().status
-    return found
 
 
 def test_nothing_is_written_in_100_runs_without_news() -> None:

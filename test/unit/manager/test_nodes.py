@@ -98,9 +98,7 @@ def test_a_label_that_arrives_later_brings_the_entry_and_its_loss_takes_it_d33()
     cluster.reconcile_node()
     assert cluster.entries() == []
     for pool, expected in (("gpu", ["a"]), ("none", [])):
-        changed = cluster.client.get(Node, "node-1")
-        changed.metadata.labels["pool"] = pool
-        cluster.client.update(changed)
+        cluster.client.patch(node(), {"metadata": {"labels": {"pool": pool}}})
         cluster.reconcile_node()
         assert cluster.entries() == expected
 
@@ -150,9 +148,8 @@ def test_fields_that_an_older_crd_prunes_are_not_written_again_and_again() -> No
 
 
 def _set_ready(cluster: Cluster, ready: bool) -> None:
-    changed = cluster.client.get(Node, "node-1")
-    changed.status = node(ready=ready).status
-    cluster.client.status.update(changed)
+    changed = node(ready=ready)
+    cluster.client.status.patch(changed, {"status": changed.status.to_dict()})
 
 
 def test_an_existing_local_model_node_of_kserve_is_taken_over_with_its_status() -> None:

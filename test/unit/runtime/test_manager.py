@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -214,6 +214,17 @@ def test_128_a_manager_that_never_leads_ends_its_warm_ups(log: list[str]) -> Non
     assert running.end() is None
     assert log == ["+warm-up of leader", "-warm-up of leader"]
     eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_who_leads_is_told_by_an_event(run: Callable[..., Running], log: list[str]) -> None:
+    first = run(Task("leader", log), **ELECTED)
+    eventually(first.manager.elected.is_set)
+    second = run(
+        Task("other", log, need_leader_election=False), **ELECTED | {"lease": replace(LEASE, identity="other")}
+    )
+    eventually(lambda: "+other" in log)
+    assert not second.manager.elected.is_set()
+    second.end()
 
 
 def test_142_a_runnable_that_does_not_say_otherwise_needs_leadership(log: list[str]) -> None:

@@ -120,6 +120,16 @@ def test_191_patch_with_a_stale_resource_version_conflicts() -> None:
         client.patch(widget(), {"metadata": {"resourceVersion": "77"}, "spec": {"size": 3}})
 
 
+def test_191_an_update_with_a_part_of_an_object_is_refused_before_it_deletes_the_rest() -> None:
+    node = Node(metadata=ObjectMeta(name="n", resource_version="1"))
+    client = FakeClient(node)
+    with pytest.raises(ValueError, match=r"Node ignores fields that it does not declare.*; patch it"):
+        client.update(node)
+    with pytest.raises(ValueError, match="patch it"):
+        client.status.update(node)
+    client.patch(node, {"metadata": {"labels": {"a": "b"}}})
+
+
 def test_192_update_of_a_missing_object_is_not_found_but_creates_a_lease() -> None:
     client = FakeClient()
     with pytest.raises(NotFoundError, match=r'widgets\.example\.com "a" not found'):
