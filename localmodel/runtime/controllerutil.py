@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from .client import Client
 from .errors import RuntimeLibraryError
-from .mergepatch import merge_patch_between
+from .mergepatch import equal_as_json, merge_patch_between
 from .objects import Object, OwnerReference, T
 
 OperationResult: TypeAlias = Literal["unchanged", "created", "updated", "updatedStatus", "updatedStatusOnly"]
@@ -144,7 +144,7 @@ def create_or_update(client: Client, obj: T, mutate: Callable[[T], None]) -> tup
 
     wanted = existing.deepcopy()
     _mutate(wanted, mutate)
-    if wanted.to_dict() == existing.to_dict():
+    if equal_as_json(wanted.to_dict(), existing.to_dict()):
         return existing, "unchanged"
     return client.update(wanted), "updated"
 

@@ -59,9 +59,11 @@ class ExecConfig(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class _Status(msgspec.Struct, rename="camel"):
-    token: str = ""
-    client_certificate_data: str = ""
-    client_key_data: str = ""
+    """A null is as if it were not there, as it is in Go."""
+
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
     expiration_timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
@@ -82,7 +84,8 @@ class ExecPlugin:
         Raises ExecPluginError for an entry that is malformed or needs a terminal.
         """
         try:
-            self._config = msgspec.convert(entry, ExecConfig)
+            given = {key: value for key, value in entry.items() if value is not None}
+            self._config = msgspec.convert(given, ExecConfig)
         except msgspec.ValidationError as error:
             raise ExecPluginError(f"the kubeconfig's exec entry is malformed: {error}") from error
         if self._config.interactive_mode == "Always":
@@ -109,9 +112,9 @@ class ExecPlugin:
         if not status.token and not status.client_certificate_data:
             raise self._error("printed neither a token nor a certificate")
         return ExecCredential(
-            token=status.token,
-            certificate=status.client_certificate_data,
-            key=status.client_key_data,
+            token=status.token or "",
+            certificate=status.client_certificate_data or "",
+            key=status.client_key_data or "",
             expires=status.expiration_timestamp,
         )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from .objects import Object
 
 
@@ -40,6 +42,14 @@ def merge_patch_between(before: dict[str, Any], after: dict[str, Any]) -> dict[s
         if isinstance(known, dict) and isinstance(value, dict):
             if inner := merge_patch_between(known, value):
                 patch[key] = inner
-        elif key not in before or known != value:
+        elif key not in before or not equal_as_json(known, value):
             patch[key] = value
     return patch
+
+
+def equal_as_json(one: Any, other: Any) -> bool:
+    """Python holds 1, 1.0 and True for equal."""
+    return one == other and _encode(one) == _encode(other)
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import msgspec
+from localmodel.runtime.mergepatch import equal_as_json
 
 Json = dict[str, Any]
 Operations = tuple[Json, ...]
@@ -44,7 +44,7 @@ def carry_changes(original: Json, before: Json, after: Json) -> Json:
     for key, value in after.items():
         if key not in before:
             result[key] = value
-        elif not _same(before[key], value):
+        elif not equal_as_json(before[key], value):
             result[key] = _carry(result.get(key), before[key], value)
     return result
 
@@ -64,7 +64,7 @@ def _carry_list(original: list[Any], before: list[Any], after: list[Any]) -> lis
     result: list[Any] = [None] * len(after)
     unmatched = []
     for index, item in enumerate(after):
-        match = next((pair for pair in left if _same(pair[1], item)), None)
+        match = next((pair for pair in left if equal_as_json(pair[1], item)), None)
         if match is None:
             unmatched.append(index)
         else:
@@ -86,8 +86,3 @@ def _carry_list(original: list[Any], before: list[Any], after: list[Any]) -> lis
 def _identity(item: Any) -> object:
     """What a list item goes by in Kubernetes, where it has such a field."""
     return (item.get("name") or item.get("key")) if isinstance(item, dict) else None
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON: Python holds 1, 1.0 and True for equal."""
-    return msgspec.json.encode(one, order="deterministic") == msgspec.json.encode(other, order="deterministic")

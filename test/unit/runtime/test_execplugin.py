@@ -87,6 +87,12 @@ def test_a_token_and_its_end_are_taken_from_what_the_plugin_prints(script: Scrip
     assert (printed.token, printed.expires) == ("t", datetime(2030, 1, 1, tzinfo=UTC))
 
 
+def test_a_null_is_as_if_it_were_not_there(script: Script) -> None:
+    script.prints(credential(token="t", clientCertificateData=None, clientKeyData=None, expirationTimestamp=None))
+    found = script.plugin(installHint=None, provideClusterInfo=None).run()
+    assert (found.token, found.certificate, found.key, found.expires) == ("t", "", "", None)
+
+
 def test_a_plugin_gets_its_arguments_its_environment_and_what_it_is_for(script: Script) -> None:
     seen = script.directory / "seen"
     script.does(f'echo "$1 $COLOUR $KUBERNETES_EXEC_INFO" > {seen}; cat; cat <<END\n{credential(token="t")}\nEND')

@@ -67,3 +67,9 @@ def test_with_an_optimistic_lock_a_changed_object_is_a_conflict() -> None:
 def test_an_object_that_was_never_read_cannot_be_locked() -> None:
     with pytest.raises(ValueError, match="has no resource version"):
         merge_from(config_map(), config_map(a="1"), optimistic_lock=True)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), ([0], [False]), ([{"a": 1}], [{"a": True}])])
+def test_a_change_between_values_that_python_holds_for_equal_is_one(before: Any, after: Any) -> None:
+    assert merge_patch_between({"k": before}, {"k": after}) == {"k": after}
+    assert merge_patch_between({"k": before}, {"k": before}) == {}
