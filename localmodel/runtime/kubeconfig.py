@@ -174,15 +174,26 @@ def _load_file(kubeconfig: str | Path | None) -> Identity:
 
     config: Any = untyped
     merged = config.KubeConfigMerger(_described(kubeconfig)).config
-    plugin = _take_plugin(merged)
+    context = merged["contexts"].get_with_name(merged["current-context"])["context"].value
+    cluster = merged["clusters"].get_with_name(context["cluster"]).value["cluster"]
+    _check_verification(cluster)
+    plugin = _take_plugin(merged, context, cluster)
     configuration = Configuration()
     config.KubeConfigLoader(config_dict=merged, config_base_path=None).load_and_set(configuration)
     return Identity(configuration, plugin)
 
 
-def _take_plugin(merged: Any) -> ExecPlugin | None:
+def _check_verification(cluster: dict[str, Any]) -> None:
+    """Raises ConfigError where the official client would not verify the server and client-go refuses the entry."""
+    is_insecure = cluster.get("insecure-skip-tls-verify", False)
+    if not isinstance(is_insecure, bool):
+        raise ConfigError(f"insecure-skip-tls-verify is {is_insecure!r}: write true or false, without quotes")
+    if is_insecure and (cluster.get("certificate-authority") or cluster.get("certificate-authority-data")):
+        raise ConfigError("insecure-skip-tls-verify does not go with a certificate authority: leave one of them out")
+
+
+def _take_plugin(merged: Any, context: dict[str, Any], cluster: dict[str, Any]) -> ExecPlugin | None:
     """The credential plugin of the current user, if it has no token; takes it out of the official client's hands."""
-    context = merged["contexts"].get_with_name(merged["current-context"])["context"].value
     named = merged["users"].get_with_name(context.get("user", ""), safe=True)
     if named is None:
         return None
@@ -190,5 +201,4 @@ def _take_plugin(merged: Any) -> ExecPlugin | None:
     entry = user.pop("exec", None)
     if not entry or user.get("token") or user.get("tokenFile"):
         return None
-    cluster = merged["clusters"].get_with_name(context["cluster"]).value["cluster"]
     return ExecPlugin(entry, cluster=cluster, directory=Path(named.path).resolve().parent)

@@ -132,3 +132,21 @@ def test_a_kubeconfig_that_is_none_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("just text")
     with pytest.raises(ConfigError, match="cannot read the kubeconfig"):
         load_config(tmp_path / "config", user_agent="a/1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"insecure-skip-tls-verify": "false"}, "is 'false': write true or false, without quotes"),
+        ({"insecure-skip-tls-verify": True, "certificate-authority-data": "QQ=="}, "leave one of them out"),
+    ],
+)
+def test_a_server_goes_unverified_only_where_that_is_said_plainly(
+    tmp_path: Path, entry: dict[str, object], said: str
+) -> None:
+    path = write(tmp_path / "config", {})
+    content = yaml.safe_load(path.read_text())
+    content["clusters"][0]["cluster"] |= entry
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=said):
+        load_config(path, user_agent="a/1")
