@@ -21,7 +21,7 @@ from .response import Response
 BROKEN = (http.client.HTTPException, OSError)
 """What a broken connection raises."""
 _PIECE = 1 << 18
-_LINES = 1 << 16
+_LINES = 1 << 17
 
 
 class Answer:

@@ -225,7 +225,10 @@ class Object(Model):
 
 
 _decode_metadata = msgspec.json.Decoder(ObjectMeta).decode
-_set = object.__setattr__
+# The slots of pydantic's models, set past its `__setattr__`, which would look each name up first.
+_set_extra, _set_fields_set, _set_private = (
+    vars(BaseModel)[f"__pydantic_{name}__"].__set__ for name in ("extra", "fields_set", "private")
+)
 _decode_body = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -265,12 +268,12 @@ class Unstructured(Object):
     def from_parts(cls, metadata: bytes, body: bytes) -> Self:
         """There is nothing to validate, so the instance is put together as `model_construct` does it."""
         gvk = cls.mapping.gvk
-        self = object.__new__(cls)
-        metadata_ = _decode_metadata(metadata)
-        _set(self, "__dict__", {"api_version": gvk.api_version, "kind": gvk.kind, "metadata": metadata_})
-        _set(self, "__pydantic_fields_set__", {"api_version", "kind", "metadata"})
-        _set(self, "__pydantic_extra__", _decode_body(body))
-        _set(self, "__pydantic_private__", None)
+        self = cls.__new__(cls)
+        own = self.__dict__
+        own["api_version"], own["kind"], own["metadata"] = gvk.api_version, gvk.kind, _decode_metadata(metadata)
+        _set_extra(self, _decode_body(body))
+        _set_fields_set(self, {"api_version", "kind", "metadata"})
+        _set_private(self, None)
         return self
 
     @classmethod
