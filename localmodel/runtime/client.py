@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from .listwatch import ListOptions
 from .objects import Object, ObjectKey, RESTMapping, T, Unstructured
 from .restmapper import RESTMapper
+from .selectors import FieldSelector, Selector
 
 A = TypeVar("A", bound=Object)
 """The type of an answer, where it is not that of the object written."""
@@ -279,7 +280,9 @@ class Client(Reader):
         `labels` and `fields` are as in `list`; the server's selectors, so `fields` needs no index.
         """
         selection = ListOptions(
-            namespace=namespace, label_selector=selector_text(labels), field_selector=selector_text(fields)
+            namespace=namespace,
+            label_selector=selector_text(Selector, labels),
+            field_selector=selector_text(FieldSelector, fields),
         )
         self.remove(
             Deletion(
@@ -421,9 +424,10 @@ def owned(options: WriteOptions, field_owner: str) -> WriteOptions:
     return WriteOptions(dry_run=options.dry_run, field_manager=field_owner, field_validation=options.field_validation)
 
 
-def selector_text(selector: str | dict[str, str]) -> str:
-    """A selector as a request carries it."""
-    return selector if isinstance(selector, str) else ",".join(f"{key}={value}" for key, value in selector.items())
+def selector_text(parser: type[Selector] | type[FieldSelector], selector: str | dict[str, str]) -> str:
+    """A selector as a request carries it. Raises SelectorError for a map with what is no label: a value with a comma
+    would be another term."""
+    return selector if isinstance(selector, str) else str(parser.of(selector))
 
 
 @lru_cache(maxsize=512)

@@ -23,6 +23,7 @@ from .objects import Object, ObjectKey, T
 from .request import Requester
 from .rest_listwatch import LiveListerWatcher, accept
 from .restmapper import DiscoveryRESTMapper, RESTMapper
+from .selectors import FieldSelector, Selector
 
 PAGE_SIZE = 500
 
@@ -65,8 +66,8 @@ class LiveClient(Client, ListerWatcher):
     ) -> list[T]:
         options = ListOptions(
             namespace=namespace,
-            label_selector=selector_text(labels),
-            field_selector=selector_text(fields),
+            label_selector=selector_text(Selector, labels),
+            field_selector=selector_text(FieldSelector, fields),
             limit=min(limit, PAGE_SIZE) if limit else PAGE_SIZE,
         )
         wanted = limit or None

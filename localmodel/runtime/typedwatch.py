@@ -17,6 +17,7 @@ from .client import selector_text
 from .errors import error_from_status
 from .listwatch import ListerWatcher, WatchOptions, WatchStream
 from .objects import T
+from .selectors import FieldSelector, Selector
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -88,8 +89,8 @@ def watch(
     """
     options = WatchOptions(
         namespace=namespace,
-        label_selector=selector_text(labels),
-        field_selector=selector_text(fields),
+        label_selector=selector_text(Selector, labels),
+        field_selector=selector_text(FieldSelector, fields),
         resource_version=resource_version,
         timeout_seconds=timeout_seconds,
     )

@@ -9,11 +9,11 @@ interceptors, which may look, refuse, answer, or call through.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
-from localmodel.runtime.client import APPLY_PATCH, A, Client, Deletion, Write, WriteOptions
+from localmodel.runtime.client import APPLY_PATCH, A, Client, Deletion, Write, WriteOptions, selector_text
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import NoKindMatchError, NotFoundError
 from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
@@ -142,7 +142,7 @@ class FakeClient(Client, ListerWatcher):
         indexed = [term for term in selector.requirements if (kind.mapping, term.field) in self._indexes]
         options = ListOptions(
             namespace=namespace,
-            label_selector=_text(Selector, labels),
+            label_selector=selector_text(Selector, labels),
             field_selector=str(FieldSelector(tuple(term for term in selector.requirements if term not in indexed))),
             limit=0 if indexed else limit,
         )
@@ -280,8 +280,3 @@ def _bind(interceptor: Interceptor, action: Action, proceed: Callable[[], Any]) 
 
 def _managed(options: WriteOptions) -> WriteOptions:
     return options if options.field_manager else replace(options, field_manager=_DEFAULT_MANAGER)
-
-
-def _text(parser: type[Selector] | type[FieldSelector], selector: str | Mapping[str, str]) -> str:
-    """A selector as a request carries it."""
-    return selector if isinstance(selector, str) else str(parser.of(selector))

@@ -52,8 +52,10 @@ LABELS = st.sampled_from([{}, {"app": "x"}, {"app": "y", "tier": "z"}, {"bad key
 VALUES = st.sampled_from(["1", "2", ""])
 OPTIONS = st.sampled_from([WriteOptions(), WriteOptions(), WriteOptions(), WriteOptions(dry_run=True)])
 KINDS = st.sampled_from([ConfigMap, Widget])
-SELECTORS = st.sampled_from(["", "app", "app=x", "app in (x,y),tier", "!app", "app=x=y"])
-FIELDS = st.sampled_from(["", "metadata.name=a", "metadata.name!=a", "spec.colour=red"])
+SELECTORS = st.sampled_from(
+    ["", "app", "app=x", "app in (x,y),tier", "!app", "app=x=y", {"app": "x"}, {"app": "x,tier=z"}]
+)
+FIELDS = st.sampled_from(["", "metadata.name=a", "metadata.name!=a", "spec.colour=red", {"metadata.name": "a,b"}])
 PATCHES = st.sampled_from(
     [
         (MERGE_PATCH, {}),

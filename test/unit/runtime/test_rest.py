@@ -30,6 +30,7 @@ from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.metrics import Metrics
 from localmodel.runtime.objects import ConfigMap, Node, ObjectMeta, PartialObjectMetadata, RESTMapping, Unstructured
 from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.selectors import SelectorError
 
 
 class Token:
@@ -477,3 +478,14 @@ def test_a_request_cut_off_half_way_does_not_spoil_the_next_one() -> None:
             client.get(Node, "n")
         connection.ask = ask
         assert client.get(Node, "n").name == "n"
+
+
+@pytest.mark.parametrize("labels", [{"app": "x,tier=z"}, {"app in (x)": ""}])
+def test_a_label_of_a_map_cannot_be_another_term_of_the_selector(labels: dict[str, str]) -> None:
+    with scripted_server() as server:
+        client = client_for(server.url)
+        with pytest.raises(SelectorError):
+            client.list(ConfigMap, namespace="ns", labels=labels)
+        with pytest.raises(SelectorError):
+            client.delete_all_of(ConfigMap, namespace="ns", labels=labels)
+        assert not server.seen
