@@ -28,7 +28,7 @@ from localmodel.runtime import (
     setup_signal_handler,
 )
 from localmodel.runtime.client import Preconditions
-from localmodel.runtime.flags import add_common_flags
+from localmodel.runtime.flags import add_common_flags, add_serving_flags
 from localmodel.runtime.objects import PartialObjectMetadata
 
 LABEL = "example.com/expires"
@@ -63,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", action="append", required=True, help="GROUP/VERSION/KIND or VERSION/KIND")
     add_common_flags(parser)
+    add_serving_flags(parser)
     arguments = parser.parse_args()
     setup_logging(arguments.log_level, arguments.log_format)
 
@@ -74,7 +75,12 @@ def main() -> None:
 
     # The selector is the server's work: what does not have the label is never sent.
     by_kind: dict[type[Object], KindOptions] = {kind: KindOptions(labels=LABEL) for kind in kinds}
-    manager = Manager(client, ManagerOptions(cache=CacheOptions(by_kind=by_kind)))
+    options = ManagerOptions(
+        metrics_addr=arguments.metrics_addr,
+        health_probe_addr=arguments.health_probe_addr,
+        cache=CacheOptions(by_kind=by_kind),
+    )
+    manager = Manager(client, options)
     for kind in kinds:
         manager.add_reconciler(ExpiryReconciler(kind))
     manager.start(setup_signal_handler())

@@ -68,6 +68,7 @@ def test_the_program_looks_kinds_up_and_deletes_what_has_expired(
         "v1/ConfigMap",
         "--kind",
         "v1/Namespace",
+        *("--metrics-addr", "0", "--health-probe-addr", "0"),
     ]
     with running("09_any_kind", *arguments, log=tmp_path / "log"):
         eventually(lambda: client.find(ConfigMap, "a", namespace="default") is None, timeout=30)
