@@ -181,6 +181,10 @@ def make_status(reason: str, code: int, message: str, details: dict[str, Any] | 
     return status
 
 
+class ObjectDecodeError(RuntimeLibraryError):
+    """The bytes of an object are not one of the wanted type; the message names object and field."""
+
+
 def error_from_status(status: dict[str, Any], *, code: int | None = None) -> ApiError:
     """The typed error of a Status object (or of an HTTP code with an unreadable body)."""
     number = int(status.get("code") or code or 500)

@@ -14,10 +14,10 @@ from typing import Generic
 
 import structlog
 
-from .errors import ExpiredError
+from .errors import ExpiredError, ObjectDecodeError
 from .listwatch import ListerWatcher, ListOptions, ListPage
 from .objects import T
-from .store import ObjectDecodeError, Stored, Trimmer
+from .store import Stored, Trimmer
 
 log = structlog.get_logger(__name__)
 

@@ -12,10 +12,11 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+import pydantic
 
 from .client import APPLY_PATCH, A, Client, Deletion, Write, WriteOptions, selector_text
 from .clock import Clock
-from .errors import ExpiredError
+from .errors import ExpiredError, ObjectDecodeError
 from .kubeconfig import RestConfig
 from .listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from .metrics import Metrics
@@ -46,10 +47,11 @@ class LiveClient(Client, ListerWatcher):
 
     def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
         path = path_of(kind, ObjectKey(namespace, name))
-        return kind.from_json(self._requester.request("GET", path, accept=accept(kind)))
+        return _decoded(kind, self._requester.request("GET", path, accept=accept(kind)), path)
 
     def read_subresource(self, kind: type[Object], key: ObjectKey, subresource: str, answer: type[A]) -> A:
-        return answer.from_json(self._requester.request("GET", path_of(kind, key, subresource)))
+        path = path_of(kind, key, subresource)
+        return _decoded(answer, self._requester.request("GET", path), path)
 
     @property
     def rest_mapper(self) -> RESTMapper:
@@ -76,7 +78,8 @@ class LiveClient(Client, ListerWatcher):
         except ExpiredError:
             # The continue token outlived the server's history: one consistent list without pages (runtimes.md 2.1).
             items = list(islice(self._pages(kind, _unpaged(options)), wanted))
-        return sorted((kind.from_json(item) for item in items), key=lambda obj: obj.key)
+        path = kind.mapping.path(namespace)
+        return sorted((_decoded(kind, item, path) for item in items), key=lambda obj: obj.key)
 
     def _pages(self, kind: type[Object], options: ListOptions) -> Iterator[bytes | msgspec.Raw]:
         while True:
@@ -112,7 +115,7 @@ class LiveClient(Client, ListerWatcher):
             content_type=content_type,
             accept=accept(write.answer),
         )
-        return write.answer.from_json(answer)
+        return _decoded(write.answer, answer, path)
 
     def remove(self, deletion: Deletion) -> None:
         target, parameters = deletion.target, _write_parameters(deletion.options)
@@ -124,6 +127,15 @@ class LiveClient(Client, ListerWatcher):
 
 
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "apply": "PATCH"}
+
+
+def _decoded(kind: type[T], data: bytes | msgspec.Raw, path: str) -> T:
+    """Raises ObjectDecodeError. A write that was answered so has happened all the same."""
+    try:
+        return kind.from_json(data)
+    except (msgspec.MsgspecError, pydantic.ValidationError, RecursionError) as error:
+        text = f"the answer of {path} is no {kind.__name__}: {error}; it begins with {bytes(data)[:100]!r}"
+        raise ObjectDecodeError(text) from error
 
 
 def _encoded(body: Any) -> bytes:

@@ -18,7 +18,7 @@ import msgspec
 import pydantic
 import structlog
 
-from .errors import RuntimeLibraryError
+from .errors import ObjectDecodeError
 from .objects import Object, ObjectKey, ObjectMeta, T
 from .projection import KeptMeta, head_and_fields
 
@@ -32,10 +32,6 @@ keeps; it may change what it gets. It must keep metadata's name, namespace, uid 
 
 Extract = Callable[[T], Iterable[str]]
 """The values under which an index files an object; none leaves it out of the index."""
-
-
-class ObjectDecodeError(RuntimeLibraryError):
-    """The bytes of an object are not one of the wanted type; the message names object and field."""
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -78,7 +74,7 @@ class Stored(msgspec.Struct, Generic[T], eq=False, gc=False):
         wanted = kind or self.kind
         try:
             return wanted.from_parts(self.metadata, self.body)
-        except (pydantic.ValidationError, msgspec.MsgspecError) as error:
+        except (pydantic.ValidationError, msgspec.MsgspecError, RecursionError) as error:
             raise ObjectDecodeError(
                 f"{wanted.mapping.gvk.kind} {self.key} (resource version {self.resource_version}) does not decode into "
                 f"{wanted.__module__}.{wanted.__qualname__}: {error}"
@@ -104,7 +100,7 @@ class Trimmer(Generic[T]):
                 metadata, body = self._parts(self._take_apart(raw))
             except msgspec.ValidationError:  # other fields, or what does not fit: kept, for its readers to complain
                 metadata, body = self._whole(raw)
-        except (KeyError, msgspec.MsgspecError) as error:
+        except (KeyError, msgspec.MsgspecError, RecursionError) as error:  # an API server stores any depth
             raise ObjectDecodeError(f"not a {self.kind.mapping.gvk.kind}: {error!r} in {bytes(raw)[:200]!r}") from error
         if not metadata.name:
             raise ObjectDecodeError(f"a {self.kind.mapping.gvk.kind} without a name: {bytes(raw)[:200]!r}")
@@ -115,7 +111,8 @@ class Trimmer(Generic[T]):
 
     def _parts(self, fields: Any) -> tuple[KeptMeta, bytes]:
         """The metadata, and the JSON of what is left of the object; `fields` is of `head_and_fields`."""
-        self._check_kind(fields.api_version, fields.kind)
+        if fields.kind != self._gvk.kind or fields.api_version != self._gvk.api_version:
+            self._check_kind(fields.api_version, fields.kind)
         metadata: KeptMeta = fields.metadata or KeptMeta()
         fields.api_version = fields.kind = fields.metadata = msgspec.UNSET
         return metadata, _encode(fields)
@@ -129,11 +126,9 @@ class Trimmer(Generic[T]):
     def _check_kind(self, api_version: str | msgspec.UnsetType | None, kind: str | msgspec.UnsetType | None) -> None:
         """List items may lack apiVersion and kind; if they have them, they must be ours."""
         gvk = self._gvk
-        if (kind == gvk.kind and api_version == gvk.api_version) or not kind:
+        if not kind or (self.kind.metadata_only and kind == "PartialObjectMetadata"):
             return
-        if self.kind.metadata_only and kind == "PartialObjectMetadata":
-            return
-        if kind != gvk.kind or api_version:
+        if (kind, api_version or gvk.api_version) != (gvk.kind, gvk.api_version):
             raise ObjectDecodeError(f"expected an object of {gvk}, got {api_version or ''}, Kind={kind}")
 
     def _transformed(self, transform: Transform, metadata: KeptMeta, body: bytes) -> tuple[KeptMeta, bytes]:
@@ -188,9 +183,7 @@ class ThreadSafeStore(Generic[T]):
         with self._lock:
             if extractors is not self._extractors:
                 values = _index_values(stored, self._extractors)
-            old = self._objects.get(stored.key)
-            self._put(stored, values)
-            return old
+            return self._put(stored, values)
 
     def delete(self, key: ObjectKey) -> Stored[T] | None:
         """Gives what was stored under the key."""
@@ -217,8 +210,7 @@ class ThreadSafeStore(Generic[T]):
                 assert change.old is not None
                 self._delete(change.old.key)
             for key, stored in wanted.items():
-                changes.append(Change(self._objects.get(key), stored))
-                self._put(stored, values[key])
+                changes.append(Change(self._put(stored, values[key]), stored))
             return changes
 
     def get(self, key: ObjectKey) -> Stored[T] | None:
@@ -253,12 +245,15 @@ class ThreadSafeStore(Generic[T]):
     def __len__(self) -> int:
         return len(self._objects)
 
-    def _put(self, stored: Stored[T], values: _IndexValues) -> None:
-        if stored.key not in self._objects:
-            self._namespaces.setdefault(stored.key.namespace, set()).add(stored.key)
-        self._objects[stored.key] = stored
+    def _put(self, stored: Stored[T], values: _IndexValues) -> Stored[T] | None:
+        key = stored.key
+        old = self._objects.get(key)
+        self._objects[key] = stored
+        if old is None:
+            self._namespaces.setdefault(key.namespace, set()).add(key)
         if self._indexes:
-            self._reindex(stored.key, values)
+            self._reindex(key, values)
+        return old
 
     def _delete(self, key: ObjectKey) -> None:
         del self._objects[key]

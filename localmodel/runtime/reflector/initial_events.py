@@ -15,10 +15,10 @@ import msgspec
 import structlog
 
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import TransportError
+from localmodel.runtime.errors import ObjectDecodeError, TransportError
 from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.objects import ObjectKey, T
-from localmodel.runtime.store import ObjectDecodeError, Stored, Trimmer
+from localmodel.runtime.store import Stored, Trimmer
 
 from .open_watch import OpenWatch
 from .options import ReflectorOptions

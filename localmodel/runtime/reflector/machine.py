@@ -29,6 +29,7 @@ from localmodel.runtime.errors import (
     MethodNotAllowedError,
     NotAcceptableError,
     NotFoundError,
+    ObjectDecodeError,
     TooManyRequestsError,
     TransportError,
     UnauthorizedError,
@@ -38,7 +39,7 @@ from localmodel.runtime.listwatch import ListerWatcher, ListOptions, WatchEvent,
 from localmodel.runtime.objects import T
 from localmodel.runtime.pager import Pager
 from localmodel.runtime.phase import Phase
-from localmodel.runtime.store import ObjectDecodeError, Stored, Trimmer
+from localmodel.runtime.store import Stored, Trimmer
 
 from .initial_events import InitialEvents
 from .open_watch import OpenWatch

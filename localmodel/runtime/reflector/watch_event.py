@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from localmodel.runtime.errors import ApiError, error_from_status
+from localmodel.runtime.errors import ApiError, ObjectDecodeError, error_from_status
 from localmodel.runtime.listwatch import INITIAL_EVENTS_END, WatchEvent
-from localmodel.runtime.store import ObjectDecodeError
 
 
 class _BookmarkMeta(msgspec.Struct, rename="camel"):

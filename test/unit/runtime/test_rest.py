@@ -20,6 +20,7 @@ from localmodel.runtime.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    ObjectDecodeError,
     TooManyRequestsError,
     TransportError,
     UnauthorizedError,
@@ -93,6 +94,15 @@ def test_an_answer_that_is_no_status_keeps_its_code_and_text() -> None:
         client_for(server.url).get(Node, "n")
     assert caught.value.code == 503
     assert "proxy down" in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b'{"metadata": []}', b'{"data": 7}'])
+def test_an_answer_that_is_no_object_says_so(body: bytes) -> None:
+    with (
+        scripted_server(answer(200, body)) as server,
+        pytest.raises(ObjectDecodeError, match=r"the answer of /api/v1/namespaces/d/configmaps/a is no ConfigMap"),
+    ):
+        client_for(server.url).get(ConfigMap, "a", namespace="d")
 
 
 def test_186_a_401_drops_the_cached_token_and_tries_once_more() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from support.scripted import config_map
 
-from localmodel.runtime.objects import ConfigMap, Node, ObjectKey, PartialObjectMetadata, Unstructured
-from localmodel.runtime.store import ObjectDecodeError, Stored, ThreadSafeStore, Trimmer
+from localmodel.runtime.errors import ObjectDecodeError
+from localmodel.runtime.objects import ConfigMap, Node, ObjectKey, PartialObjectMetadata, RESTMapping, Unstructured
+from localmodel.runtime.store import Stored, ThreadSafeStore, Trimmer
 
 TRIMMER = Trimmer(ConfigMap)
 
@@ -76,6 +77,14 @@ def test_a_transform_sees_what_the_type_declares() -> None:
     seen: list[dict[str, Any]] = []
     Trimmer(Node, lambda obj: seen.append(obj) or obj).trim(json.dumps(NODE).encode())
     assert seen == [{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}]
+
+
+def test_an_object_nested_deeper_than_we_can_follow_is_refused_and_not_the_whole_list() -> None:
+    """An API server stores whatever a user nests in a field that keeps unknown fields."""
+    spec = b'{"a":' * 5000 + b"1" + b"}" * 5000
+    raw = b'{"metadata":{"name":"deep","namespace":"default","uid":"u","resourceVersion":"5"},"spec":%b}' % spec
+    with pytest.raises(ObjectDecodeError, match="RecursionError"):
+        Trimmer(Unstructured.of(RESTMapping.of("example.com", "v1", "Widget"))).trim(raw)
 
 
 def test_what_does_not_fit_its_type_is_kept_for_the_reader_to_complain() -> None:
