@@ -74,10 +74,10 @@ class Endpoints:
         if self._webhook_server is not None:
             self._webhook_server.start()
 
-    def stop(self) -> None:
-        """Frees the ports, those of the webhooks first. Idempotent."""
+    def stop(self, grace: float = WEBHOOK_GRACE) -> None:
+        """Frees the ports, those of the webhooks first; admission requests under way get `grace` seconds. Idempotent."""
         if self._webhook_server is not None:
-            self._webhook_server.stop(WEBHOOK_GRACE)
+            self._webhook_server.stop(grace)
         for server in self._http_servers():
             server.stop()
 

@@ -24,7 +24,7 @@ from .cached_client import CachedClient
 from .client import Client
 from .clock import Clock, RealClock
 from .controller import AlreadyStartedError, Controller, ControllerOptions
-from .endpoints import Endpoints
+from .endpoints import WEBHOOK_GRACE, Endpoints
 from .errors import CacheSyncTimeoutError, RuntimeLibraryError
 from .events import EventBroadcaster, EventRecorder
 from .leaderelection import LeaderElectionLostError, LeaderElector
@@ -294,7 +294,7 @@ class Manager:
         answered &= self._stop_election(election, REQUEST_GRACE if answered else _HURRY)
         self.cache.stop()
         self._events.stop(REQUEST_GRACE if answered else _HURRY)
-        self._endpoints.stop()
+        self._endpoints.stop(0.0 if lost else WEBHOOK_GRACE)
         log.info("Manager stopped")
 
     def _stop_groups(self, grace: float | None) -> tuple[bool, list[str]]:
