@@ -75,7 +75,7 @@ class Endpoints:
             self._webhook_server.start()
 
     def stop(self, grace: float = WEBHOOK_GRACE) -> None:
-        """Frees the ports, those of the webhooks first; admission requests under way get `grace` seconds. Idempotent."""
+        """Frees the ports, those of the webhooks first; requests under way get `grace` seconds. Idempotent."""
         if self._webhook_server is not None:
             self._webhook_server.stop(grace)
         for server in self._http_servers():
