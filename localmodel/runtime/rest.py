@@ -6,7 +6,6 @@ the raw lists and watches.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -159,10 +158,6 @@ def _delete_options(deletion: Deletion) -> dict[str, Any]:
     return body
 
 
-_NOT_IN_SEGMENT = re.compile(r"^\.\.?$|[^\x21-\x7e]|[/?#%]")
-"""What leads to another place than a name does (rest.IsValidPathSegmentName, and what would have to be escaped)."""
-
-
 def path_of_write(write: Write[Any]) -> str:
     """Raises as `path_of`."""
     is_new = write.verb == "create" and not write.subresource
@@ -183,8 +178,6 @@ def path_of(kind: type[Object], key: ObjectKey, subresource: str = "", *, collec
         raise ValueError(f"a {kind.mapping.gvk.kind} without a name: give the name of the object")
     if kind.mapping.namespaced and not key.namespace:
         raise ValueError(f"{kind.mapping.gvk.kind} {key.name or '(new)'} has no namespace: set metadata.namespace")
-    if _NOT_IN_SEGMENT.search(key.name) or _NOT_IN_SEGMENT.search(key.namespace):
-        raise ValueError(f"{key.namespace!r} or {key.name!r} is no part of a path: no object can have it as its name")
     return kind.mapping.path(key.namespace, "" if collection else key.name, subresource)
 
 
