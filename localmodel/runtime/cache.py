@@ -219,7 +219,7 @@ class Cache(Reader):
     def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
         """Raises NotFoundError, and what `list` raises but UnindexedFieldError."""
         informer = self._informer_to_read(kind, namespace)
-        stored = informer.store.get(ObjectKey(namespace if kind.mapping.namespaced else "", name))
+        stored = informer.store.get(ObjectKey(namespace if informer.namespaced else "", name))
         if stored is None:
             resource = kind.mapping.group_resource
             details = {"name": name, "group": kind.mapping.gvk.group, "kind": kind.mapping.plural}

@@ -88,6 +88,8 @@ class SharedInformer(Generic[T]):
         clock: Clock | None = None,
     ) -> None:
         self.kind = kind
+        self.namespaced = kind.mapping.namespaced
+        """The kind's objects live in namespaces; at hand here, for an attribute of a pydantic class is slow to get."""
         self.options = options or InformerOptions()
         self.clock = clock or RealClock()
         self.store: ThreadSafeStore[T] = ThreadSafeStore()
