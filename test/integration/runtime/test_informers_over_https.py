@@ -153,6 +153,7 @@ def test_after_compaction_a_new_list_tells_exactly_what_was_missed(live: Live, c
     informer.add_event_handler(recording)
     informer.start()
     try:
+        assert informer.wait_for_sync(10)
         live.wait_for_watch()
         gate.shut()
         live.end_watches("configmaps")
