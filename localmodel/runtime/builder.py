@@ -139,3 +139,21 @@ class Builder:
             raise BuilderError("a controller without for_ needs a name: call named")
         if self._for is None and any(watch.handler is None for watch in self._watches):
             raise BuilderError("owns needs for_: it queues owners of that kind")
+        for watch in self._watches:
+            self._check_watch(watch)
+
+    def _check_watch(self, watch: _Watch) -> None:
+        """A mistake here would otherwise show as a lost event, each time one comes."""
+        if not (isinstance(watch.kind, type) and issubclass(watch.kind, Object) and hasattr(watch.kind, "mapping")):
+            raise BuilderError(f"{watch.kind!r} is no kind: give a class made from Object, with a mapping")
+        if not isinstance(watch.handler, EventHandler | None):
+            raise BuilderError(
+                f"{watch.handler!r} is no handler of {watch.kind.__name__}: give a function of an object as "
+                "EnqueueRequestsFromMapFunc(function)"
+            )
+        for predicate in self._global_predicates + watch.predicates:
+            if not isinstance(predicate, Predicate):
+                raise BuilderError(
+                    f"{predicate!r} is no predicate of {watch.kind.__name__}: give a function of an object as "
+                    "new_predicate_funcs(function), an instance and not its class"
+                )

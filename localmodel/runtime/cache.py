@@ -27,7 +27,7 @@ from .errors import (
     UnindexedFieldError,
 )
 from .informer import JOIN_TIMEOUT, SharedInformer
-from .informer_options import InformerOptions, NamespaceOptions, Namespaces
+from .informer_options import InformerOptions, NamespaceOptions, Namespaces, check_namespaces
 from .listwatch import ListerWatcher
 from .objects import Object, ObjectKey, T, Unstructured
 from .reflector import ReflectorOptions
@@ -69,6 +69,9 @@ class KindOptions:
     """An absent kind does not hold up the start. It is watched within seconds of its CRD's installation; until then
     reading it raises KindNotServedError. If the CRD goes later, what was not seen to be deleted stays readable."""
 
+    def __post_init__(self) -> None:
+        check_namespaces(self.namespaces)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheOptions:
@@ -90,6 +93,9 @@ class CacheOptions:
     """Paging, timeouts and backoff of every informer."""
     tune_collector: bool = True
     """Raise the garbage collector's thresholds until `wait_for_sync`, and freeze after it; see `collector`."""
+
+    def __post_init__(self) -> None:
+        check_namespaces(self.default_namespaces)
 
 
 class Cache(Reader):

@@ -212,11 +212,11 @@ class EventBroadcaster:
         self._drop("unreachable", pending.occurrence)
         return None
 
-    def _drop(self, why: str, occurrence: Occurrence, error: Exception | None = None) -> None:
+    def _drop(self, why: str, occurrence: Occurrence, error: ApiError | None = None) -> None:
         self._dropped.labels(why).inc()
         about = occurrence.regarding
         log.log(
-            logging.WARNING if why == "queue_full" else logging.INFO,
+            logging.WARNING if why == "queue_full" or (error and _is_not_granted(error)) else logging.INFO,
             "Event dropped",
             why=why,
             reason=occurrence.reason,

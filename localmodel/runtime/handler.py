@@ -141,7 +141,12 @@ class EnqueueRequestsFromMapFunc(EventHandler, Generic[T]):
         self._delay = delay
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
-        for request in dict.fromkeys(request for obj in _objects(event) for request in self._function(obj)):
+        requests = dict.fromkeys(request for obj in _objects(event) for request in self._function(obj))
+        for request in requests:
+            # Here it costs this event; a worker that was handed anything else would end the controller.
+            if not isinstance(request, Request):
+                raise TypeError(f"the map function gave {request!r}: give Requests, such as Request(namespace, name)")
+        for request in requests:
             if self._delay > 0:
                 queue.add_after(request, self._delay)
             else:

@@ -7,16 +7,24 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from .reflector import ReflectorOptions
+from .selectors import FieldSelector, Selector
 from .store import Transform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceOptions:
-    """What is held of one namespace, where that differs from the others; what is empty does not differ."""
+    """What is held of one namespace, where that differs from the others; what is empty does not differ.
+
+    Raises SelectorError for selectors that no API server would take.
+    """
 
     labels: str = ""
     fields: str = ""
     transform: Transform | None = None
+
+    def __post_init__(self) -> None:
+        Selector.of(self.labels)
+        FieldSelector.of(self.fields)
 
     @classmethod
     def of(cls, namespaces: Namespaces, namespace: str) -> NamespaceOptions:
@@ -37,6 +45,12 @@ Namespaces: TypeAlias = Collection[str] | Mapping[str, NamespaceOptions]
 """Names, or names with what is particular about each."""
 
 
+def check_namespaces(namespaces: Namespaces) -> None:
+    """Raises TypeError for a string, which is a collection too: of its letters."""
+    if isinstance(namespaces, str):
+        raise TypeError(f"namespaces are a collection of names, not a string: give ({namespaces!r},)")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InformerOptions:
     """What an informer holds."""
@@ -52,6 +66,9 @@ class InformerOptions:
     server; 0 is never, below 1 is 1."""
     reflector: ReflectorOptions = field(default_factory=ReflectorOptions)
     """Paging, timeouts and backoff; namespace and selectors are overwritten."""
+
+    def __post_init__(self) -> None:
+        check_namespaces(self.namespaces)
 
     def of_namespace(self, namespace: str) -> NamespaceOptions:
         """What is held of one namespace."""

@@ -63,7 +63,14 @@ class ManagerOptions:
             return None
         if self.lease is not None:
             return self.lease
+        if not self.leader_election_id:
+            raise ValueError("leader election needs the name of a lease: set leader_election_id")
         namespace = self.leader_election_namespace or os.environ.get("POD_NAMESPACE", "")
         if not namespace and _NAMESPACE_FILE.exists():
             namespace = _NAMESPACE_FILE.read_text().strip()
+        if not namespace:
+            raise ValueError(
+                "leader election needs the namespace of a lease, which outside of a pod nothing tells: set "
+                "leader_election_namespace or $POD_NAMESPACE"
+            )
         return LeaderElectionConfig(name=self.leader_election_id, namespace=namespace)

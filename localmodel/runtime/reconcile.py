@@ -51,6 +51,13 @@ class Result:
     priority: int | None = None
     """Of the request when it comes back; None: the one that it was handed out with."""
 
+    def __post_init__(self) -> None:
+        """Raises TypeError here, where it costs one run; in the queue it would end the controller."""
+        if not isinstance(self.requeue_after, int | float):
+            raise TypeError(f"requeue_after is {self.requeue_after!r}: give a number of seconds")
+        if not isinstance(self.priority, int | None):
+            raise TypeError(f"priority is {self.priority!r}: give an integer")
+
 
 def current_reconcile_id() -> str:
     """The id of the run that the caller is part of, as in its log lines; "" outside of a run."""

@@ -13,7 +13,7 @@ from localmodel.runtime.event import CreateEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestForOwner, EnqueueRequestsFromMapFunc
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
-from localmodel.runtime.objects import ConfigMap, Job, ObjectMeta, OwnerReference, Pod, Secret
+from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, OwnerReference, Pod, Secret
 from localmodel.runtime.predicate import GenerationChanged, LabelChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel, Kind
@@ -118,6 +118,21 @@ def test_130_names_are_compared_among_controllers_that_share_their_metrics(manag
     ],
 )
 def test_139_an_incomplete_declaration_is_refused(manager: Manager, declare: Any, message: str) -> None:
+    with pytest.raises(BuilderError, match=message):
+        build(manager, declare)
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda b: b.for_(ConfigMap()), "is no kind: give a class"),
+        (lambda b: b.for_(Object), "is no kind: give a class made from Object, with a mapping"),
+        (lambda b: b.for_(Job).watches(Pod, lambda pod: []), "is no handler of Pod: .* EnqueueRequestsFromMapFunc"),
+        (lambda b: b.for_(Job, lambda job: True), "is no predicate of Job: .* new_predicate_funcs"),
+        (lambda b: b.for_(Job).with_event_filter(GenerationChanged), "is no predicate of Job: .* not its class"),
+    ],
+)
+def test_what_would_fail_at_every_event_is_refused(manager: Manager, declare: Any, message: str) -> None:
     with pytest.raises(BuilderError, match=message):
         build(manager, declare)
 

@@ -31,6 +31,7 @@ from localmodel.runtime.errors import (
 from localmodel.runtime.informer_options import NamespaceOptions
 from localmodel.runtime.listwatch import ListOptions
 from localmodel.runtime.objects import ConfigMap, Namespace, Object, PartialObjectMetadata, Pod, Secret, Unstructured
+from localmodel.runtime.selectors import SelectorError
 
 ABSENT = NotFoundError.of("the server could not find the requested resource")
 ITEMS = (
@@ -173,6 +174,26 @@ def test_name_and_namespace_are_served_without_an_index(cache: Cache) -> None:
     assert keys(cache.list(ConfigMap, fields={"metadata.name": "a"})) == ["default/a", "other/a"]
     assert keys(cache.list(ConfigMap, fields="metadata.name=a,metadata.namespace=other")) == ["other/a"]
     assert cache.list(ConfigMap, namespace="default", fields={"metadata.namespace": "other"}) == []
+
+
+@pytest.mark.parametrize(
+    "options", [lambda: CacheOptions(default_namespaces="default"), lambda: KindOptions(namespaces="default")]
+)
+def test_a_string_is_not_taken_for_a_collection_of_namespaces(options: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match=r"not a string: give \('default',\)"):
+        options()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"by_kind": {ConfigMap: KindOptions(labels="a b")}},
+        {"by_kind": {ConfigMap: KindOptions(fields="spec.nodeName")}},
+    ],
+)
+def test_a_malformed_selector_is_refused_before_anything_is_listed(options: dict[str, Any], make: Make) -> None:
+    with pytest.raises(SelectorError):
+        make(**options).get_informer(ConfigMap)
 
 
 def test_158_a_kinds_own_namespaces_come_before_the_default_ones(make: Make) -> None:

@@ -352,6 +352,17 @@ def test_requeue_comes_back_with_growing_delay_and_is_no_error(harness: Harness)
     assert harness.count("reconcile_errors_total") == 0
 
 
+@pytest.mark.parametrize("wrong", [{"requeue_after": "60"}, {"requeue_after": None}, {"priority": "high"}])
+def test_a_result_that_the_queue_could_not_take_fails_the_run_and_not_the_program(
+    harness: Harness, wrong: dict[str, Any]
+) -> None:
+    harness.reconciler.act = lambda request: Result(**wrong)
+    harness.start(A)
+    harness.clock.wait_for_waiters()
+
+    assert harness.results() == {"error": 1}
+
+
 def test_what_is_no_result_fails_the_run_and_is_named(harness: Harness) -> None:
     harness.reconciler.act = lambda request: cast("Result", True)
     with structlog.testing.capture_logs() as logs:

@@ -76,6 +76,15 @@ def test_131_an_update_asks_the_function_about_old_and_new(queue: RateLimitingQu
     assert queued(queue) == [Request("", "old"), Request("", "both"), Request("", "new")]
 
 
+@pytest.mark.parametrize("wrong", ["default/x", ("default", "x"), None])
+def test_what_is_no_request_is_refused_before_it_is_in_the_queue(wrong: Any, queue: RateLimitingQueue[Request]) -> None:
+    handler = EnqueueRequestsFromMapFunc(lambda obj: [Request("", obj.name), wrong])
+
+    with pytest.raises(TypeError, match="give Requests, such as"):
+        handler.handle(CreateEvent(config_map()), queue)
+    assert queued(queue) == []
+
+
 def test_a_delay_collects_a_burst_of_events_into_one_request(
     clock: FakeClock, queue: RateLimitingQueue[Request]
 ) -> None:

@@ -552,6 +552,21 @@ def test_150_a_manager_that_cannot_be_made_holds_no_port(client: FakeClient) -> 
         del raised
 
 
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({"leader_election_namespace": "ns"}, "set leader_election_id"),
+        ({"leader_election_id": "lease"}, "set leader_election_namespace or [$]POD_NAMESPACE"),
+    ],
+)
+def test_a_lease_that_is_half_named_is_refused_with_the_option_that_is_missing(
+    options: dict[str, Any], missing: str, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POD_NAMESPACE", raising=False)
+    with pytest.raises(ValueError, match=missing):
+        Manager(client, ManagerOptions(**OFF, leader_election=True, **options))
+
+
 def test_ports_are_known_before_the_start_and_close_frees_them(client: FakeClient) -> None:
     options = ManagerOptions(metrics_addr="127.0.0.1:0", health_probe_addr="127.0.0.1:0")
     manager = Manager(client, options)
