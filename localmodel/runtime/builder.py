@@ -8,6 +8,7 @@ Which objects of a kind are watched at all (namespaces, selectors) belongs to th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -102,6 +103,10 @@ class Builder:
     def complete(self, reconciler: Reconciler) -> Controller:
         """Makes the controller and adds it to the manager; raises BuilderError, ValueError for a name that is taken."""
         self._check()
+        if inspect.iscoroutinefunction(reconciler.reconcile):
+            raise BuilderError(
+                f"{type(reconciler).__name__}.reconcile is async: write def, with asyncio.run within for what is async"
+            )
         controller = Controller(
             self._name or self._for_kind.mapping.gvk.kind.lower(),
             reconciler,

@@ -102,6 +102,15 @@ class ControllerOptions:
     process: managers beside each other in one process, each with its own registry, are usual in tests and simulations.
     """
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, TypeError."""
+        if not isinstance(self.workers, int):
+            raise TypeError(f"workers is {self.workers!r}: write a whole number")
+        if self.workers < 1:
+            raise ValueError(f"a controller needs at least one worker, not {self.workers}")
+        if self.reconcile_timeout < 0 or self.cache_sync_timeout < 0:
+            raise ValueError("a timeout of a controller is below zero: write seconds, or 0")
+
 
 class Controller:
     """Runs one reconciler. A `Runnable`: made by `Builder.complete`, started by the manager."""
@@ -126,8 +135,6 @@ class Controller:
         self.name = name
         self.reconciler = reconciler
         self.options = options or ControllerOptions()
-        if self.options.workers < 1:
-            raise ValueError(f"controller {name} needs at least one worker, not {self.options.workers}")
         gvk = kind.mapping.gvk if kind else None
         self._kind = gvk.kind if gvk else ""
         self._fields = {"controller": name}
@@ -346,6 +353,7 @@ class Controller:
             self._metrics.panics.inc()
         self._metrics.errors.inc()
         self._metrics.results["error"].inc()
+        failures = self._queue.num_requeues(request)
         if isinstance(error, ConflictError):
             # Ordinary under optimistic locking: the object was read from a cache that is a moment behind.
             log.info("Reconcile conflict, trying again", error=str(error))
@@ -353,7 +361,11 @@ class Controller:
             log.info("Reconcile cancelled, the manager is stopping", error=str(error))
         else:
             text = f"panic: {type(error).__name__}: {error} [recovered]" if panic else str(error)
-            log.error("Reconcile failed", error=text, terminal=terminal, exc_info=error)
+            if terminal:
+                # It tells a person what to do; where it was raised says no more.
+                log.error("Reconcile failed", error=text, terminal=True, exc_info=error.__cause__)
+            else:
+                log.error("Reconcile failed", error=text, failures=failures, exc_info=error)
 
     @staticmethod
     def _is_panic(error: Exception) -> bool:

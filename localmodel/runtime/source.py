@@ -89,13 +89,17 @@ class _Dispatcher:
         self._context = context
 
     def dispatch(self, make: Callable[[], Event[Any]]) -> None:
+        event: Event[Any] | None = None
         try:
             event = make()
             if all(predicate.matches(event) for predicate in self._predicates):
                 self._handler.handle(event, self._context.queue)
         except BaseException:  # SystemExit too would end, in silence, the thread that all events come by
             self._context.count_error()
-            log.exception("Event lost: its predicate or handler raised", source=str(self._source))
+            lost = event.object_new if isinstance(event, UpdateEvent) else event and event.object
+            log.exception(
+                "Event lost: its predicate or handler raised", source=str(self._source), object=str(lost or "")
+            )
 
 
 class _InformerSource(Source):

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from localmodel.runtime.client import APPLY_PATCH, A, Client, Deletion, Write, WriteOptions, selector_text
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import NoKindMatchError, NotFoundError
+from localmodel.runtime.errors import BadRequestError, NoKindMatchError, NotFoundError
 from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from localmodel.runtime.objects import Object, ObjectKey, RESTMapping, T
 from localmodel.runtime.rest import path_of, path_of_deletion, path_of_write
@@ -146,7 +146,12 @@ class FakeClient(Client, ListerWatcher):
             field_selector=str(FieldSelector(tuple(term for term in selector.requirements if term not in indexed))),
             limit=0 if indexed else limit,
         )
-        found = [kind.from_json(item) for item in self.list_page(kind, options).items]
+        try:
+            found = [kind.from_json(item) for item in self.list_page(kind, options).items]
+        except BadRequestError as error:
+            if options.field_selector:
+                error.add_note("if the field is an index of the cache, give it to this client: client.index_field(...)")
+            raise
         for term in indexed:
             extract = self._indexes[kind.mapping, term.field]
             found = [obj for obj in found if (term.value in extract(obj)) != term.negated]

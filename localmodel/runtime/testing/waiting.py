@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from localmodel.runtime.errors import NotFoundError
+
 _POLL_SECONDS = 0.002
 
 
 def eventually(condition: Callable[[], object], *, timeout: float = 10.0, message: str = "") -> None:
     """Returns once `condition` is truthy; raises AssertionError after `timeout` seconds of real time.
 
-    An AssertionError that the condition itself raises counts as "not yet", and is what is raised at the end.
+    An AssertionError or NotFoundError that the condition itself raises counts as "not yet", and is raised at the end.
     """
     deadline = time.monotonic() + timeout
     while True:
-        last: AssertionError | None = None
+        last: AssertionError | NotFoundError | None = None
         try:
             if condition():
                 return
-        except AssertionError as error:
+        except (AssertionError, NotFoundError) as error:
             last = error
         if time.monotonic() >= deadline:
             raise last or AssertionError(message or f"not true after {timeout} s")

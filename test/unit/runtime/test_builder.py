@@ -185,3 +185,15 @@ def test_a_controller_without_options_of_its_own_has_those_of_the_manager() -> N
     manager = Manager(FakeClient(), options)
 
     assert manager.add_reconciler(Declaring(lambda b: b.for_(Job))).options.workers == 7
+
+
+def test_an_async_reconcile_is_refused(manager: Manager) -> None:
+    class Waiting(Reconciler):
+        def setup(self, builder: Builder) -> None:
+            builder.for_(Job)
+
+        async def reconcile(self, request: Request) -> Result | None:  # type: ignore[override]
+            return None
+
+    with pytest.raises(BuilderError, match=r"Waiting\.reconcile is async: write def"):
+        manager.add_reconciler(Waiting())

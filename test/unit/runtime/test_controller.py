@@ -20,7 +20,7 @@ from localmodel.runtime.metrics import RECONCILE_RESULTS, Metrics
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.reconcile import Reconciler, Request, Result, current_reconcile_id, within_run
 from localmodel.runtime.source import Func, Source, SourceContext
-from localmodel.runtime.testing import FakeClient, FakeClock
+from localmodel.runtime.testing import FakeClock
 from localmodel.runtime.workqueue import AddOptions, ItemExponentialFailureRateLimiter
 
 A, B = Request("ns", "a"), Request("ns", "b")
@@ -833,6 +833,16 @@ def test_a_machine_without_threads_to_spare_fails_the_start(
     assert harness.source.stopped
 
 
-def test_workers_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one worker"):
-        Controller("test", Recording(), ControllerOptions(workers=0), cache=Cache(FakeClient()))
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"workers": 0}, ValueError, "at least one worker, not 0"),
+        ({"workers": "2"}, TypeError, "write a whole number"),
+        ({"reconcile_timeout": -1.0}, ValueError, "below zero"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_where_they_are_written(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ControllerOptions(**options)
