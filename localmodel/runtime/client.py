@@ -10,7 +10,7 @@ are private copies. Every method raises `errors.ApiError` or `errors.TransportEr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -175,6 +175,11 @@ class Client(Reader):
         """Writes of the status; the server ignores everything else in the object."""
         return SubresourceClient(self, "status")
 
+    @property
+    def _itself(self) -> SubresourceClient:
+        """The object is written as its subresource without a name."""
+        return SubresourceClient(self, "")
+
     def subresource(self, name: str) -> SubresourceClient:
         """Reads and writes of a subresource: "scale", "eviction", "token", ..."""
         return SubresourceClient(self, name)
@@ -199,48 +204,24 @@ class Client(Reader):
 
     def create(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
         """Raises AlreadyExistsError, InvalidError, ForbiddenError."""
-        return self.write(
-            Write(verb="create", kind=type(obj), key=obj.key, body=obj, answer=type(obj), options=options)
-        )
+        return self._itself.create(obj, obj, options=options)
 
     def update(self, obj: T, *, options: WriteOptions = DEFAULT_WRITE) -> T:
         """PUT with the object's resource version: ConflictError if it is stale, NotFoundError if it is gone."""
-        return self.write(
-            Write(verb="update", kind=type(obj), key=obj.key, body=obj, answer=type(obj), options=options)
-        )
+        return self._itself.update(obj, options=options)
 
     def patch(
         self, obj: T, patch: Any, *, patch_type: PatchType = MERGE_PATCH, options: WriteOptions = DEFAULT_WRITE
     ) -> T:
         """Patches the object named by obj's metadata; `patch` is plain JSON types, see `mergepatch.merge_from`."""
-        return self.write(
-            Write(
-                verb="patch",
-                kind=type(obj),
-                key=obj.key,
-                body=patch,
-                answer=type(obj),
-                patch_type=patch_type,
-                options=options,
-            )
-        )
+        return self._itself.patch(obj, patch, patch_type=patch_type, options=options)
 
     def apply(self, obj: T, *, field_owner: str = "", force: bool = False, options: WriteOptions = DEFAULT_WRITE) -> T:
         """Server-side apply of exactly the fields in obj; ConflictError names other owners unless forced.
 
         `field_owner` is `options.field_manager` if empty; the server refuses an apply that has neither.
         """
-        return self.write(
-            Write(
-                verb="apply",
-                kind=type(obj),
-                key=obj.key,
-                body=obj,
-                answer=type(obj),
-                force=force,
-                options=owned(options, field_owner),
-            )
-        )
+        return self._itself.apply(obj, field_owner=field_owner, force=force, options=options)
 
     def delete(
         self,
@@ -419,9 +400,7 @@ class SubresourceClient:
 
 def owned(options: WriteOptions, field_owner: str) -> WriteOptions:
     """The options with that field manager, unless it is empty."""
-    if not field_owner:
-        return options
-    return WriteOptions(dry_run=options.dry_run, field_manager=field_owner, field_validation=options.field_validation)
+    return replace(options, field_manager=field_owner) if field_owner else options
 
 
 def selector_text(parser: type[Selector] | type[FieldSelector], selector: str | dict[str, str]) -> str:

@@ -26,7 +26,7 @@ from .clock import Clock, RealClock
 from .errors import StaleCacheError
 from .informer import SharedInformer
 from .objects import Object, ObjectKey
-from .selectors import FieldSelector, Selector
+from .selectors import FieldSelector, Selector, field_value
 
 _PRUNE_AT = 1024
 
@@ -117,16 +117,7 @@ def _selects(informer: SharedInformer[Any], obj: Object) -> bool:
     if not options.fields:
         return True
     data = obj.to_dict()
-    return FieldSelector.of(options.fields).matches(lambda path: _field(data, path))
-
-
-def _field(data: Any, path: str) -> str:
-    """The value at a path as a field selector compares it."""
-    for name in path.split("."):
-        data = data.get(name) if isinstance(data, dict) else None
-    if isinstance(data, bool):
-        return str(data).lower()
-    return "" if data is None else str(data)
+    return FieldSelector.of(options.fields).matches(lambda path: field_value(data, path.split(".")))
 
 
 class OwnWrites:

@@ -353,7 +353,6 @@ class Controller:
             self._metrics.panics.inc()
         self._metrics.errors.inc()
         self._metrics.results["error"].inc()
-        failures = self._queue.num_requeues(request)
         if isinstance(error, ConflictError):
             # Ordinary under optimistic locking: the object was read from a cache that is a moment behind.
             log.info("Reconcile conflict, trying again", error=str(error))
@@ -365,6 +364,7 @@ class Controller:
                 # It tells a person what to do; where it was raised says no more.
                 log.error("Reconcile failed", error=text, terminal=True, exc_info=error.__cause__)
             else:
+                failures = self._queue.num_requeues(request)
                 log.error("Reconcile failed", error=text, failures=failures, exc_info=error)
 
     @staticmethod

@@ -6,7 +6,6 @@ the object in memory; `create_or_update` and `create_or_patch` write. Several fi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -138,12 +137,9 @@ def create_or_update(client: Client, obj: T, mutate: Callable[[T], None]) -> tup
     """
     existing = client.find(type(obj), obj.name, namespace=obj.namespace)
     if existing is None:
-        fresh = obj.deepcopy()
-        _mutate(fresh, mutate)
-        return client.create(fresh), "created"
+        return client.create(_mutated(obj, mutate)), "created"
 
-    wanted = existing.deepcopy()
-    _mutate(wanted, mutate)
+    wanted = _mutated(existing, mutate)
     if equal_as_json(wanted.to_dict(), existing.to_dict()):
         return existing, "unchanged"
     return client.update(wanted), "updated"
@@ -158,12 +154,9 @@ def create_or_patch(client: Client, obj: T, mutate: Callable[[T], None]) -> tupl
     """
     existing = client.find(type(obj), obj.name, namespace=obj.namespace)
     if existing is None:
-        fresh = obj.deepcopy()
-        _mutate(fresh, mutate)
-        return client.create(fresh), "created"
+        return client.create(_mutated(obj, mutate)), "created"
 
-    wanted = existing.deepcopy()
-    _mutate(wanted, mutate)
+    wanted = _mutated(existing, mutate)
     patch = merge_patch_between(existing.to_dict(), wanted.to_dict())
     status = {"status": patch.pop("status")} if "status" in patch else {}
     stored = client.patch(wanted, patch) if patch else existing
@@ -172,8 +165,10 @@ def create_or_patch(client: Client, obj: T, mutate: Callable[[T], None]) -> tupl
     return client.status.patch(wanted, status), "updatedStatus" if patch else "updatedStatusOnly"
 
 
-def _mutate(obj: T, mutate: Callable[[T], None]) -> None:
-    before = copy.copy(obj.metadata)
-    mutate(obj)
-    if (before.namespace, before.name) != (obj.namespace, obj.name):
-        raise MutateError(f"mutate changed the key of {before.namespace}/{before.name} to {obj.key}; it must not")
+def _mutated(obj: T, mutate: Callable[[T], None]) -> T:
+    """A copy of the object, changed; raises MutateError."""
+    changed = obj.deepcopy()
+    mutate(changed)
+    if (obj.namespace, obj.name) != (changed.namespace, changed.name):
+        raise MutateError(f"mutate changed the key of {obj.namespace}/{obj.name} to {changed.key}; it must not")
+    return changed

@@ -277,6 +277,15 @@ class FieldSelector:
         return ",".join(str(requirement) for requirement in self.requirements)
 
 
+def field_value(obj: Any, path: Iterable[str], default: str = "") -> str:
+    """What a field selector compares: the value at a path of an object's JSON, `default` where there is none."""
+    for name in path:
+        obj = obj.get(name) if isinstance(obj, dict) else None
+    if isinstance(obj, bool):
+        return str(obj).lower()
+    return default if obj is None else str(obj)
+
+
 def _split_terms(text: str) -> list[str]:
     """Splits at commas that no backslash escapes."""
     return [term.strip() for term in re.findall(r"(?:\\.|[^\\,]|\\$)+", text, re.DOTALL)]

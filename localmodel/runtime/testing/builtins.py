@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from localmodel.runtime.objects import Object, RESTMapping
+from localmodel.runtime.selectors import field_value
 
 from . import events, metadata
 from .answers import bad_request
@@ -23,12 +24,7 @@ def field_at(*path: str, default: str = "") -> Field:
     """The value at a path as a field selector compares it; `default` where there is none."""
 
     def value(obj: Json) -> str:
-        found: Any = obj
-        for key in path:
-            found = found.get(key) if isinstance(found, dict) else None
-        if isinstance(found, bool):
-            return str(found).lower()
-        return default if found is None else str(found)
+        return field_value(obj, path, default)
 
     return value
 
