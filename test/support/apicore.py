@@ -12,7 +12,8 @@ from localmodel.runtime.testing.store import VersionedStore
 from localmodel.sandbox.apiserver.authentication import Tokens
 from localmodel.sandbox.apiserver.bootstrap import bootstrap
 from localmodel.sandbox.apiserver.core import ApiServerCore
-from localmodel.sandbox.apiserver.messages import Request, Response, WatchResponse
+from localmodel.sandbox.apiserver.faults import SkewedClock
+from localmodel.sandbox.apiserver.messages import Answer, Request, Response, WatchResponse
 from localmodel.sandbox.apiserver.users import MASTERS
 
 Json = dict[str, Any]
@@ -23,14 +24,15 @@ class InProcess:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.clock = clock or FakeClock()
-        self.tokens = Tokens(b"k" * 32, clock=self.clock)
-        self.registry = Registry(VersionedStore(), clock=self.clock)
-        self.core = ApiServerCore(self.registry, self.tokens, clock=self.clock)
+        skewed = SkewedClock(self.clock)
+        self.tokens = Tokens(b"k" * 32, clock=skewed)
+        self.registry = Registry(VersionedStore(), clock=skewed)
+        self.core = ApiServerCore(self.registry, self.tokens, clock=skewed)
         bootstrap(self.registry, authority_pem="PEM")
         self.core.custom_resources.start()
         self.token = self.tokens.issue_user("admin", (MASTERS,))
 
-    def request(self, method: str, target: str, body: Any = None, **headers: str) -> Response | WatchResponse:
+    def request(self, method: str, target: str, body: Any = None, **headers: str) -> Answer:
         """Header names are written with underscores; a body that is not bytes is sent as JSON."""
         path, _, query = target.partition("?")
         sent = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}

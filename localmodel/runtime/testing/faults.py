@@ -1,11 +1,14 @@
-"""`Faults`: what goes wrong between a client and an API server, on demand.
+"""Faults: what goes wrong between a client and an API server, on demand.
 
-A rule applies to the next requests that fit it, or to all until it is removed. Time passes on the registry's clock, so
-that an injected latency costs a test nothing: with a `FakeClock`, the request waits until the test moves the clock.
+A `Fault` says which requests it hits (its `Target`), how often, and what happens to them. `FaultRules` keeps them and
+gives out those that a request meets. `Faults` injects them into a `FakeClient`; the embedded API server has its own
+way, on the same rules. Time passes on the registry's clock, so that an injected latency costs a test nothing: with a
+`FakeClock`, the request waits until the test moves the clock.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,34 +26,100 @@ if TYPE_CHECKING:
 _NEVER = threading.Event()
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which requests a fault hits, or what one request is; an empty field of a fault's target fits any request."""
+
+    verb: str = ""
+    """get, list, watch, create, update, patch, apply (of a FakeClient only), delete or deletecollection."""
+    resource: str = ""
+    """`plural.group`, or `plural` in the core group."""
+    subresource: str | None = None
+    """None is any, an empty one the object itself."""
+    namespace: str = ""
+    name: str = ""
+    user: str = ""
+    user_agent: str = ""
+    """How it begins."""
+
+    def fits(self, request: Target) -> bool:
+        """Whether a request, given as a target, is hit."""
+        return (
+            self.verb in ("", request.verb)
+            and self.resource in ("", request.resource)
+            and self.subresource in (None, request.subresource)
+            and self.namespace in ("", request.namespace)
+            and self.name in ("", request.name)
+            and self.user in ("", request.user)
+            and request.user_agent.startswith(self.user_agent)
+        )
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
 class Fault:
-    """One rule; `remaining` counts down, None never ends. `hits` is how often it was applied."""
+    """One rule. It delays by `latency` seconds and then, unless it is only a delay, ends the request in its way."""
 
-    verb: str
-    kind: type[Object] | None
-    subresource: str | None
-    error: Exception | None
-    latency: float
-    after: bool
-    remaining: int | None
+    target: Target = Target()
+    error: Exception | None = None
+    """The request fails with this."""
+    latency: float = 0.0
+    after: bool = False
+    """The request takes effect before it fails."""
+    rate: float = 1.0
+    """The share of the fitting requests that it hits."""
+    remaining: int | None = None
+    """Counts down; None never ends."""
     hits: int = 0
+    """How often it was applied."""
 
-    def fits(self, action: Action) -> bool:
-        if self.remaining == 0 or self.verb not in ("", action.verb):
-            return False
-        if self.kind is not None and self.kind.mapping != action.kind.mapping:
-            return False
-        return self.subresource is None or self.subresource == action.subresource
+    @property
+    def is_delay(self) -> bool:
+        """It leaves the request its own end."""
+        return self.error is None
 
 
-class Faults:
-    """The faults of one client. Thread-safe."""
+class FaultRules:
+    """The faults of one client or server. Thread-safe. `seed` makes the rates come out the same again."""
+
+    def __init__(self, *, seed: int | None = None) -> None:
+        self._lock = threading.Lock()
+        # Replaced as a whole when a rule comes or goes, so that whoever only asks whether there are any needs no lock.
+        self.rules: tuple[Fault, ...] = ()
+        self._random = random.Random(seed)
+
+    def add(self, fault: Fault) -> Fault:
+        with self._lock:
+            self.rules = (*self.rules, fault)
+        return fault
+
+    def clear(self, fault: Fault | None = None) -> None:
+        """Removes one rule, or all."""
+        with self._lock:
+            self.rules = tuple(rule for rule in self.rules if fault is not None and rule is not fault)
+
+    def take(self, request: Target) -> list[Fault]:
+        """The rules that hit this request: all delays, and the first that ends it. Counts them down."""
+        with self._lock:
+            taken: list[Fault] = []
+            for rule in self.rules:
+                is_ended = any(not other.is_delay for other in taken)
+                if rule.remaining == 0 or (is_ended and not rule.is_delay) or not rule.target.fits(request):
+                    continue
+                if rule.rate >= 1 or self._random.random() < rule.rate:
+                    taken.append(rule)
+            for rule in taken:
+                rule.hits += 1
+                if rule.remaining is not None:
+                    rule.remaining -= 1
+            return taken
+
+
+class Faults(FaultRules):
+    """The faults of one FakeClient."""
 
     def __init__(self, registry: Registry) -> None:
+        super().__init__()
         self._registry = registry
-        self._lock = threading.Lock()
-        self._rules: list[Fault] = []
 
     def fail(
         self,
@@ -62,7 +131,7 @@ class Faults:
         times: int | None = 1,
     ) -> Fault:
         """The request raises `error` and has no effect. Empty verb: any; kind None: any; times None: until cleared."""
-        return self._add(Fault(verb, kind, subresource, error, 0.0, False, times))
+        return self.add(Fault(target=_target(verb, kind, subresource), error=error, remaining=times))
 
     def drop_answer(
         self,
@@ -75,7 +144,7 @@ class Faults:
     ) -> Fault:
         """The request takes effect, but its answer is lost: it raises `error`, by default a TransportError."""
         lost = error or TransportError("the connection was closed before the answer came")
-        return self._add(Fault(verb, kind, subresource, lost, 0.0, True, times))
+        return self.add(Fault(target=_target(verb, kind, subresource), error=lost, after=True, remaining=times))
 
     def delay(
         self,
@@ -87,12 +156,7 @@ class Faults:
         times: int | None = 1,
     ) -> Fault:
         """The request takes effect only when the registry's clock has moved on by `seconds`."""
-        return self._add(Fault(verb, kind, subresource, None, seconds, False, times))
-
-    def clear(self, fault: Fault | None = None) -> None:
-        """Removes one rule, or all."""
-        with self._lock:
-            self._rules = [rule for rule in self._rules if fault is not None and rule is not fault]
+        return self.add(Fault(target=_target(verb, kind, subresource), latency=seconds, remaining=times))
 
     def cut_watches(self, kind: type[Object] | None = None, error: Exception | None = None) -> int:
         """Ends the running watches (of one kind), quietly or with `error`; how many."""
@@ -104,7 +168,9 @@ class Faults:
 
     def intercept(self, action: Action, proceed: Callable[[], Any]) -> Any:
         """An interceptor that applies the rules."""
-        fitting = self._take(action)
+        if not self.rules:
+            return proceed()
+        fitting = self.take(_target(action.verb, action.kind, action.subresource))
         for rule in fitting:
             if rule.latency:
                 self._registry.clock.wait_event(_NEVER, rule.latency)
@@ -117,21 +183,6 @@ class Faults:
                 raise rule.error
         return answer
 
-    def _add(self, fault: Fault) -> Fault:
-        with self._lock:
-            self._rules.append(fault)
-        return fault
 
-    def _take(self, action: Action) -> list[Fault]:
-        """The rules for this request, the first of each effect; counts them down."""
-        with self._lock:
-            taken: list[Fault] = []
-            for rule in self._rules:
-                error_taken = any(other.error is not None for other in taken)
-                if rule.fits(action) and not (rule.error is not None and error_taken):
-                    taken.append(rule)
-            for rule in taken:
-                rule.hits += 1
-                if rule.remaining is not None:
-                    rule.remaining -= 1
-            return taken
+def _target(verb: str, kind: type[Object] | None, subresource: str | None) -> Target:
+    return Target(verb=verb, resource=kind.mapping.group_resource if kind else "", subresource=subresource)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +72,10 @@ class Tokens:
         self._clock = clock
         # Signatures that were found good, with their claims; emptied when full.
         self._verified: dict[str, Json] = {}
+        # Numbers tokens in the order in which they are made, over restarts too.
+        self._serial = itertools.count(time.time_ns())
+        # By user: the number up to which tokens have been made to expire.
+        self._expired: dict[str, int] = {}
 
     def issue_user(self, name: str, groups: tuple[str, ...] = ()) -> str:
         """A token for a user who is nobody's service account."""
@@ -114,7 +120,13 @@ class Tokens:
             if len(self._verified) >= _CACHE_LIMIT:
                 self._verified.clear()
             self._verified[token] = claims
-        return claims if claims["exp"] > self._clock.now().timestamp() else None
+        if claims["exp"] <= self._clock.now().timestamp() or claims["serial"] <= self._expired.get(claims["sub"], 0):
+            return None
+        return claims
+
+    def expire(self, user: str) -> None:
+        """All tokens of the user that were made until now have ended; new ones are good."""
+        self._expired[user] = next(self._serial)
 
     def _verify(self, token: str) -> Json | None:
         signed, _, signature = token.rpartition(".")
@@ -125,6 +137,7 @@ class Tokens:
         return claims
 
     def _sign(self, claims: Json) -> str:
+        claims["serial"] = next(self._serial)
         signed = f"{_HEADER}.{_encode(msgspec.json.encode(claims))}"
         return f"{signed}.{self._signature(signed)}"
 

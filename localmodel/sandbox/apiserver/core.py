@@ -15,7 +15,6 @@ import msgspec
 import structlog
 
 from localmodel import __version__
-from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import ApiError, InternalError, NotFoundError
 from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition
@@ -26,10 +25,12 @@ from .admission import install as install_admission
 from .audit import AuditLog, AuditRecord
 from .authentication import Authenticator, Tokens, impersonated
 from .builtins import BUILTIN_KINDS
+from .control import PREFIX, Control
 from .customresources import CustomResources
 from .definitions import SCHEMA, api_resource, register_builtins, resource_of
 from .discovery import ApiResource
-from .messages import Request, Response, WatchResponse
+from .faults import ServerFaults, SkewedClock, request_target
+from .messages import Answer, NoAnswer, Request, Response, WatchResponse
 from .negotiation import decode_body
 from .openapi import OpenApi
 from .rbac import Attributes, Rbac
@@ -59,7 +60,10 @@ class _Review:
 class ApiServerCore:
     """Serves a registry. Thread-safe as far as the registry is."""
 
-    def __init__(self, registry: Registry, tokens: Tokens, *, clock: Clock, audit: AuditLog | None = None) -> None:
+    def __init__(
+        self, registry: Registry, tokens: Tokens, *, clock: SkewedClock, audit: AuditLog | None = None
+    ) -> None:
+        """`clock` is that of the registry and the tokens, too."""
         self.registry = registry
         self.server_url = ""
         """As clients reach it; shown in discovery."""
@@ -79,8 +83,10 @@ class ApiServerCore:
             if not kind.is_stored
         }
         self.custom_resources = CustomResources(registry, self.openapi.reset)
+        self.faults = ServerFaults(registry, clock)
+        self._control = Control(self.faults, tokens)
 
-    def handle(self, request: Request) -> Response | WatchResponse:
+    def handle(self, request: Request) -> Answer:
         """Answers one request. Never raises."""
         started = self._clock.monotonic()
         names = ["", ""]
@@ -98,7 +104,7 @@ class ApiServerCore:
         return answer
 
     def _record(
-        self, audit: AuditLog, request: Request, answer: Response | WatchResponse, names: list[str], started: float
+        self, audit: AuditLog, request: Request, answer: Answer, names: list[str], started: float
     ) -> None:
         audit.write(
             AuditRecord(
@@ -106,12 +112,12 @@ class ApiServerCore:
                 user_agent=request.headers.get("user-agent", ""),
                 verb=names[1] or request.method.lower(),
                 path=f"{request.path}?{request.raw_query}" if request.raw_query else request.path,
-                code=answer.status if isinstance(answer, Response) else 200,
+                code=200 if isinstance(answer, WatchResponse) else answer.status,
                 ms=round((self._clock.monotonic() - started) * 1000, 3),
             )
         )
 
-    def _answer(self, request: Request, names: list[str]) -> Response | WatchResponse:
+    def _answer(self, request: Request, names: list[str]) -> Answer:
         """`names` gets the user and the verb, as soon as they are known, for the audit log."""
         info = parse(request)
         names[1] = info.verb
@@ -119,9 +125,19 @@ class ApiServerCore:
         names[0] = user.name
         user = self._impersonate(request, user)
         names[0] = user.name
-        self.rbac.require(Attributes.of(user, info))
         if not info.is_resource:
+            self.rbac.require(Attributes.of(user, info))
             return self._non_resource(request, info)
+        if not (self.faults.rules or info.verb == "watch"):
+            return self._resource(request, info, user)
+        target = request_target(info, user.name, request.headers.get("user-agent", ""))
+        taken = self.faults.before(target)
+        if any(rule.reset for rule in taken):
+            return NoAnswer()
+        return self.faults.after(taken, target, self._resource(request, info, user))
+
+    def _resource(self, request: Request, info: RequestInfo, user: User) -> Response | WatchResponse:
+        self.rbac.require(Attributes.of(user, info))
         review = self._review_kinds.get((info.group, info.version, info.resource))
         if review is not None:
             return self._review(request, info, review, user)
@@ -166,6 +182,8 @@ class ApiServerCore:
         return Response.of_json(self._reviews.answer(kind, {**body, **head}, user, info.namespace), status=201)
 
     def _non_resource(self, request: Request, info: RequestInfo) -> Response:
+        if info.path.startswith(PREFIX):
+            return self._control.answer(request, info.path)
         if info.verb not in ("get", "head"):
             raise not_allowed()
         path = "/" + "/".join(request.segments)

@@ -60,6 +60,14 @@ class Response:
         return cls(status=status, body=msgspec.json.encode(value), content_type=content_type, headers=headers)
 
 
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The connection is closed without an answer, by an injected fault."""
+
+    status: int = 0
+    """The code of the answer that is lost; 0 if the request did not take effect."""
+
+
 class WatchResponse:
     """The lines of one watch, waiting to be sent.
 
@@ -80,11 +88,14 @@ class WatchResponse:
         self._lock = threading.Lock()
         # Set once, by the first of close, finish and an overflow. No line is accepted after that.
         self.ended = False
+        self.aborted = False
+        """The connection is to be reset instead of ended."""
+        self._held = False
 
     def push(self, line: bytes) -> None:
         """Queues one line; cuts the watch off if its reader is too slow. The first batch may have any size."""
         with self._lock:
-            if self.ended:
+            if self.ended or self._held:
                 return
             self._lines.append(line)
             self._pending += len(line)
@@ -105,9 +116,22 @@ class WatchResponse:
             self._wake = None if batch or self.ended else wake
         return batch
 
+    def hold(self) -> None:
+        """Half open: nothing more is sent, not even the end, until the reader goes away."""
+        with self._lock:
+            self._held = True
+            self._lines.clear()
+            self._pending = 0
+
     def finish(self) -> None:
         """Ends the watch; what is queued is still sent."""
-        self._end(drop=False)
+        if not self._held:
+            self._end(drop=False)
+
+    def abort(self) -> None:
+        """Ends the watch with a reset connection; drops what is queued."""
+        self.aborted = True
+        self._end(drop=True)
 
     def close(self) -> None:
         """Ends the watch and drops what is queued: the reader is gone. Idempotent."""
@@ -123,3 +147,7 @@ class WatchResponse:
             self.on_close()
         if wake:
             wake()
+
+
+Answer = Response | WatchResponse | NoAnswer
+"""What the core makes of a request."""

@@ -28,6 +28,7 @@ from .audit import AuditLog
 from .authentication import Tokens, load_signing_key
 from .bootstrap import bootstrap
 from .core import ApiServerCore
+from .faults import ServerFaults, SkewedClock
 from .journal import SqliteJournal
 from .kubeconfig import write_kubeconfig
 from .tls import ensure_certificate
@@ -63,8 +64,7 @@ class ApiServer:
 
     def __init__(self, options: ApiServerOptions | None = None, *, clock: Clock | None = None) -> None:
         self._options = options or ApiServerOptions()
-        clock = clock or RealClock()
-        self._clock = clock
+        clock = SkewedClock(clock or RealClock())
         self._scratch = None if self._options.data_dir else Path(tempfile.mkdtemp(prefix="localmodel-apiserver-"))
         directory = self._options.data_dir or self._scratch or Path()
         directory.mkdir(parents=True, exist_ok=True)
@@ -84,6 +84,11 @@ class ApiServer:
     def url(self) -> str:
         """Where clients reach the server; empty before `start`."""
         return self.core.server_url
+
+    @property
+    def faults(self) -> ServerFaults:
+        """What is to go wrong."""
+        return self.core.faults
 
     def start(self) -> None:
         """Returns when the server answers. Raises ServerStartError."""

@@ -128,7 +128,7 @@ class AnyOrder(RuleBasedStateMachine):
         except RuntimeLibraryError:
             pass  # the controller tries again
         else:
-            self.reported = self.disk.left < 0 or not self.client.faults._rules
+            self.reported = self.disk.left < 0 or not self.client.faults.rules
         self.disk.left = -1
 
     @rule(steps=st.integers(0, 12))
