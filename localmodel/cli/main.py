@@ -18,6 +18,7 @@ from localmodel import __version__
 SANDBOX_COMMANDS = {
     "apiserver": ("localmodel.sandbox.apiserver.main", "run the embedded Kubernetes API server alone"),
     "controllers": ("localmodel.sandbox.controllers.main", "run the simulated nodes and cluster controllers"),
+    "faults": ("localmodel.sandbox.faults", "inject faults into a running sandbox API server"),
     "up": ("localmodel.sandbox.up", "run a whole simulated cluster with the manager and the agents"),
 }
 COMMANDS = {

@@ -103,9 +103,7 @@ class ApiServerCore:
             self._record(self._audit, request, answer, names, started)
         return answer
 
-    def _record(
-        self, audit: AuditLog, request: Request, answer: Answer, names: list[str], started: float
-    ) -> None:
+    def _record(self, audit: AuditLog, request: Request, answer: Answer, names: list[str], started: float) -> None:
         audit.write(
             AuditRecord(
                 user=names[0],
