@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     except (RuntimeLibraryError, OSError) as error:
         sys.stderr.write(f"localmodel sandbox faults: {error}\n")
         return 1
-    for line in answer["faults"] if "faults" in answer else [answer] if answer else []:
+    for line in answer.get("faults", [answer] if answer else []):
         sys.stdout.write(json.dumps(line) + "\n")
     return 0
 
