@@ -16,7 +16,7 @@ import structlog
 
 from localmodel import __version__
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import ApiError, InternalError, NotFoundError
+from localmodel.runtime.errors import ApiError, InternalError, NotFoundError, RequestEntityTooLargeError
 from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
@@ -80,6 +80,13 @@ class ApiServerCore:
         }
         self.custom_resources = CustomResources(registry, self.openapi.reset)
 
+    def may_block(self, request: Request) -> bool:
+        """Whether answering may mean to wait for somebody else: then the front gives the request a thread of its own.
+
+        So far nothing waits.
+        """
+        return False
+
     def handle(self, request: Request) -> Response | WatchResponse:
         """Answers one request. Never raises."""
         started = self._clock.monotonic()
@@ -120,6 +127,8 @@ class ApiServerCore:
         user = self._impersonate(request, user)
         names[0] = user.name
         self.rbac.require(Attributes.of(user, info))
+        if request.is_too_large:
+            raise RequestEntityTooLargeError.of("Request entity too large: limit is 3145728")
         if not info.is_resource:
             return self._non_resource(request, info)
         review = self._review_kinds.get((info.group, info.version, info.resource))

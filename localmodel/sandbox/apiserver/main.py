@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-format", choices=LOG_FORMATS, default="json", help="form of log lines (default: %(default)s)"
     )
+    parser.add_argument(
+        "--no-tls", action="store_true", help="serve plain HTTP, for trying and measuring; on a loopback address only"
+    )
     parser.add_argument("--crds", action="store_true", help="install the CustomResourceDefinitions of localmodel")
 
 
@@ -51,7 +54,12 @@ def run(args: argparse.Namespace) -> int:
     setup_logging(args.log_level, args.log_format)
     kubeconfig = args.kubeconfig.absolute()
     options = ApiServerOptions(
-        host=args.host, port=args.port, data_dir=args.data_dir, audit_log=args.audit_log, crds=args.crds
+        host=args.host,
+        port=args.port,
+        data_dir=args.data_dir,
+        audit_log=args.audit_log,
+        crds=args.crds,
+        tls=not args.no_tls,
     )
     try:
         server = ApiServer(options)

@@ -1,12 +1,13 @@
 """`ApiServer`: the embedded API server as a thing to start and stop.
 
-It owns a registry, the core on it, and a thread with an event loop on which uvicorn serves the core over TLS. With a
-data directory the objects, the certificate and the tokens' key outlive the process.
+It owns a registry, the core on it, and a thread with an event loop on which uvicorn serves the core over TLS (`front`).
+With a data directory the objects, the certificate and the tokens' key outlive the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import shutil
 import socket
 import tempfile
@@ -23,11 +24,11 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.store import VersionedStore
 
-from .asgi import AsgiApp
 from .audit import AuditLog
 from .authentication import Tokens, load_signing_key
 from .bootstrap import bootstrap
 from .core import ApiServerCore
+from .front import Front, HttpProtocol
 from .journal import SqliteJournal
 from .kubeconfig import write_kubeconfig
 from .tls import ensure_certificate
@@ -56,6 +57,8 @@ class ApiServerOptions:
     """One JSON line per request is appended here."""
     crds: bool = False
     """Installs the project's own CustomResourceDefinitions."""
+    tls: bool = True
+    """False serves plain HTTP, for trying and measuring; only on a loopback address, for tokens travel in the open."""
 
 
 class ApiServer:
@@ -63,6 +66,11 @@ class ApiServer:
 
     def __init__(self, options: ApiServerOptions | None = None, *, clock: Clock | None = None) -> None:
         self._options = options or ApiServerOptions()
+        if not self._options.tls and not _is_loopback(self._options.host):
+            raise ServerStartError(
+                f"plain HTTP is served on a loopback address only, not on {self._options.host}: tokens would travel in "
+                "the open; leave out --no-tls, or use --host 127.0.0.1"
+            )
         clock = clock or RealClock()
         self._clock = clock
         self._scratch = None if self._options.data_dir else Path(tempfile.mkdtemp(prefix="localmodel-apiserver-"))
@@ -74,7 +82,7 @@ class ApiServer:
         self._tokens = Tokens(load_signing_key(directory / "token.key"), clock=clock)
         self.registry = Registry(VersionedStore(journal=self._journal), clock=clock)
         self.core = ApiServerCore(self.registry, self._tokens, clock=clock, audit=self._audit)
-        self._app = AsgiApp(self.core)
+        self._front = Front(self.core)
         self._server: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,10 +101,12 @@ class ApiServer:
         self.core.custom_resources.start()
         self._socket = self._bind()
         port = self._socket.getsockname()[1]
-        self.core.server_url = f"https://{self._options.host}:{port}"
+        self.core.server_url = f"{'https' if self._options.tls else 'http'}://{self._options.host}:{port}"
         config = uvicorn.Config(
-            self._app,
-            http="httptools",
+            self._front,
+            http=HttpProtocol,
+            interface="asgi3",
+            proxy_headers=False,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -107,8 +117,8 @@ class ApiServer:
             timeout_keep_alive=3600,
             timeout_graceful_shutdown=1,
             backlog=2048,
-            ssl_certfile=str(self._certificate.certificate),
-            ssl_keyfile=str(self._certificate.key),
+            ssl_certfile=self._certificate.certificate if self._options.tls else None,
+            ssl_keyfile=self._certificate.key if self._options.tls else None,
         )
         self._server = uvicorn.Server(config)
         started = threading.Event()
@@ -124,9 +134,10 @@ class ApiServer:
         if self._thread is not None and self._loop is not None and self._server is not None:
             self._server.should_exit = True
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._app.end_watches)
+                self._loop.call_soon_threadsafe(self._front.end_watches)
             self._thread.join(STOP_TIMEOUT)
             self._thread = None
+        self._front.close()
         self.registry.end_watches()
         if self._socket is not None:
             self._socket.close()
@@ -186,6 +197,7 @@ class ApiServer:
 
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
+            self._front.attach(self._loop)
             serving = asyncio.ensure_future(server.serve(sockets=sockets))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.002)
@@ -211,3 +223,13 @@ class ApiServer:
                 # After a restart with a data directory: the schema of this version, the status as it was.
                 current = self.registry.get(definition, "", name)
                 self.registry.update(definition, "", name, {**current, "spec": crd["spec"]})
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address or name."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
