@@ -8,6 +8,7 @@ discovery and OpenAPI), and a line in the audit log. It never raises; anything u
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +80,12 @@ class ApiServerCore:
             if not kind.is_stored
         }
         self.custom_resources = CustomResources(registry, self.openapi.reset)
+        self.waits: list[Callable[[Request], bool]] = []
+        """Asked about each request; True if it may have to wait for a webhook, an injected delay or the like."""
 
     def may_block(self, request: Request) -> bool:
-        """Whether answering may mean to wait for somebody else: then the front gives the request a thread of its own.
-
-        So far nothing waits.
-        """
-        return False
+        """Whether answering may mean to wait for somebody else: then the front gives the request a thread of its own."""
+        return any(waits(request) for waits in self.waits)
 
     def handle(self, request: Request) -> Response | WatchResponse:
         """Answers one request. Never raises."""

@@ -43,7 +43,7 @@ _CONTROL_CHARACTERS = dict.fromkeys((*range(32), 127), " ")
 
 
 class Front:
-    """What the connections of one server share. uvicorn is given it in the place of an application, and never calls it."""
+    """What the connections of one server share. uvicorn gets it in the place of an application, and never calls it."""
 
     def __init__(self, core: ApiServerCore) -> None:
         self.core = core
