@@ -13,6 +13,8 @@ from typing import Any
 
 from localmodel import __version__
 
+from .apiserver.faultflags import pair
+
 Json = dict[str, Any]
 
 ACTIONS = {
@@ -55,19 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _type_of(dest: str) -> Any:
     return {"rule": pair, "seconds": float}.get(dest, str)
-
-
-def pair(text: str) -> tuple[str, Any]:
-    """An argparse type: KEY=VALUE, the value a number or a boolean if it looks like one."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    if key in ("rate", "times", "code", "latencySeconds", "retryAfterSeconds", "reset", "dropAnswer", "hold"):
-        try:
-            return key, json.loads(value)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is neither a number nor true or false") from None
-    return key, value
 
 
 def run(args: argparse.Namespace) -> int:

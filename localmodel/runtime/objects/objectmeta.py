@@ -18,7 +18,8 @@ from pydantic_core import CoreSchema, core_schema
 
 def format_time(value: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # strftime asks the C library, which takes ten times as long.
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 class Record(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):

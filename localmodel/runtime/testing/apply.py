@@ -20,7 +20,7 @@ from localmodel.runtime.objects import format_time
 
 from .answers import bad_request
 from .definitions import Json, ResourceDefinition
-from .fieldset import FieldSet, difference_of, fields_of, intersect, items_by_key, paths, subtract, union
+from .fieldset import FieldSet, contains, difference_of, fields_of, intersect, items_by_key, paths, subtract, union
 from .schema import MergeSchema, Path
 
 _UNOWNED_METADATA = (
@@ -105,9 +105,11 @@ def track_update(
     changed, removed = changed or {}, removed or {}
     taken = union(changed, removed)
     for other, owned in managers.items():
-        managers[other] = replace(owned, fields=subtract(owned.fields, taken))
-    own = managers.get(manager, Ownership({}))
-    managers[manager] = Ownership(union(own.fields, changed), format_time(now))
+        if other != manager and (left := subtract(owned.fields, taken)) is not owned.fields:
+            managers[other] = Ownership(left, owned.time)
+    mine = managers[manager].fields if manager in managers else {}
+    kept = subtract(mine, removed)
+    managers[manager] = Ownership(kept if contains(kept, changed) else union(kept, changed), format_time(now))
     return write_managers(managers)
 
 

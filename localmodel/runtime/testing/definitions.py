@@ -52,6 +52,8 @@ class ResourceDefinition:
     """Further subresources that `Registry.update` and `patch` serve, and how each merges."""
     generation: bool = True
     """metadata.generation counts changes of anything but metadata (and status, where it is a subresource)."""
+    is_accepted: Callable[[Json, Json | None], bool] | None = None
+    """(new, old or None) -> True if `prune`, `default` and `validate` have nothing to do; asked first, to save time."""
     prune: Callable[[Json], list[str]] | None = None
     """Removes unknown fields in place; returns their paths, which field validation reports or refuses."""
     default: Callable[[Json], None] | None = None

@@ -74,38 +74,55 @@ def difference_of(old: Any, new: Any, schema: MergeSchema, path: Path = ()) -> t
     """
     if old == new:
         return None, None
-    before, after = _children(old, schema, path), _children(new, schema, path)
+    if old and new and isinstance(old, dict) and isinstance(new, dict) and not schema.is_atomic(path):
+        return _difference_of_maps(old, new, schema, path)
+    before, after = _items(old, schema, path), _items(new, schema, path)
     if before is None or after is None:
         now = fields_of(new, schema, path)
         return now, _subtract(fields_of(old, schema, path), now)
     changed: FieldSet = {}
     removed: FieldSet = {}
     for element, item in after.items():
-        inner = (*path, element[2:]) if element.startswith("f:") else path
         if element in before:
-            modified, gone = difference_of(before[element], item, schema, inner)
-            if modified is not None:
-                changed[element] = modified
-            if gone is not None:
-                removed[element] = gone
+            _note_difference(element, difference_of(before[element], item, schema, path), changed, removed)
         else:
-            changed[element] = fields_of(item, schema, inner) if element[0] == "f" else _item_fields(item, schema, path)
+            changed[element] = _item_fields(item, schema, path)
     for element, item in before.items():
         if element not in after:
-            inner = (*path, element[2:]) if element.startswith("f:") else path
-            removed[element] = fields_of(item, schema, inner) if element[0] == "f" else _item_fields(item, schema, path)
+            removed[element] = _item_fields(item, schema, path)
     return changed or None, removed or None
 
 
-def _children(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
-    """The parts of a granular map or list by path element; None for a leaf, which an empty one is too."""
-    if not value:
-        return None
-    if isinstance(value, dict):
-        return None if schema.is_atomic(path) else {f"f:{key}": item for key, item in value.items()}
-    if isinstance(value, list):
-        return items_by_key(value, schema.list_type(path), path)
-    return None
+def _difference_of_maps(
+    old: Json, new: Json, schema: MergeSchema, path: Path
+) -> tuple[FieldSet | None, FieldSet | None]:
+    changed: FieldSet = {}
+    removed: FieldSet = {}
+    for key, item in new.items():
+        if key not in old:
+            changed[f"f:{key}"] = fields_of(item, schema, (*path, key))
+        elif old[key] != item:
+            difference = difference_of(old[key], item, schema, (*path, key))
+            _note_difference(f"f:{key}", difference, changed, removed)
+    for key, item in old.items():
+        if key not in new:
+            removed[f"f:{key}"] = fields_of(item, schema, (*path, key))
+    return changed or None, removed or None
+
+
+def _note_difference(
+    element: str, difference: tuple[FieldSet | None, FieldSet | None], changed: FieldSet, removed: FieldSet
+) -> None:
+    modified, gone = difference
+    if modified is not None:
+        changed[element] = modified
+    if gone is not None:
+        removed[element] = gone
+
+
+def _items(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
+    """The items of a granular list by path element; None for anything else, an empty list too."""
+    return items_by_key(value, schema.list_type(path), path) if value and isinstance(value, list) else None
 
 
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
@@ -120,17 +137,39 @@ def _unite(one: FieldSet, other: FieldSet) -> FieldSet:
     return {_SELF: {}, **merged} if merged and (_is_member(one) or _is_member(other)) else merged
 
 
+def contains(one: FieldSet, other: FieldSet) -> bool:
+    """Whether the first set has all fields of the second."""
+    for key, node in other.items():
+        if key == _SELF:
+            continue
+        mine = one.get(key)
+        if mine is None or (_is_member(node) and not _is_member(mine)) or not (node == mine or contains(mine, node)):
+            return False
+    return True
+
+
 def subtract(one: FieldSet, other: FieldSet) -> FieldSet:
     """The fields of the first set that are not in the second."""
-    left = {key: _subtract(node, other[key]) if key in other else node for key, node in one.items()}
-    return {key: node for key, node in left.items() if node is not None}
+    common = [key for key in other if key in one and key != _SELF]
+    if not common:
+        return one
+    left = dict(one)
+    for key in common:
+        node = _subtract(one[key], other[key])
+        if node is None:
+            del left[key]
+        else:
+            left[key] = node
+    return left
 
 
 def _subtract(one: FieldSet, other: FieldSet) -> FieldSet | None:
-    inner = subtract({k: v for k, v in one.items() if k != _SELF}, {k: v for k, v in other.items() if k != _SELF})
-    if _is_member(one) and not _is_member(other):
-        return {_SELF: {}, **inner} if inner else {}
-    return inner or None
+    left = subtract(one, other)
+    if not _is_member(one):
+        return left or None
+    if not _is_member(other):
+        return left if left.keys() != {_SELF} else {}
+    return {key: node for key, node in left.items() if key != _SELF} or None
 
 
 def intersect(one: FieldSet, other: FieldSet) -> FieldSet:

@@ -101,7 +101,7 @@ class Writer:
         definition = request.definition
         if definition.status_subresource and not definition.status_on_create:
             obj.pop("status", None)
-        _normalise(request, obj)
+        _normalise(request, obj, None)
         obj = self._admitted(request, obj, None, self._admission)
         metadata = obj["metadata"]
         meta.initialise(metadata, self._clock.now(), generation=definition.generation)
@@ -119,7 +119,7 @@ class Writer:
         definition = request.definition
         old = definition.decode(entry.value)
         new = _merge(request, entry, old, new)
-        _normalise(request, new)
+        _normalise(request, new, old)
         new = self._admitted(request, new, old, self._admission)
         metadata, before = new["metadata"], old["metadata"]
         faults = meta.immutable_faults(metadata, before)
@@ -235,9 +235,11 @@ class _Stored:
         return msgspec.json.encode(self._object)
 
 
-def _normalise(request: WriteRequest, obj: Json) -> None:
+def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
     """Prunes and defaults; unknown fields are a warning, or refused, as the client wants it (fieldValidation)."""
     definition, gvk = request.definition, request.definition.mapping.gvk
+    if definition.is_accepted and definition.is_accepted(obj, old):
+        return
     unknown = definition.prune(obj) if definition.prune else []
     validation = request.options.field_validation or "Warn"
     messages = [f'unknown field "{path}"' for path in unknown]

@@ -146,7 +146,7 @@ class Control:
         self._rules: dict[str, tuple[Rule, Fault]] = {}
         self._actions: dict[tuple[str, str], Callable[[Request], Json]] = {
             ("get", "faults"): lambda _: self._list(),
-            ("post", "faults"): self._add,
+            ("post", "faults"): lambda request: self.add(_value(request), request.path),
             ("delete", "faults"): lambda _: self._clear(),
             ("post", "watches"): self._watches,
             ("post", "compact"): self._compact,
@@ -168,15 +168,16 @@ class Control:
             raise MethodNotAllowedError.of("the server does not allow this method on the requested resource")
         return Response.of_json(action(request))
 
-    def _list(self) -> Json:
-        return {"faults": [_shown(id_, rule, fault) for id_, (rule, fault) in self._rules.items()]}
-
-    def _add(self, request: Request) -> Json:
-        rule = _body(request, Rule)
+    def add(self, value: Any, source: str = "fault") -> Json:
+        """Adds a rule given as JSON; raises BadRequestError, which names the source."""
+        rule = _converted(value, Rule, source)
         fault = self._faults.add(rule.fault())
         id_ = str(next(self._ids))
         self._rules[id_] = (rule, fault)
         return _shown(id_, rule, fault)
+
+    def _list(self) -> Json:
+        return {"faults": [_shown(id_, rule, fault) for id_, (rule, fault) in self._rules.items()]}
 
     def _clear(self) -> Json:
         self._rules.clear()
@@ -218,13 +219,20 @@ class Control:
 
 
 def _body(request: Request, type_: type[S]) -> S:
-    value = {}
-    if request.body:
-        value = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+    return _converted(_value(request), type_, request.path)
+
+
+def _value(request: Request) -> Any:
+    if not request.body:
+        return {}
+    return decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+
+
+def _converted(value: Any, type_: type[S], source: str) -> S:
     try:
         return msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
-        raise BadRequestError.of(f"{request.path}: {error}") from None
+        raise BadRequestError.of(f"{source}: {error}") from None
 
 
 def _shown(id_: str, rule: Rule, fault: Fault) -> Json:

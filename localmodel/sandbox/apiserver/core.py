@@ -8,6 +8,7 @@ discovery and OpenAPI), and a line in the audit log. It never raises; anything u
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 import structlog
 
 from localmodel import __version__
-from localmodel.runtime.errors import ApiError, InternalError, NotFoundError
+from localmodel.runtime.errors import ApiError, InternalError, NotFoundError, RequestEntityTooLargeError
 from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
@@ -84,7 +85,13 @@ class ApiServerCore:
         }
         self.custom_resources = CustomResources(registry, self.openapi.reset)
         self.faults = ServerFaults(registry, clock)
-        self._control = Control(self.faults, tokens)
+        self.control = Control(self.faults, tokens)
+        self.waits: list[Callable[[Request], bool]] = [lambda _: self.faults.has_delays]
+        """Asked about each request; True if it may have to wait for a webhook, an injected delay or the like."""
+
+    def may_block(self, request: Request) -> bool:
+        """Whether answering may mean to wait for somebody else: then the front gives the request its own thread."""
+        return any(waits(request) for waits in self.waits)
 
     def handle(self, request: Request) -> Answer:
         """Answers one request. Never raises."""
@@ -123,6 +130,9 @@ class ApiServerCore:
         names[0] = user.name
         user = self._impersonate(request, user)
         names[0] = user.name
+        if request.is_too_large:
+            self.rbac.require(Attributes.of(user, info))
+            raise RequestEntityTooLargeError.of("Request entity too large: limit is 3145728")
         if not info.is_resource:
             self.rbac.require(Attributes.of(user, info))
             return self._non_resource(request, info)
@@ -181,7 +191,7 @@ class ApiServerCore:
 
     def _non_resource(self, request: Request, info: RequestInfo) -> Response:
         if info.path.startswith(PREFIX):
-            return self._control.answer(request, info.path)
+            return self.control.answer(request, info.path)
         if info.verb not in ("get", "head"):
             raise not_allowed()
         path = "/" + "/".join(request.segments)

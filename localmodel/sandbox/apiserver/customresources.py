@@ -22,6 +22,7 @@ from localmodel.runtime.testing.definitions import Causes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
 from . import schema as structural
+from .acceptance import Acceptor
 from .builtins import ALL_VERBS, STATUS
 from .cel import RuleSet
 from .crdchecks import crd_faults
@@ -186,14 +187,21 @@ def definition_of(crd: Json) -> ResourceDefinition:
     raw = (version.get("schema") or {}).get("openAPIV3Schema") or {}
     tree = structural.compile_schema(raw)
     rules = RuleSet(tree)
+    accepts = Acceptor(tree)
+    # Objects written since then are as this schema wants them; of older ones nothing is known.
+    known_since = int(crd["metadata"].get("resourceVersion") or 0)
     has_status = "status" in (version.get("subresources") or {})
+
+    def is_accepted(new: Json, old: Json | None) -> bool:
+        is_known = old is not None and int(old["metadata"]["resourceVersion"]) > known_since
+        return accepts(new, old if is_known else None)
 
     def default(obj: Json) -> None:
         structural.default(tree, obj)
         structural.drop_nulls(tree, obj)
 
     def check(new: Json, old: Json | None, _: str) -> Causes:
-        causes = validate(tree, new, MISSING if old is None else old)
+        causes = [] if accepts(new, old) else validate(tree, new, MISSING if old is None else old)
         # Rules may rely on a value being of its type: they are asked about valid objects only.
         return causes or rules.validate(new, old)
 
@@ -213,6 +221,7 @@ def definition_of(crd: Json) -> ResourceDefinition:
     return ResourceDefinition(
         mapping=mapping,
         status_subresource=has_status,
+        is_accepted=is_accepted,
         prune=lambda obj: structural.prune(tree, obj),
         default=default,
         validate=check,

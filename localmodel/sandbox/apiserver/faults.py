@@ -26,8 +26,6 @@ from .messages import Answer, NoAnswer, Response, WatchResponse
 from .resources import event_line
 from .routing import RequestInfo
 
-_NEVER = threading.Event()
-
 Cut = Literal["end", "reset", "expired"]
 """How a watch ends: as at its timeout, by a reset connection, or with an event of type ERROR (410) first."""
 
@@ -88,8 +86,18 @@ class ServerFaults(FaultRules):
         super().__init__(seed=seed)
         self._registry = registry
         self._clock = clock
+        self._stopping = threading.Event()
         # The running watches and what they asked for.
         self._watches: weakref.WeakKeyDictionary[WatchResponse, Target] = weakref.WeakKeyDictionary()
+
+    def stop(self) -> None:
+        """Ends all delays: the server stops."""
+        self._stopping.set()
+
+    @property
+    def has_delays(self) -> bool:
+        """Whether a request may have to wait."""
+        return any(rule.latency for rule in self.rules)
 
     def before(self, request: Target) -> list[ServerFault]:
         """What hits this request, after its delays; to be given to `after` with the answer. Raises ApiError.
@@ -99,7 +107,7 @@ class ServerFaults(FaultRules):
         taken = [rule for rule in self.take(request) if isinstance(rule, ServerFault)]
         for rule in taken:
             if rule.latency:
-                self._clock.wait_event(_NEVER, rule.latency)
+                self._clock.wait_event(self._stopping, rule.latency)
         for rule in taken:
             if rule.error is not None:
                 raise rule.error

@@ -16,6 +16,8 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging
 from localmodel.runtime.signals import setup_signal_handler
 
+from .faultflags import rule
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -37,6 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-format", choices=LOG_FORMATS, default="json", help="form of log lines (default: %(default)s)"
     )
+    parser.add_argument(
+        "--no-tls", action="store_true", help="serve plain HTTP, for trying and measuring; on a loopback address only"
+    )
+    parser.add_argument(
+        "--fault",
+        type=rule,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,...",
+        help="a fault that is in force from the start, in the words of `localmodel sandbox faults add`; repeatable",
+    )
     parser.add_argument("--crds", action="store_true", help="install the CustomResourceDefinitions of localmodel")
 
 
@@ -51,7 +64,13 @@ def run(args: argparse.Namespace) -> int:
     setup_logging(args.log_level, args.log_format)
     kubeconfig = args.kubeconfig.absolute()
     options = ApiServerOptions(
-        host=args.host, port=args.port, data_dir=args.data_dir, audit_log=args.audit_log, crds=args.crds
+        host=args.host,
+        port=args.port,
+        data_dir=args.data_dir,
+        audit_log=args.audit_log,
+        crds=args.crds,
+        tls=not args.no_tls,
+        faults=tuple(args.fault),
     )
     try:
         server = ApiServer(options)

@@ -1,6 +1,6 @@
 """What goes into the transport-free core and what comes out of it: `Request`, `Response`, `WatchResponse`.
 
-The HTTP front (`asgi`) makes a Request of what arrived and sends what `ApiServerCore.handle` returned; tests make
+The HTTP front (`front`) makes a Request of what arrived and sends what `ApiServerCore.handle` returned; tests make
 Requests by hand. A `WatchResponse` is a queue of lines, filled by the thread that writes to the store and emptied by
 whoever serves the watch; nothing in it blocks.
 """
@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -23,7 +24,7 @@ PENDING_LIMIT = 8 * 1024 * 1024
 """Bytes that may wait for a watcher; one that falls further behind is cut off and lists again, as on a real server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """One HTTP request with its whole body. Header names are lower case; `path` is still percent-encoded."""
 
@@ -34,16 +35,21 @@ class Request:
     body: bytes = b""
     impersonated_groups: tuple[str, ...] = ()
     """The values of Impersonate-Group, the one header that is read and may be repeated."""
+    is_too_large: bool = False
+    """The body is larger than the server takes, and left out."""
 
-    @property
+    @cached_property
     def query(self) -> dict[str, str]:
         """The first value of each parameter, those without value included."""
+        if not self.raw_query:
+            return {}
         return {name: values[0] for name, values in parse_qs(self.raw_query, keep_blank_values=True).items()}
 
-    @property
+    @cached_property
     def segments(self) -> list[str]:
         """The decoded parts of the path."""
-        return [unquote(segment) for segment in self.path.strip("/").split("/")]
+        segments = self.path.strip("/").split("/")
+        return [unquote(segment) for segment in segments] if "%" in self.path else segments
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +78,8 @@ class WatchResponse:
     """The lines of one watch, waiting to be sent.
 
     `push` may be called from any thread, also while the server empties the queue; `wake` is called (from the pushing
-    thread) when there is something new and nobody has been woken since the last `take`.
+    thread) when there is something new and nobody has been woken since the last `take`. Lines wait as the bytes that
+    were pushed, so that many watches can share them.
     """
 
     def __init__(self, *, headers: Headers = ()) -> None:
@@ -81,6 +88,9 @@ class WatchResponse:
         """Called once, when the watch is over for whatever reason."""
         self.tick: Callable[[], float] = lambda: 3600.0
         """Does what is due (bookmarks, the end at the timeout); returns the seconds until it must be called again."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called once, at the end: by whoever serves the watch to hear of it also while it does not `take`."""
+        # Lines in pieces; the last piece of a line ends with a line break.
         self._lines: deque[bytes] = deque()
         self._pending = 0
         self._taken_once = False
@@ -89,43 +99,64 @@ class WatchResponse:
         # Set once, by the first of close, finish and an overflow. No line is accepted after that.
         self.ended = False
         self.aborted = False
-        """The connection is to be reset instead of ended."""
-        self._held = False
+        """The connection is to be reset instead of ended: the reader is too slow, or an injected fault wants it so."""
+        self.is_held = False
+        """It is half open: see `hold`."""
 
-    def push(self, line: bytes) -> None:
-        """Queues one line; cuts the watch off if its reader is too slow. The first batch may have any size."""
+    def push(self, *line: bytes) -> None:
+        """Queues one line, in one or more pieces; cuts the watch off if its reader is too slow.
+
+        What is pushed before the first `take` may have any size.
+        """
         with self._lock:
-            if self.ended or self._held:
+            if self.ended or self.is_held:
                 return
-            self._lines.append(line)
-            self._pending += len(line)
-            overflow = self._taken_once and self._pending > PENDING_LIMIT
+            self._lines.extend(line)
+            if self._taken_once:
+                self._pending += sum(map(len, line))
+            overflows = self._pending > PENDING_LIMIT
             wake, self._wake = self._wake, None
-        if overflow:
-            self.close()
+        if overflows:
+            self.abort()
         if wake:
             wake()
 
-    def take(self, wake: Callable[[], None] | None = None) -> bytes:
-        """All that is queued. If that is nothing, `wake` is called once when there is something, or at the end."""
+    def take(self, wake: Callable[[], None] | None = None, *, limit: int | None = None) -> bytes:
+        """What is queued: all of it, or the first lines of together about `limit` bytes.
+
+        If that is nothing, `wake` is called once when there is something, or at the end.
+        """
         with self._lock:
             self._taken_once = True
-            batch = b"".join(self._lines)
-            self._lines.clear()
-            self._pending = 0
+            lines = self._lines if limit is None else self._first_lines(limit)
+            batch = b"".join(lines)
+            if limit is None:
+                lines.clear()
+            self._pending = max(self._pending - len(batch), 0) if self._lines else 0
             self._wake = None if batch or self.ended else wake
         return batch
 
     def hold(self) -> None:
         """Half open: nothing more is sent, not even the end, until the reader goes away."""
         with self._lock:
-            self._held = True
+            self.is_held = True
             self._lines.clear()
             self._pending = 0
 
+    def _first_lines(self, limit: int) -> deque[bytes]:
+        """Takes out lines until they have `limit` bytes, the last of them whole."""
+        if len(self._lines) == 1:
+            lines, self._lines = self._lines, deque()
+            return lines
+        lines, size = deque(), 0
+        while self._lines and (size < limit or not lines[-1].endswith(b"\n")):
+            lines.append(self._lines.popleft())
+            size += len(lines[-1])
+        return lines
+
     def finish(self) -> None:
         """Ends the watch; what is queued is still sent."""
-        if not self._held:
+        if not self.is_held:
             self._end(drop=False)
 
     def abort(self) -> None:
@@ -145,6 +176,7 @@ class WatchResponse:
             wake, self._wake = self._wake, None
         if first:
             self.on_close()
+            self.on_end()
         if wake:
             wake()
 

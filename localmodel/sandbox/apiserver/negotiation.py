@@ -78,7 +78,7 @@ def decode_body(body: bytes, content_type: str, *, find_duplicates: bool) -> Bod
         return Body(_decode_yaml(body), [])
     if media_type in (JSON, *YAML_TYPES) or media_type.endswith("+json"):
         value = decode_json(body)
-        return Body(value, duplicate_fields(body) if find_duplicates else [])
+        return Body(value, duplicate_fields(body) if find_duplicates and not _is_canonical(body, value) else [])
     raise UnsupportedMediaTypeError.of(
         "the body of the request was in an unknown format - accepted media types include: "
         "application/json, application/yaml, application/vnd.kubernetes.protobuf"
@@ -107,6 +107,11 @@ def _decode_yaml(body: bytes) -> Any:
         raise BadRequestError.of(f"error converting YAML to JSON: {error}") from None
     # YAML knows more types (dates, binary) than JSON: they become what JSON has.
     return msgspec.to_builtins(value, str_keys=True)
+
+
+def _is_canonical(body: bytes, value: Any) -> bool:
+    """Whether the value would be written just like the body, spaces aside: then no key of it stands twice."""
+    return msgspec.json.format(body, indent=-1) == msgspec.json.encode(value)
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -157,13 +157,14 @@ class ResourceHandler:
         lines = _Lines(self, definition, form, query.get("includeObject", ""))
         try:
             watch = self._registry.watch(
-                definition, wanted, lambda event: response.push(lines.line(event)), on_end=response.finish
+                definition, wanted, lambda event: response.push(*lines.pieces(event)), on_end=response.finish
             )
         except ExpiredError as error:
             # The watch itself was understood: like the watch cache, it starts and ends with this one event.
             response.push(event_line("ERROR", msgspec.json.encode(error.status)))
             response.finish()
             return response
+        lines.is_initial = False
         response.on_close = watch.close
         response.tick = watch.tick
         return response
@@ -301,18 +302,34 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+_LINE_START = {
+    event_type: f'{{"type":"{event_type}","object":'.encode()
+    for event_type in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
+}
+
+
 def event_line(event_type: str, obj: bytes) -> bytes:
-    return b"".join((b'{"type":"', event_type.encode(), b'","object":', obj, b"}\n"))
+    return b"".join((_LINE_START[event_type], obj, b"}\n"))
 
 
 class _Lines:
-    """Makes the lines of one watch. The plain line of an event is made once for all watches that get it in a row."""
+    """Makes the lines of one watch. The plain line of an event is made once for all watches that get it in a row.
+
+    Only the initial events come in pieces, among them the object as the store has it: they may be many, wait long, and
+    are told to each watch for itself.
+    """
 
     _last: tuple[str, Any, bytes] = ("", None, b"")
 
     def __init__(self, handler: ResourceHandler, definition: ResourceDefinition, form: Representation, include: str):
         self._handler, self._definition, self._form, self._include = handler, definition, form, include
         self._with_definitions = True
+        self.is_initial = True
+
+    def pieces(self, event: WatchEvent) -> tuple[bytes, ...]:
+        if self.is_initial and not self._form.form:
+            return (_LINE_START[event.type], bytes(event.object), b"}\n")
+        return (self.line(event),)
 
     def line(self, event: WatchEvent) -> bytes:
         if not self._form.form or event.type == "ERROR":

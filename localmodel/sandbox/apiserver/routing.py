@@ -56,7 +56,7 @@ def parse(request: Request) -> RequestInfo:
     else:
         return plain
 
-    if any(segment in ("", ".", "..") or "/" in segment or "%" in segment for segment in segments):
+    if not _UNNAMEABLE.isdisjoint(segments) or ("%" in request.path and _has_separators(segments)):
         raise not_found_page()
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 2:
@@ -77,8 +77,15 @@ def parse(request: Request) -> RequestInfo:
         resource=resource,
         name=name,
         subresource=subresource,
-        selected_name="" if name else _selected_name(request),
+        selected_name=_selected_name(request) if not name and "fieldSelector" in request.raw_query else "",
     )
+
+
+_UNNAMEABLE = frozenset(("", ".", ".."))
+
+
+def _has_separators(segments: list[str]) -> bool:
+    return any("/" in segment or "%" in segment for segment in segments)
 
 
 def _resource_verb(request: Request, name: str) -> str:

@@ -1,19 +1,22 @@
 """`ApiServer`: the embedded API server as a thing to start and stop.
 
-It owns a registry, the core on it, and a thread with an event loop on which uvicorn serves the core over TLS. With a
-data directory the objects, the certificate and the tokens' key outlive the process.
+It owns a registry, the core on it, and a thread with an event loop on which uvicorn serves the core over TLS (`front`).
+With a data directory the objects, the certificate and the tokens' key outlive the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -23,12 +26,12 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.store import VersionedStore
 
-from .asgi import AsgiApp
 from .audit import AuditLog
 from .authentication import Tokens, load_signing_key
 from .bootstrap import bootstrap
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
+from .front import Front, HttpProtocol
 from .journal import SqliteJournal
 from .kubeconfig import write_kubeconfig
 from .tls import ensure_certificate
@@ -57,6 +60,10 @@ class ApiServerOptions:
     """One JSON line per request is appended here."""
     crds: bool = False
     """Installs the project's own CustomResourceDefinitions."""
+    faults: Sequence[Mapping[str, Any]] = ()
+    """In force from the start, as `control.Rule` has them in JSON."""
+    tls: bool = True
+    """False serves plain HTTP, for trying and measuring; only on a loopback address, for tokens travel in the open."""
 
 
 class ApiServer:
@@ -64,6 +71,11 @@ class ApiServer:
 
     def __init__(self, options: ApiServerOptions | None = None, *, clock: Clock | None = None) -> None:
         self._options = options or ApiServerOptions()
+        if not self._options.tls and not _is_loopback(self._options.host):
+            raise ServerStartError(
+                f"plain HTTP is served on a loopback address only, not on {self._options.host}: tokens would travel in "
+                "the open; leave out --no-tls, or use --host 127.0.0.1"
+            )
         clock = SkewedClock(clock or RealClock())
         self._scratch = None if self._options.data_dir else Path(tempfile.mkdtemp(prefix="localmodel-apiserver-"))
         directory = self._options.data_dir or self._scratch or Path()
@@ -74,7 +86,9 @@ class ApiServer:
         self._tokens = Tokens(load_signing_key(directory / "token.key"), clock=clock)
         self.registry = Registry(VersionedStore(journal=self._journal), clock=clock)
         self.core = ApiServerCore(self.registry, self._tokens, clock=clock, audit=self._audit)
-        self._app = AsgiApp(self.core)
+        for rule in self._options.faults:
+            self.core.control.add(rule)
+        self._front = Front(self.core)
         self._server: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,10 +112,12 @@ class ApiServer:
         self.core.custom_resources.start()
         self._socket = self._bind()
         port = self._socket.getsockname()[1]
-        self.core.server_url = f"https://{self._options.host}:{port}"
+        self.core.server_url = f"{'https' if self._options.tls else 'http'}://{self._options.host}:{port}"
         config = uvicorn.Config(
-            self._app,
-            http="httptools",
+            self._front,
+            http=HttpProtocol,
+            interface="asgi3",
+            proxy_headers=False,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -112,8 +128,8 @@ class ApiServer:
             timeout_keep_alive=3600,
             timeout_graceful_shutdown=1,
             backlog=2048,
-            ssl_certfile=str(self._certificate.certificate),
-            ssl_keyfile=str(self._certificate.key),
+            ssl_certfile=self._certificate.certificate if self._options.tls else None,
+            ssl_keyfile=self._certificate.key if self._options.tls else None,
         )
         self._server = uvicorn.Server(config)
         started = threading.Event()
@@ -126,12 +142,14 @@ class ApiServer:
 
     def stop(self) -> None:
         """Ends all watches and connections, then the thread; closes the files. Idempotent."""
+        self.faults.stop()
         if self._thread is not None and self._loop is not None and self._server is not None:
             self._server.should_exit = True
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._app.end_watches)
+                self._loop.call_soon_threadsafe(self._front.end_watches)
             self._thread.join(STOP_TIMEOUT)
             self._thread = None
+        self._front.close()
         self.registry.end_watches()
         if self._socket is not None:
             self._socket.close()
@@ -191,6 +209,7 @@ class ApiServer:
 
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
+            self._front.attach(self._loop)
             serving = asyncio.ensure_future(server.serve(sockets=sockets))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.002)
@@ -216,3 +235,13 @@ class ApiServer:
                 # After a restart with a data directory: the schema of this version, the status as it was.
                 current = self.registry.get(definition, "", name)
                 self.registry.update(definition, "", name, {**current, "spec": crd["spec"]})
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address or name."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

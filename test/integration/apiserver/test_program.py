@@ -92,10 +92,10 @@ def test_a_watcher_that_goes_away_is_forgotten_at_once(tmp_path: Path) -> None:
             token = json.loads(kubeconfig.read_text())["users"][0]["user"]["token"]
 
         watches = [RawWatch(Running, f"{CMS}?watch=1") for _ in range(20)]  # type: ignore[arg-type]
-        assert len(server._app._watches) == 20
+        assert len(server._front.watching) == 20
         for watch in watches:
             watch.close()
-        eventually(lambda: not server._app._watches)
+        eventually(lambda: not server._front.watching)
 
 
 def test_sigterm_ends_watches_and_the_program(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_each_action_is_one_request(arguments: list[str], request_: tuple[str, s
     assert request_of(parsed(*arguments)) == request_
 
 
-@pytest.mark.parametrize("word", ["code", "code=many", "=1", "reset=yes"])
+@pytest.mark.parametrize("word", ["code", "code=many", "=1", "reset=yes", "color=red"])
 def test_a_word_that_is_no_pair_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed("add", word)
