@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -39,6 +40,8 @@ PIPELINE_LIMIT = 64
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """A peer that vanished without a word is noticed within a minute, also by a watch that has nothing to tell."""
 _UNACKNOWLEDGED_MS = 60_000
+_RESET = struct.pack("ii", 1, 0)
+"""A linger time of zero: what is not sent is dropped, and the peer gets an RST."""
 _CONTROL_CHARACTERS = dict.fromkeys((*range(32), 127), " ")
 
 
@@ -271,7 +274,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_watch(request, answer)
             return
         if isinstance(answer, NoAnswer):
-            self.transport.abort()
+            self._reset()
             return
         length = b"content-length: %d\r\n" % len(answer.body)
         head = self._head(answer.status, answer.content_type, length, answer.headers)
@@ -300,6 +303,13 @@ class HttpProtocol(HttpToolsProtocol):
         parts += (length, b"\r\n")
         return b"".join(parts)
 
+    def _reset(self) -> None:
+        """Ends the connection so that the peer hears of a failure, not of an end."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
     # Watches.
 
     def _start_watch(self, request: Request, watch: WatchResponse) -> None:
@@ -326,7 +336,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if watch.aborted:
             # A peer that does not read would not read the end of the answer either.
-            self.transport.abort()
+            self._reset()
             return
         while not self._is_congested:
             batch = watch.take(self._wake, limit=BATCH_LIMIT)
