@@ -20,6 +20,7 @@ SANDBOX_COMMANDS = {
     "controllers": ("localmodel.sandbox.controllers.main", "run the simulated nodes and cluster controllers"),
     "faults": ("localmodel.sandbox.faults", "inject faults into a running sandbox API server"),
     "up": ("localmodel.sandbox.up", "run a whole simulated cluster with the manager and the agents"),
+    "kubeconfig": ("localmodel.sandbox.kubeconfig", "make a kubeconfig for another user or a service account"),
 }
 COMMANDS = {
     "demo": ("localmodel.sandbox.demo", "cache a model on three simulated nodes and serve it, end to end"),

@@ -22,7 +22,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-import yaml
 
 from localmodel import __version__
 from localmodel.runtime.clock import Clock, RealClock
@@ -32,8 +31,10 @@ from localmodel.runtime.objects import Namespace, ObjectMeta, Pod, format_time
 from localmodel.runtime.rest import LiveClient
 
 from . import install
+from .apiserver.kubeconfig import token_credentials, write_kubeconfig
 from .controllers.kubelet.kubelet import MIRROR
 from .controllers.main import node_names
+from .kubeconfig import DATA_DIR, other_kubeconfig
 from .supervisor import Child, Program, Supervisor, ending
 from .wording import counted
 
@@ -141,7 +142,7 @@ class Cluster:
     def _start_apiserver(self) -> None:
         if self.options.external_kubeconfig is None:
             flags = ["--port", str(free_port()), "--kubeconfig", str(self.kubeconfig)]
-            flags += ["--data-dir", str(self.workdir / "apiserver"), "--audit-log", str(self.logs / "audit.jsonl")]
+            flags += ["--data-dir", str(self.workdir / DATA_DIR), "--audit-log", str(self.logs / "audit.jsonl")]
             self.kubeconfig.unlink(missing_ok=True)
             child = self._program("apiserver", (console_script("localmodel"), "sandbox", "apiserver", *flags), {})
             self._wait("the API server", self.kubeconfig.exists, child)
@@ -205,20 +206,8 @@ class Cluster:
     def _own_kubeconfig(self, name: str, account: str) -> Path:
         """A kubeconfig with a service account's token, and the API server's address and CA."""
         token = install.service_account_token(self.client, install.NAMESPACE, account)
-        admin = yaml.safe_load(self.kubeconfig.read_text())
-        contexts = {context["name"]: context["context"] for context in admin["contexts"]}
-        cluster = contexts[admin["current-context"]]["cluster"]
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [entry for entry in admin["clusters"] if entry["name"] == cluster],
-            "users": [{"name": account, "user": {"token": token}}],
-            "contexts": [{"name": account, "context": {"cluster": cluster, "user": account}}],
-            "current-context": account,
-        }
         path = self.workdir / f"kubeconfig-{name}"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(document))
+        write_kubeconfig(path, other_kubeconfig(self.kubeconfig, account, token_credentials(token)))
         return path
 
     def _tell_restart(self, child: Child, code: int) -> None:

@@ -52,18 +52,28 @@ class Environment:
         self.server.stop()
         self._directory.cleanup()
 
-    def kubeconfig(self, user: str = "admin", *, token: str | None = None) -> Path:
-        """A kubeconfig of a cluster administrator of that name, or of the user whose token it is.
+    def kubeconfig(self, user: str = "admin", *, groups: Iterable[str] | None = None, token: str | None = None) -> Path:
+        """A kubeconfig of a cluster administrator of that name.
 
-        A file of its own for each call: clients read theirs again, and must not come to be another user.
+        With `groups` (which may be empty), of the user with just those groups, by a client certificate; with `token`,
+        of the user whose token it is. A file of its own for each call: clients read theirs again, and must not come to
+        be another user.
         """
         path = Path(self._directory.name) / f"kubeconfig-{next(self._numbers)}"
-        self.server.write_kubeconfig(path, user=user, token=token)
+        certificate = None if groups is None else self.server.client_certificate(user, tuple(groups))
+        self.server.write_kubeconfig(path, user=user, token=token, certificate=certificate)
         return path
 
-    def client(self, user: str = "admin", *, token: str | None = None, user_agent: str = USER_AGENT) -> LiveClient:
+    def client(
+        self,
+        user: str = "admin",
+        *,
+        groups: Iterable[str] | None = None,
+        token: str | None = None,
+        user_agent: str = USER_AGENT,
+    ) -> LiveClient:
         """A client of its own, closed at `stop`; whose, see `kubeconfig`."""
-        client = LiveClient(load_config(self.kubeconfig(user, token=token), user_agent=user_agent))
+        client = LiveClient(load_config(self.kubeconfig(user, groups=groups, token=token), user_agent=user_agent))
         self._clients.append(client)
         return client
 

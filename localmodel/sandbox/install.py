@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sysconfig
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,12 +110,16 @@ def _gvk(mapping: RESTMapping) -> tuple[str, str]:
     return mapping.gvk.api_version, mapping.gvk.kind
 
 
-def service_account_token(client: Client, namespace: str, name: str) -> str:
-    """A bearer token of a service account, valid for a day (the sandbox's programs do not renew theirs)."""
+TOKEN_LIFETIME = timedelta(days=1)
+"""The sandbox's programs do not renew their tokens."""
+
+
+def service_account_token(client: Client, namespace: str, name: str, *, lifetime: timedelta = TOKEN_LIFETIME) -> str:
+    """A bearer token of a service account; raises ApiError, also for a lifetime of less than ten minutes."""
     request = TokenRequest.type_for(name)(
         api_version="authentication.k8s.io/v1",
         metadata=ObjectMeta(name=name, namespace=namespace),
-        spec={"audiences": [], "expirationSeconds": 86400},
+        spec={"audiences": [], "expirationSeconds": int(lifetime.total_seconds())},
     )
     return str(client.create(request).status["token"])
 

@@ -9,18 +9,19 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.testing.fake_clock import FakeClock
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.store import VersionedStore
-from localmodel.sandbox.apiserver.authentication import Tokens
 from localmodel.sandbox.apiserver.bootstrap import bootstrap
 from localmodel.sandbox.apiserver.core import ApiServerCore
 from localmodel.sandbox.apiserver.faults import SkewedClock
 from localmodel.sandbox.apiserver.messages import Answer, Request, Response, WatchResponse
+from localmodel.sandbox.apiserver.peers import PeerCertificate
+from localmodel.sandbox.apiserver.tokens import Tokens
 from localmodel.sandbox.apiserver.users import MASTERS
 
 Json = dict[str, Any]
 
 
 class InProcess:
-    """Makes requests of a core as an administrator, or as the user whose token is set."""
+    """Makes requests of a core as an administrator, as the user whose token is set, or as nobody if it is empty."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.clock = clock or FakeClock()
@@ -32,17 +33,50 @@ class InProcess:
         self.core.custom_resources.start()
         self.token = self.tokens.issue_user("admin", (MASTERS,))
 
-    def request(self, method: str, target: str, body: Any = None, **headers: str) -> Answer:
-        """Header names are written with underscores; a body that is not bytes is sent as JSON."""
-        path, _, query = target.partition("?")
-        sent = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return self.core.handle(Request(method=method, path=path, raw_query=query, headers=sent, body=data))
+    def request(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        peer: PeerCertificate | None = None,
+        **headers: str | list[str],
+    ) -> Answer:
+        """Header names are written with underscores; a body that is not bytes is sent as JSON.
 
-    def call(self, method: str, target: str, body: Any = None, **headers: str) -> tuple[int, Json]:
+        `peer` is the client's certificate; an Impersonate header may have several values, in a list.
+        """
+        path, _, query = target.partition("?")
+        sent = {"content-type": "application/json"}
+        if self.token:
+            sent["authorization"] = f"Bearer {self.token}"
+        impersonation = []
+        for name, given in headers.items():
+            values = [given] if isinstance(given, str) else given
+            sent[name.replace("_", "-")] = values[-1]
+            if name.startswith("impersonate_"):
+                impersonation += [(name.replace("_", "-"), value) for value in values]
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        request = Request(
+            method=method,
+            path=path,
+            raw_query=query,
+            headers=sent,
+            body=data,
+            impersonation=tuple(impersonation),
+            peer=peer,
+        )
+        return self.core.handle(request)
+
+    def call(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        peer: PeerCertificate | None = None,
+        **headers: str | list[str],
+    ) -> tuple[int, Json]:
         """Status code and JSON of an answer."""
-        response = self.request(method, target, body, **headers)
+        response = self.request(method, target, body, peer, **headers)
         assert isinstance(response, Response)
         return response.status, json.loads(response.body)
 

@@ -15,6 +15,8 @@ class AuditRecord(msgspec.Struct, rename="camel", kw_only=True):
     """What one line says. `path` includes the query; `code` is the HTTP status; `ms` the time to the answer."""
 
     user: str
+    impersonated_user: str | msgspec.UnsetType = msgspec.UNSET
+    """Whom `user` acts as; left out if that is nobody."""
     user_agent: str
     verb: str
     path: str

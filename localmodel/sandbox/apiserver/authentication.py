@@ -1,202 +1,125 @@
-"""Who asks: bearer tokens, and impersonation on top of them.
+"""Who asks: a client certificate, else a bearer token, else nobody (system:anonymous).
 
-Tokens are JSON Web Tokens signed with a key of this server (HS256), so nothing needs to be remembered about them: a key
-kept in the data directory keeps them good over restarts. A service account's token is good as long as the account that
-it was made for exists; requests without a good token are 401.
+The order is kube-apiserver's: a certificate counts before a token, a token that is not good is 401 although anonymous
+requests are allowed. What an anonymous user may do is for RBAC to say.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import itertools
-import secrets
-import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import UnauthorizedError
 
+from .ages import parse_time
 from .messages import Request
-from .tls import write_private
-from .users import AUTHENTICATED, User, parse_service_account, service_account_groups, service_account_name
+from .peers import PeerCertificate
+from .tokens import ISSUER, BadTokenError, Claims, Reference, Tokens
+from .users import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 
-Json = dict[str, Any]
-
-ISSUER = "https://kubernetes.default.svc"
-USER_LIFETIME = timedelta(days=3650)
-_CACHE_LIMIT = 4096
-
-AccountUid = Callable[[str, str], str | None]
-"""(namespace, name) -> uid of the service account, None if there is none."""
-BoundUid = Callable[[str, str, str], str | None]
-"""(kind, namespace, name) -> uid of the object that a token is bound to, None if it is gone."""
+NOBODY = User(ANONYMOUS, (UNAUTHENTICATED,))
+LEEWAY = 60.0
+"""Seconds that a token outlives the object that it is bound to, if that is being deleted."""
 
 
-def load_signing_key(path: Path | None) -> bytes:
-    """The key in the file, made if it is not there; a passing one without a file."""
-    if path is None:
-        return secrets.token_bytes(32)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        key = secrets.token_bytes(32)
-        write_private(path, key)
-        return key
+class Metadata(msgspec.Struct, rename="camel"):
+    """What must be known of an account, or of an object that a token is bound to."""
+
+    uid: str = ""
+    deletion_timestamp: str = ""
 
 
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-_HEADER = _encode(b'{"alg":"HS256","typ":"JWT"}')
-
-
-class Tokens:
-    """Makes and reads tokens."""
-
-    def __init__(self, key: bytes, *, clock: Clock) -> None:
-        self._key = key
-        self._clock = clock
-        # Signatures that were found good, with their claims; emptied when full.
-        self._verified: dict[str, Json] = {}
-        # Numbers tokens in the order in which they are made, over restarts too.
-        self._serial = itertools.count(time.time_ns())
-        # By user: the number up to which tokens have been made to expire.
-        self._expired: dict[str, int] = {}
-
-    def issue_user(self, name: str, groups: tuple[str, ...] = ()) -> str:
-        """A token for a user who is nobody's service account."""
-        return self._sign({"sub": name, "groups": list(groups), "exp": self._in(USER_LIFETIME)})
-
-    def issue_service_account(
-        self,
-        namespace: str,
-        name: str,
-        uid: str,
-        *,
-        lifetime: timedelta,
-        audiences: tuple[str, ...] = (),
-        bound: Json | None = None,
-    ) -> tuple[str, int]:
-        """A token and the second at which it ends. `bound` is {kind, name, uid} of a Pod, Node or Secret."""
-        claims: Json = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
-        if bound:
-            claims[bound["kind"].lower()] = {"name": bound["name"], "uid": bound["uid"]}
-        expires = self._in(lifetime)
-        token = self._sign(
-            {
-                "iss": ISSUER,
-                "aud": list(audiences) or [ISSUER],
-                "sub": service_account_name(namespace, name),
-                "exp": expires,
-                "iat": self._in(timedelta()),
-                "nbf": self._in(timedelta()),
-                "jti": secrets.token_hex(16),
-                "kubernetes.io": claims,
-            }
-        )
-        return token, expires
-
-    def read(self, token: str) -> Json | None:
-        """The claims of a token that this server signed and that has not ended."""
-        claims = self._verified.get(token)
-        if claims is None:
-            claims = self._verify(token)
-            if claims is None:
-                return None
-            if len(self._verified) >= _CACHE_LIMIT:
-                self._verified.clear()
-            self._verified[token] = claims
-        if claims["exp"] <= self._clock.now().timestamp() or claims["serial"] <= self._expired.get(claims["sub"], 0):
-            return None
-        return claims
-
-    def expire(self, user: str) -> None:
-        """All tokens of the user that were made until now have ended; new ones are good."""
-        self._expired[user] = next(self._serial)
-
-    def _verify(self, token: str) -> Json | None:
-        signed, _, signature = token.rpartition(".")
-        header, _, payload = signed.partition(".")
-        if header != _HEADER or not hmac.compare_digest(self._signature(signed), signature):
-            return None
-        claims: Json = msgspec.json.decode(_decode(payload))
-        return claims
-
-    def _sign(self, claims: Json) -> str:
-        claims["serial"] = next(self._serial)
-        signed = f"{_HEADER}.{_encode(msgspec.json.encode(claims))}"
-        return f"{signed}.{self._signature(signed)}"
-
-    def _signature(self, signed: str) -> str:
-        return _encode(hmac.new(self._key, signed.encode(), hashlib.sha256).digest())
-
-    def _in(self, lifetime: timedelta) -> int:
-        return int((self._clock.now() + lifetime).timestamp())
+Find = Callable[[str, str, str], Metadata | None]
+"""(resource, namespace, name) -> the object's metadata, None if there is none."""
 
 
 class Authenticator:
     """Finds the user of a request."""
 
-    def __init__(self, tokens: Tokens, account_uid: AccountUid, bound_uid: BoundUid) -> None:
+    def __init__(self, tokens: Tokens, find: Find, *, clock: Clock) -> None:
         self._tokens = tokens
-        self._account_uid = account_uid
-        self._bound_uid = bound_uid
+        self._find = find
+        self._clock = clock
 
-    def authenticate(self, headers: Mapping[str, str]) -> User:
-        """The user of the bearer token; raises UnauthorizedError."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        user = self.user_of(token.strip()) if scheme.lower() == "bearer" and token else None
-        if user is None:
+    def authenticate(self, request: Request) -> User:
+        """Raises UnauthorizedError for credentials that are not good."""
+        peer = request.peer
+        has_ended = False
+        if peer is not None and peer.common_name:
+            has_ended = peer.expires <= self._clock.now().timestamp()
+            if not has_ended:
+                return certificate_user(peer)
+        token = bearer_token(request.headers.get("authorization", ""))
+        if token:
+            try:
+                return self.review(token)[0]
+            except BadTokenError:
+                raise UnauthorizedError.of("Unauthorized") from None
+        if has_ended:
             raise UnauthorizedError.of("Unauthorized")
-        return user
+        return NOBODY
 
-    def user_of(self, token: str) -> User | None:
-        """The user of a token, None if it is not good."""
+    def review(self, token: str, audiences: Sequence[str] = (ISSUER,)) -> tuple[User, list[str]]:
+        """The user of a token, and those of the audiences that it is for. Raises BadTokenError."""
         claims = self._tokens.read(token)
-        if claims is None:
-            return None
-        bound = claims.get("kubernetes.io")
+        shared = [audience for audience in audiences if audience in claims.audiences]
+        if not shared:
+            if claims.account is None:
+                raise BadTokenError("invalid bearer token")
+            raise _invalid(
+                f"token audiences {_quoted(claims.audiences)} is invalid for the target audiences {_quoted(audiences)}"
+            )
+        if self._tokens.has_ended(claims):
+            raise _invalid("service account token has expired")
+        if claims.account is not None:
+            self._check_account(claims, claims.account)
+        return claims.user, shared
+
+    def _check_account(self, claims: Claims, account: Reference) -> None:
+        """The account, and what the token is bound to, are still there, and still the same."""
+        found = self._find(account.resource, account.namespace, account.name)
+        if found is None:
+            raise _invalid(f'serviceaccounts "{account.name}" not found')
+        if self._is_gone(found):
+            raise _invalid(f"service account {account.namespace}/{account.name} has been deleted")
+        if found.uid != account.uid:
+            raise _invalid(f"service account UID ({found.uid}) does not match claim ({account.uid})")
+        bound = claims.bound
         if bound is None:
-            return User(claims["sub"], (*claims["groups"], AUTHENTICATED))
-        namespace, account = bound["namespace"], bound["serviceaccount"]
-        if self._account_uid(namespace, account["name"]) != account["uid"]:
-            return None
-        extra = {}
-        for kind in ("pod", "node", "secret"):
-            if kind not in bound:
-                continue
-            if self._bound_uid(kind, namespace, bound[kind]["name"]) != bound[kind]["uid"]:
-                return None
-            extra[f"authentication.kubernetes.io/{kind}-name"] = [bound[kind]["name"]]
-            extra[f"authentication.kubernetes.io/{kind}-uid"] = [bound[kind]["uid"]]
-        return User(claims["sub"], service_account_groups(namespace), account["uid"], extra)
+            return
+        found = self._find(bound.resource, bound.namespace, bound.name)
+        if found is None or self._is_gone(found):
+            raise _invalid("service account token has been invalidated")
+        if found.uid != bound.uid:
+            kind = bound.resource.removesuffix("s")
+            raise _invalid(f"{kind} UID ({found.uid}) does not match service account {kind} ref claim ({bound.uid})")
+
+    def _is_gone(self, found: Metadata) -> bool:
+        """Whether an object that is being deleted has had its time."""
+        moment = parse_time(found.deletion_timestamp)
+        return moment is not None and (self._clock.now() - moment).total_seconds() > LEEWAY
 
 
-def impersonated(request: Request) -> User | None:
-    """The user that the request asks to act as (kubectl --as), None if it does not."""
-    headers = request.headers
-    name = headers.get("impersonate-user", "")
-    if not name:
-        return None
-    groups = request.impersonated_groups
-    if not groups and (account := parse_service_account(name)):
-        groups = service_account_groups(account[0])
-    if AUTHENTICATED not in groups:
-        groups = (*groups, AUTHENTICATED)
-    prefix = "impersonate-extra-"
-    extra = {unquote(key.removeprefix(prefix)): [value] for key, value in headers.items() if key.startswith(prefix)}
-    return User(name, groups, headers.get("impersonate-uid", ""), extra)
+def bearer_token(header: str) -> str:
+    """The token of an Authorization header; empty if it has none."""
+    scheme, _, rest = header.strip().partition(" ")
+    return rest.partition(" ")[0] if scheme.lower() == "bearer" else ""
+
+
+@lru_cache(maxsize=1024)
+def certificate_user(peer: PeerCertificate) -> User:
+    """The common name is the user, the organizations are the groups."""
+    extra = {"authentication.kubernetes.io/credential-id": [f"X509SHA256={peer.fingerprint}"]}
+    return User(peer.common_name, (*peer.organizations, AUTHENTICATED), "", extra)
+
+
+def _invalid(why: str) -> BadTokenError:
+    return BadTokenError(f"[invalid bearer token, {why}]")
+
+
+def _quoted(values: Sequence[str]) -> str:
+    """A list of strings as Go's %q shows it."""
+    return "[" + " ".join(f'"{value}"' for value in values) + "]"

@@ -6,6 +6,7 @@ directory nothing is changed, and what a user changed stays.
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import Any
 
 import msgspec
@@ -16,99 +17,14 @@ from localmodel.runtime.listwatch import WatchEvent, WatchOptions
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
+from .aggregation import RoleAggregation
 from .rbac import GROUP
-from .users import AUTHENTICATED, MASTERS
 
 Json = dict[str, Any]
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 ROOT_CA = "kube-root-ca.crt"
 _TRUSTED = WriteOptions(field_manager="kube-apiserver", field_validation="Ignore")
-
-_READ = ["get", "list", "watch"]
-_WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-
-
-def _rules(verbs: list[str], resources: dict[str, list[str]]) -> list[Json]:
-    return [{"verbs": verbs, "apiGroups": [group], "resources": names} for group, names in resources.items()]
-
-
-_VIEWED = {
-    "": [
-        "configmaps", "endpoints", "events", "limitranges", "namespaces", "persistentvolumeclaims",
-        "persistentvolumeclaims/status", "pods", "pods/log", "pods/status", "replicationcontrollers", "resourcequotas",
-        "serviceaccounts", "services", "services/status",
-    ],
-    "apps": [
-        "controllerrevisions", "daemonsets", "daemonsets/status", "deployments", "deployments/scale",
-        "deployments/status", "replicasets", "replicasets/scale", "replicasets/status", "statefulsets",
-        "statefulsets/scale", "statefulsets/status",
-    ],
-    "batch": ["cronjobs", "cronjobs/status", "jobs", "jobs/status"],
-    "discovery.k8s.io": ["endpointslices"],
-    "networking.k8s.io": ["ingresses", "ingresses/status", "networkpolicies"],
-    "policy": ["poddisruptionbudgets", "poddisruptionbudgets/status"],
-}  # fmt: skip
-_EDITED = {
-    "": [
-        "configmaps", "events", "persistentvolumeclaims", "pods", "pods/eviction", "replicationcontrollers", "secrets",
-        "serviceaccounts", "services",
-    ],
-    "apps": ["daemonsets", "deployments", "deployments/scale", "replicasets", "replicasets/scale", "statefulsets"],
-    "batch": ["cronjobs", "jobs"],
-    "networking.k8s.io": ["ingresses", "networkpolicies"],
-    "policy": ["poddisruptionbudgets"],
-}  # fmt: skip
-_VIEW = _rules(_READ, _VIEWED)
-_EDIT = [
-    *_VIEW,
-    *_rules(_READ, {"": ["secrets"]}),
-    *_rules(_WRITE, _EDITED),
-    *_rules(["create"], {"": ["serviceaccounts/token"]}),
-    *_rules(["impersonate"], {"": ["serviceaccounts"]}),
-]
-_ADMIN = [*_EDIT, *_rules([*_READ, *_WRITE], {GROUP: ["rolebindings", "roles"]})]
-
-_CLUSTER_ROLES: dict[str, list[Json]] = {
-    "cluster-admin": [
-        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-        {"verbs": ["*"], "nonResourceURLs": ["*"]},
-    ],
-    "admin": _ADMIN,
-    "edit": _EDIT,
-    "view": _VIEW,
-    "system:discovery": [
-        {
-            "verbs": ["get"],
-            "nonResourceURLs": [
-                "/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz",
-                "/version", "/version/",
-            ],
-        }
-    ],
-    "system:basic-user": [
-        {
-            "verbs": ["create"],
-            "apiGroups": ["authorization.k8s.io"],
-            "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-        },
-        {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
-    ],
-    "system:public-info-viewer": [
-        {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]}
-    ],
-    "system:auth-delegator": [
-        {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"]},
-        {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"]},
-    ],
-}  # fmt: skip
-_CLUSTER_ROLE_BINDINGS = {
-    "cluster-admin": MASTERS,
-    "system:discovery": AUTHENTICATED,
-    "system:basic-user": AUTHENTICATED,
-    "system:public-info-viewer": AUTHENTICATED,
-}
-_SYSTEM_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 
 
 def bootstrap(registry: Registry, *, authority_pem: str) -> None:
@@ -117,20 +33,16 @@ def bootstrap(registry: Registry, *, authority_pem: str) -> None:
     for name in SYSTEM_NAMESPACES:
         _ensure(registry, _definition(registry, "", "namespaces"), "", {"metadata": {"name": name}})
     contents.start()
-    for name, rules in _CLUSTER_ROLES.items():
-        role: Json = {"metadata": _system_metadata(name), "rules": rules}
-        _ensure(registry, _definition(registry, GROUP, "clusterroles"), "", role)
-    for name, group in _CLUSTER_ROLE_BINDINGS.items():
-        binding = {
-            "metadata": _system_metadata(name),
-            "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": GROUP, "kind": "Group", "name": group}],
-        }
-        _ensure(registry, _definition(registry, GROUP, "clusterrolebindings"), "", binding)
+    for document in default_roles():
+        _ensure(registry, _definition(registry, GROUP, f"{document['kind'].lower()}s"), "", document)
+    RoleAggregation(registry, _definition(registry, GROUP, "clusterroles")).start()
 
 
-def _system_metadata(name: str) -> Json:
-    return {"name": name, "labels": dict(_SYSTEM_LABELS)}
+def default_roles() -> list[Json]:
+    """The ClusterRoles and ClusterRoleBindings of a stock cluster, made by `hack/update-default-roles`."""
+    data = resources.files(__package__).joinpath("data", "roles.json").read_bytes()
+    decoded: list[Json] = msgspec.json.decode(data)
+    return decoded
 
 
 def _definition(registry: Registry, group: str, plural: str) -> ResourceDefinition:
@@ -170,5 +82,14 @@ class NamespaceContents:
         name = namespace["metadata"]["name"]
         account = {"metadata": {"name": "default"}}
         _ensure(self._registry, _definition(self._registry, "", "serviceaccounts"), name, account)
-        config_map = {"metadata": {"name": ROOT_CA}, "data": {"ca.crt": self._authority}}
-        _ensure(self._registry, _definition(self._registry, "", "configmaps"), name, config_map)
+        self._publish_authority(name)
+
+    def _publish_authority(self, namespace: str) -> None:
+        """Writes the authority that clients trust, also over an earlier one."""
+        definition = _definition(self._registry, "", "configmaps")
+        config_map: Json = {"metadata": {"name": ROOT_CA}, "data": {"ca.crt": self._authority}}
+        entry = self._registry.store.get(definition.resource, namespace, ROOT_CA)
+        if entry is None:
+            _ensure(self._registry, definition, namespace, config_map)
+        elif msgspec.json.decode(entry.value).get("data") != config_map["data"]:
+            self._registry.update(definition, namespace, ROOT_CA, config_map, _TRUSTED)

@@ -14,6 +14,7 @@ from localmodel.runtime.objects import parse_quantity
 from localmodel.runtime.testing.events import core_event_faults, event_faults
 
 from .fielderrors import Cause, duplicate, forbidden, invalid, not_found, not_supported, required
+from .rbacchecks import cluster_role, cluster_role_binding, role, role_binding
 
 Json = dict[str, Any]
 Check = Callable[[Json, Json | None], Iterator[Cause]]
@@ -245,29 +246,6 @@ def _secret(new: Json, old: Json | None) -> Iterator[Cause]:
     yield from _frozen(new, old, "data")
 
 
-def _binding(new: Json, old: Json | None) -> Iterator[Cause]:
-    reference = new.get("roleRef") or {}
-    if not reference.get("name"):
-        yield required("roleRef.name")
-    if reference.get("kind") not in ("Role", "ClusterRole"):
-        yield not_supported("roleRef.kind", reference.get("kind", ""), ("Role", "ClusterRole"))
-    if old is not None and reference != old.get("roleRef"):
-        yield invalid("roleRef", reference, "cannot change roleRef")
-
-
-def _role(new: Json, _: Json | None) -> Iterator[Cause]:
-    for index, rule in enumerate(new.get("rules") or ()):
-        path = f"rules[{index}]"
-        if not rule.get("verbs"):
-            yield required(f"{path}.verbs", "verbs must contain at least one value")
-        if rule.get("nonResourceURLs"):
-            continue
-        if not rule.get("apiGroups"):
-            yield required(f"{path}.apiGroups", "resource rules must supply at least one api group")
-        if not rule.get("resources"):
-            yield required(f"{path}.resources", "resource rules must supply at least one resource")
-
-
 def _storage_class(new: Json, old: Json | None) -> Iterator[Cause]:
     if not new.get("provisioner"):
         yield required("provisioner")
@@ -287,9 +265,9 @@ CHECKS: dict[str, Check] = {
     "events": core_event_faults,
     "events.events.k8s.io": event_faults,
     "secrets": _secret,
-    "roles.rbac.authorization.k8s.io": _role,
-    "clusterroles.rbac.authorization.k8s.io": _role,
-    "rolebindings.rbac.authorization.k8s.io": _binding,
-    "clusterrolebindings.rbac.authorization.k8s.io": _binding,
+    "roles.rbac.authorization.k8s.io": role,
+    "clusterroles.rbac.authorization.k8s.io": cluster_role,
+    "rolebindings.rbac.authorization.k8s.io": role_binding,
+    "clusterrolebindings.rbac.authorization.k8s.io": cluster_role_binding,
     "storageclasses.storage.k8s.io": _storage_class,
 }

@@ -24,11 +24,11 @@ import msgspec
 from localmodel.runtime.errors import ApiError, BadRequestError, MethodNotAllowedError
 from localmodel.runtime.testing.faults import Fault, Target
 
-from .authentication import Tokens
 from .faults import Cut, ServerFault, ServerFaults, status_error
 from .messages import Request, Response
 from .negotiation import decode_body
 from .routing import not_found_page
+from .tokens import Tokens
 
 Json = dict[str, Any]
 PREFIX = "/sandbox/"

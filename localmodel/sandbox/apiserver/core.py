@@ -24,22 +24,25 @@ from localmodel.runtime.testing.registry import Registry
 from . import discovery, schemas
 from .admission import install as install_admission
 from .audit import AuditLog, AuditRecord
-from .authentication import Authenticator, Tokens, impersonated
+from .authentication import Authenticator, Metadata
 from .builtins import BUILTIN_KINDS
 from .control import PREFIX, Control
 from .customresources import CustomResources
 from .definitions import SCHEMA, api_resource, register_builtins, resource_of
 from .discovery import ApiResource
+from .escalation import EscalationCheck
 from .faults import ServerFaults, SkewedClock, request_target
+from .impersonation import HeaderError, Impersonation
 from .messages import Answer, NoAnswer, Request, Response, WatchResponse
 from .negotiation import decode_body
 from .openapi import OpenApi
 from .rbac import Attributes, Rbac
 from .resources import ResourceHandler, error_response, not_allowed
-from .reviews import Reviews
+from .reviews import Reviews, check_kind
 from .routing import RequestInfo, not_found_page, parse
 from .subresources import SubresourceHandler
-from .users import User, parse_service_account
+from .tokens import Tokens
+from .users import User
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +61,21 @@ class _Review:
     resource: ApiResource
 
 
+class _Head(msgspec.Struct):
+    """The part of an object that authentication looks at."""
+
+    metadata: Metadata
+
+
+@dataclass(slots=True)
+class _Names:
+    """What the audit log wants to know of a request, as far as it is known."""
+
+    user: str = ""
+    impersonated: str = ""
+    verb: str = ""
+
+
 class ApiServerCore:
     """Serves a registry. Thread-safe as far as the registry is."""
 
@@ -73,11 +91,12 @@ class ApiServerCore:
         register_builtins(registry)
         install_admission(registry)
         self.rbac = Rbac(registry)
-        self.authenticator = Authenticator(tokens, self._account_uid, self._bound_uid)
+        self.authenticator = Authenticator(tokens, self._metadata, clock=clock)
         self.openapi = OpenApi(self.api_resources, self._custom_schema)
         self._resources = ResourceHandler(registry)
         self._subresources = SubresourceHandler(registry, self._resources, tokens)
-        self._reviews = Reviews(self.rbac, self.authenticator)
+        self._reviews = Reviews(self.rbac, self.authenticator, clock=clock)
+        registry.validating_admission.append(EscalationCheck(self.rbac))
         self._review_kinds = {
             (kind.mapping.gvk.group, kind.mapping.gvk.version, kind.mapping.plural): _Review(api_resource(kind))
             for kind in BUILTIN_KINDS
@@ -96,9 +115,11 @@ class ApiServerCore:
     def handle(self, request: Request) -> Answer:
         """Answers one request. Never raises."""
         started = self._clock.monotonic()
-        names = ["", ""]
+        names = _Names()
         try:
             answer = self._answer(request, names)
+        except HeaderError as error:
+            answer = _plain_error(request, error)
         except ApiError as error:
             answer = error_response(error)
         except Exception:
@@ -110,26 +131,29 @@ class ApiServerCore:
             self._record(self._audit, request, answer, names, started)
         return answer
 
-    def _record(self, audit: AuditLog, request: Request, answer: Answer, names: list[str], started: float) -> None:
+    def _record(self, audit: AuditLog, request: Request, answer: Answer, names: _Names, started: float) -> None:
         audit.write(
             AuditRecord(
-                user=names[0],
+                user=names.user,
+                impersonated_user=names.impersonated or msgspec.UNSET,
                 user_agent=request.headers.get("user-agent", ""),
-                verb=names[1] or request.method.lower(),
+                verb=names.verb or request.method.lower(),
                 path=f"{request.path}?{request.raw_query}" if request.raw_query else request.path,
                 code=200 if isinstance(answer, WatchResponse) else answer.status,
                 ms=round((self._clock.monotonic() - started) * 1000, 3),
             )
         )
 
-    def _answer(self, request: Request, names: list[str]) -> Answer:
-        """`names` gets the user and the verb, as soon as they are known, for the audit log."""
+    def _answer(self, request: Request, names: _Names) -> Answer:
+        """`names` gets the users and the verb, as soon as they are known, for the audit log."""
         info = parse(request)
-        names[1] = info.verb
-        user = self.authenticator.authenticate(request.headers)
-        names[0] = user.name
-        user = self._impersonate(request, user)
-        names[0] = user.name
+        names.verb = info.verb
+        user = self.authenticator.authenticate(request)
+        names.user = user.name
+        wanted = Impersonation.of(request) if request.impersonation else None
+        if wanted is not None:
+            user = wanted.authorize(user, self.rbac.require)
+            names.impersonated = user.name
         if request.is_too_large:
             self.rbac.require(Attributes.of(user, info))
             raise RequestEntityTooLargeError.of("Request entity too large: limit is 3145728")
@@ -158,36 +182,17 @@ class ApiServerCore:
             return self._subresources.handle(request, info, definition, user)
         return self._resources.handle(request, info, definition, user)
 
-    def _impersonate(self, request: Request, user: User) -> User:
-        wanted = impersonated(request)
-        if wanted is None:
-            return user
-        account = parse_service_account(wanted.name)
-        if account:
-            namespace, name = account
-            asked = [
-                Attributes(user=user, verb="impersonate", namespace=namespace, resource="serviceaccounts", name=name)
-            ]
-        else:
-            asked = [Attributes(user=user, verb="impersonate", resource="users", name=wanted.name)]
-        asked += [
-            Attributes(user=user, verb="impersonate", resource="groups", name=group)
-            for group in request.impersonated_groups
-        ]
-        for attributes in asked:
-            self.rbac.require(attributes)
-        return wanted
-
     def _review(self, request: Request, info: RequestInfo, review: _Review, user: User) -> Response:
-        if info.verb != "create" or info.name or bool(info.namespace) != review.resource.namespaced:
+        if info.name:
+            raise not_found_page()
+        if info.verb != "create" or bool(info.namespace) != review.resource.namespaced:
             raise not_allowed()
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
-        kind = review.resource.kind
-        if not isinstance(body, dict):
-            raise not_found_page()
-        schemas.prune(GroupVersionKind(info.group, info.version, kind), body)
-        head = {"kind": kind, "apiVersion": f"{info.group}/{info.version}"}
-        return Response.of_json(self._reviews.answer(kind, {**body, **head}, user, info.namespace), status=201)
+        gvk = GroupVersionKind(info.group, info.version, review.resource.kind)
+        body = check_kind(body, gvk)
+        schemas.prune(gvk, body)
+        head = {"kind": gvk.kind, "apiVersion": gvk.api_version}
+        return Response.of_json(self._reviews.answer(gvk.kind, {**body, **head}, user, info.namespace), status=201)
 
     def _non_resource(self, request: Request, info: RequestInfo) -> Response:
         if info.path.startswith(PREFIX):
@@ -244,15 +249,18 @@ class ApiServerCore:
             raise NotFoundError.of(f"the server does not serve {plural}.{version}.{group}")
         return found
 
-    def _account_uid(self, namespace: str, name: str) -> str | None:
-        return self._uid("serviceaccounts", namespace, name)
-
-    def _bound_uid(self, kind: str, namespace: str, name: str) -> str | None:
-        return self._uid(f"{kind}s", "" if kind == "node" else namespace, name)
-
-    def _uid(self, resource: str, namespace: str, name: str) -> str | None:
+    def _metadata(self, resource: str, namespace: str, name: str) -> Metadata | None:
         entry = self.registry.store.get(resource, namespace, name)
-        return str(msgspec.json.decode(entry.value)["metadata"]["uid"]) if entry else None
+        return msgspec.json.decode(entry.value, type=_Head).metadata if entry else None
+
+
+def _plain_error(request: Request, error: HeaderError) -> Response:
+    """What kube-apiserver answers before it knows of media types."""
+    target = f"{request.path}?{request.raw_query}" if request.raw_query else request.path
+    text = f'Internal Server Error: "{target}": {error}\n'
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(character, escaped)
+    return Response(status=error.code, body=text.encode(), content_type="text/plain; charset=utf-8")
 
 
 def version_info() -> Json:

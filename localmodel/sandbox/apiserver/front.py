@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .core import ApiServerCore
 from .messages import JSON, Answer, NoAnswer, Request, WatchResponse
+from .peers import PeerCertificate
 
 BODY_LIMIT = 3 * 1024 * 1024
 """Bytes of a request body, as kube-apiserver limits it."""
@@ -115,10 +116,12 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.front: Front = self.config.loaded_app
+        # The client's certificate, if it showed one; read once, when the connection is made.
+        self._peer: PeerCertificate | None = None
         # The request that is being received.
         self._url = b""
         self._fields: dict[str, str] = {}
-        self._groups: list[str] = []
+        self._impersonation: list[tuple[str, str]] = []
         self._body: list[bytes] = []
         self._size = 0
         # Requests that are whole and wait for the one before, each with whether the connection outlives it.
@@ -136,6 +139,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self._peer = PeerCertificate.of(transport.get_extra_info("ssl_object"))
         _watch_over(transport.get_extra_info("socket"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -176,7 +180,7 @@ class HttpProtocol(HttpToolsProtocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        self._url, self._fields, self._groups, self._body, self._size = b"", {}, [], [], 0
+        self._url, self._fields, self._impersonation, self._body, self._size = b"", {}, [], [], 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -184,8 +188,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         self._fields[key] = text
-        if key == "impersonate-group":
-            self._groups.append(text)
+        if key.startswith("impersonate-"):
+            self._impersonation.append((key, text))
 
     def on_headers_complete(self) -> None:
         self._is_http10 = self.parser.get_http_version() == "1.0"
@@ -223,7 +227,8 @@ class HttpProtocol(HttpToolsProtocol):
             raw_query=query.decode("latin-1"),
             headers=self._fields,
             body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            impersonated_groups=tuple(self._groups),
+            impersonation=tuple(self._impersonation),
+            peer=self._peer,
             is_too_large=self._size > BODY_LIMIT,
         )
 

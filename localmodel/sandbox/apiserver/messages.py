@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from .peers import PeerCertificate
+
 JSON = "application/json"
 Headers = Sequence[tuple[str, str]]
 
@@ -33,8 +35,10 @@ class Request:
     raw_query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    impersonated_groups: tuple[str, ...] = ()
-    """The values of Impersonate-Group, the one header that is read and may be repeated."""
+    impersonation: tuple[tuple[str, str], ...] = ()
+    """The Impersonate headers, in the order given: the only ones that are read and may be repeated."""
+    peer: PeerCertificate | None = None
+    """The client's certificate, if it showed one."""
     is_too_large: bool = False
     """The body is larger than the server takes, and left out."""
 

@@ -8,6 +8,7 @@ silence. Answers stay JSON, which these clients accept.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -141,6 +142,8 @@ def _convert(type_: str, value: Any, depth: int) -> Any:
             return value - 2**64 if value >= 2**63 else value
         case "time" | "microtime":
             return _time(value, micro=type_ == "microtime")
+        case "json":
+            return json.loads(base64.b64decode(_message(value, "RawJSON", depth + 1).get("raw", "")) or b"null")
         case "quantity":
             return _message(value, "Quantity", depth + 1).get("string", "0")
         case "intorstring":

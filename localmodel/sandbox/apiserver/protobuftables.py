@@ -33,7 +33,10 @@ Timestamp: 1 seconds int, 2 nanos int
 ObjectMeta: 1 name string, 2 generateName string, 3 namespace string, 4 selfLink string, 5 uid string, 6
   resourceVersion string, 7 generation int, 8 creationTimestamp time, 9 deletionTimestamp time, 10
   deletionGracePeriodSeconds int*, 11 labels {string}, 12 annotations {string}, 13 ownerReferences [OwnerReference],
-  14 finalizers [string]
+  14 finalizers [string], 17 managedFields [ManagedFieldsEntry]
+ManagedFieldsEntry: 1 manager string, 2 operation string, 3 apiVersion string, 4 time time, 6 fieldsType string,
+  7 fieldsV1 json, 8 subresource string
+RawJSON: 1 raw bytes
 OwnerReference: 1 kind string, 3 name string, 4 uid string, 5 apiVersion string, 6 controller bool*, 7
   blockOwnerDeletion bool*
 LabelSelector: 1 matchLabels {string}, 2 matchExpressions [LabelSelectorRequirement]
@@ -205,3 +208,5 @@ def _parse(text: str) -> dict[str, dict[int, Field]]:
 
 MESSAGES = _parse(_TEXT)
 KINDS = {(api_version, kind): kind for api_version, kinds in _GROUPS.items() for kind in kinds.split()}
+# Every group version has DeleteOptions, too.
+KINDS |= {(api_version, "DeleteOptions"): "DeleteOptions" for api_version in _GROUPS}

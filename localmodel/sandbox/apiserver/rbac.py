@@ -1,13 +1,11 @@
 """Role-based access control: enforces the Role, ClusterRole and binding objects that are in the registry.
 
-Rules are gathered per user and namespace and remembered until any RBAC object changes. Aggregated ClusterRoles are
-resolved here, when they are used; nothing writes their rules back. Texts and matching follow kube-apiserver's rbac
-package.
+Rules are gathered per user and namespace and remembered until any RBAC object changes. An aggregated ClusterRole has
+the rules that stand in it (`aggregation` writes them). Texts and matching follow kube-apiserver's rbac package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,6 @@ import msgspec
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.objects import RESTMapping
-from localmodel.runtime.selectors import Selector
 from localmodel.runtime.testing.registry import Registry
 
 from .routing import RequestInfo
@@ -53,7 +50,7 @@ class Attributes:
             group=info.group,
             resource=info.resource,
             subresource=info.subresource,
-            name=info.name or info.selected_name,
+            name=info.name or (info.selected_name if info.verb in ("list", "watch") else ""),
         )
 
     @property
@@ -69,12 +66,28 @@ class Verdict:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What binds a user in a namespace."""
+
+    granted: tuple[tuple[Json, str], ...]
+    """Rules, each with the binding that it comes from."""
+    missing: tuple[tuple[str, str], ...]
+    """Kind and name of the roles that bindings name and that do not exist."""
+
+    @property
+    def errors(self) -> str:
+        """The missing roles in the words of the authorizer; empty if there are none."""
+        texts = list(dict.fromkeys(f'{kind.lower()}.{GROUP} "{name}" not found' for kind, name in self.missing))
+        return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]" if texts else ""
+
+
 class Rbac:
     """The authorizer. Thread-safe: its cache is replaced, never changed in place, when an RBAC object is written."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._rules: dict[tuple[str, tuple[str, ...], str], list[tuple[Json, str]]] = {}
+        self._rules: dict[tuple[str, tuple[str, ...], str], Rules] = {}
         for mapping in rbac_mappings():
             definition = registry.lookup(GROUP, "v1", mapping.plural)
             if definition is None:
@@ -88,10 +101,11 @@ class Rbac:
     def authorize(self, attributes: Attributes) -> Verdict:
         if attributes.user.is_master:
             return Verdict(True)
-        for rule, source in self.rules_for(attributes.user, attributes.namespace):
+        rules = self.rules_for(attributes.user, attributes.namespace)
+        for rule, source in rules.granted:
             if allows(rule, attributes):
                 return Verdict(True, f"RBAC: allowed by {source}")
-        return Verdict(False)
+        return Verdict(False, f"RBAC: {rules.errors}" if rules.missing else "")
 
     def require(self, attributes: Attributes) -> None:
         """Raises ForbiddenError unless it is allowed."""
@@ -99,44 +113,44 @@ class Rbac:
         if not verdict.allowed:
             raise forbidden(attributes, verdict.reason)
 
-    def rules_for(self, user: User, namespace: str) -> list[tuple[Json, str]]:
-        """The rules that bind a user, cluster-wide and in the namespace, each with the binding it comes from."""
+    def rules_for(self, user: User, namespace: str) -> Rules:
+        """The rules that bind a user, cluster-wide and in the namespace."""
         key = (user.name, user.groups, namespace)
         rules = self._rules
         if key not in rules:
-            rules[key] = list(self._resolve(user, namespace))
+            rules[key] = self._resolve(user, namespace)
         return rules[key]
 
-    def _resolve(self, user: User, namespace: str) -> Iterator[tuple[Json, str]]:
+    def _resolve(self, user: User, namespace: str) -> Rules:
+        granted: list[tuple[Json, str]] = []
+        missing: list[tuple[str, str]] = []
         bindings = [("ClusterRoleBinding", binding) for binding in self._list("clusterrolebindings")]
         if namespace:
             bindings += [("RoleBinding", binding) for binding in self._list("rolebindings", namespace)]
         for kind, binding in bindings:
-            subjects = binding.get("subjects") or ()
-            if not any(_is_subject(subject, user, namespace) for subject in subjects):
+            subjects = (s for s in binding.get("subjects") or () if _is_subject(s, user, namespace))
+            subject = next(subjects, None)
+            if subject is None:
                 continue
             reference = binding["roleRef"]
-            name = binding["metadata"]["name"]
-            target = f'"{name}/{namespace}"' if kind == "RoleBinding" else f'"{name}"'
-            source = f'{kind} {target} of {reference["kind"]} "{reference["name"]}" to user "{user.name}"'
-            for rule in self._role_rules(reference, namespace):
-                yield rule, source
+            rules = self.role_rules(reference["kind"], reference["name"], namespace)
+            if rules is None:
+                missing.append((reference["kind"], reference["name"]))
+                continue
+            place = f"/{namespace}" if kind == "RoleBinding" else ""
+            source = (
+                f'{kind} "{binding["metadata"]["name"]}{place}" of {reference["kind"]} "{reference["name"]}" to '
+                f"{_described(subject, namespace)}"
+            )
+            granted += [(rule, source) for rule in rules]
+        return Rules(tuple(granted), tuple(missing))
 
-    def _role_rules(self, reference: Json, namespace: str) -> list[Json]:
-        cluster = reference["kind"] == "ClusterRole"
-        plural = "clusterroles" if cluster else "roles"
-        resource = RESTMapping.of(GROUP, "v1", reference["kind"], plural).group_resource
-        entry = self._registry.store.get(resource, "" if cluster else namespace, reference["name"])
-        if entry is None:
-            return []
-        role: Json = msgspec.json.decode(entry.value)
-        rules = list(role.get("rules") or ())
-        for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
-            matcher = Selector.of_label_selector(selector)
-            for other in self._list("clusterroles"):
-                if matcher.matches(other["metadata"].get("labels") or {}):
-                    rules += other.get("rules") or ()
-        return rules
+    def role_rules(self, kind: str, name: str, namespace: str) -> list[Json] | None:
+        """The rules of a Role or ClusterRole; None if there is no such role."""
+        is_cluster = kind == "ClusterRole"
+        resource = f"{'clusterroles' if is_cluster else 'roles'}.{GROUP}"
+        entry = self._registry.store.get(resource, "" if is_cluster else namespace, name)
+        return None if entry is None else list(msgspec.json.decode(entry.value).get("rules") or ())
 
     def _list(self, plural: str, namespace: str = "") -> list[Json]:
         definition = self._registry.lookup(GROUP, "v1", plural)
@@ -162,6 +176,13 @@ def _is_subject(subject: Json, user: User, namespace: str) -> bool:
             return account == (subject.get("namespace") or namespace, subject.get("name"))
         case _:
             return False
+
+
+def _described(subject: Json, namespace: str) -> str:
+    """A subject as the authorizer's reason names it; a service account with its namespace last."""
+    if subject["kind"] == "ServiceAccount":
+        return f'ServiceAccount "{subject["name"]}/{subject.get("namespace") or namespace}"'
+    return f'{subject["kind"]} "{subject["name"]}"'
 
 
 def allows(rule: Json, attributes: Attributes) -> bool:
@@ -202,9 +223,9 @@ def forbidden(attributes: Attributes, reason: str = "") -> ForbiddenError:
     user = f'User "{attributes.user.name}"'
     suffix = f": {reason}" if reason else ""
     if not attributes.resource:
-        return ForbiddenError.of(
-            f'forbidden: {user} cannot {attributes.verb} path "{attributes.path}"{suffix}', details={}
-        )
+        error = ForbiddenError.of(f'forbidden: {user} cannot {attributes.verb} path "{attributes.path}"{suffix}')
+        error.status["details"] = {}
+        return error
     place = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
     group_resource = f"{attributes.resource}.{attributes.group}" if attributes.group else attributes.resource
     subject = f'{group_resource} "{attributes.name}"' if attributes.name else group_resource

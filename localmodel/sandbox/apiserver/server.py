@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import shutil
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,14 +28,14 @@ from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.store import VersionedStore
 
 from .audit import AuditLog
-from .authentication import Tokens, load_signing_key
 from .bootstrap import bootstrap
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
 from .front import Front, HttpProtocol
 from .journal import SqliteJournal
-from .kubeconfig import write_kubeconfig
-from .tls import ensure_certificate
+from .kubeconfig import certificate_credentials, kubeconfig, token_credentials, write_kubeconfig
+from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate
+from .tokens import Tokens, load_signing_key
 from .users import MASTERS
 
 log = structlog.get_logger(__name__)
@@ -82,7 +83,8 @@ class ApiServer:
         directory.mkdir(parents=True, exist_ok=True)
         self._journal = SqliteJournal(directory / "objects.db") if self._options.data_dir else None
         self._audit = AuditLog(self._options.audit_log) if self._options.audit_log else None
-        self._certificate = ensure_certificate(directory, host=self._options.host, now=clock.now())
+        self._authority = Authority.ensure(directory, now=clock.now())
+        self._certificate = ensure_certificate(directory, self._authority, host=self._options.host, now=clock.now())
         self._tokens = Tokens(load_signing_key(directory / "token.key"), clock=clock)
         self.registry = Registry(VersionedStore(journal=self._journal), clock=clock)
         self.core = ApiServerCore(self.registry, self._tokens, clock=clock, audit=self._audit)
@@ -130,6 +132,9 @@ class ApiServer:
             backlog=2048,
             ssl_certfile=self._certificate.certificate if self._options.tls else None,
             ssl_keyfile=self._certificate.key if self._options.tls else None,
+            # A client may show a certificate; one that the authority did not sign ends the handshake.
+            ssl_ca_certs=str(self._certificate.authority) if self._options.tls else None,
+            ssl_cert_reqs=ssl.CERT_OPTIONAL,
         )
         self._server = uvicorn.Server(config)
         started = threading.Event()
@@ -168,15 +173,44 @@ class ApiServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def write_kubeconfig(self, path: Path, *, user: str = "admin", token: str | None = None) -> None:
-        """Writes a kubeconfig for `user`; without a token, one of a cluster administrator is made."""
-        write_kubeconfig(
-            path,
-            server=self.url,
-            authority_pem=self._certificate.authority_pem,
-            user=user,
-            token=token or self.token_for(user, (MASTERS,)),
+    def write_kubeconfig(
+        self, path: Path, *, user: str = "admin", token: str | None = None, certificate: KeyPair | None = None
+    ) -> None:
+        """Writes a kubeconfig for `user`, who has the certificate or the token; without them, a cluster administrator.
+
+        The administrator's holds a token, so that `kubectl --token` and `--as` mean what they say: a client
+        certificate counts before a token.
+        """
+        if certificate is not None:
+            credentials = certificate_credentials(certificate)
+        else:
+            credentials = token_credentials(token or self.token_for(user, (MASTERS,)))
+        content = kubeconfig(
+            server=self.url, authority_pem=self._certificate.authority_pem, user=user, credentials=credentials
         )
+        write_kubeconfig(path, content)
+
+    def client_certificate(
+        self, user: str, groups: tuple[str, ...] = (), *, lifetime: timedelta = CLIENT_LIFETIME
+    ) -> KeyPair:
+        """A client certificate: the user has the rights that RBAC gives the name and the groups.
+
+        Raises ValueError for names that a certificate cannot hold.
+        """
+        return self._authority.issue_client(user, groups, now=self.registry.clock.now(), lifetime=lifetime)
+
+    def serving_certificate(self, *names: str, lifetime: timedelta = LIFETIME) -> KeyPair:
+        """A serving certificate for DNS names and IP addresses, for a kubelet or a webhook beside this server.
+
+        It is signed by the server's authority, so the `certificate-authority-data` of a kubeconfig is the `caBundle`
+        of a webhook that serves it.
+        """
+        return self._authority.issue_server(names, now=self.registry.clock.now(), lifetime=lifetime)
+
+    @property
+    def authority_pem(self) -> bytes:
+        """The authority that clients trust, in PEM."""
+        return self._authority.pem
 
     def token_for(self, user: str, groups: tuple[str, ...] = ()) -> str:
         """A bearer token for a user; the user has the rights that RBAC gives the name and the groups."""

@@ -5,10 +5,7 @@ Each is translated into a read or an ordinary write of the parent. (status and f
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import msgspec
 
 from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import BadRequestError, ConflictError, ServiceUnavailableError
@@ -19,20 +16,18 @@ from localmodel.runtime.testing.subresources import has_scale, patched_scale, re
 
 from . import requestoptions as options
 from . import schemas
-from .authentication import ISSUER, Tokens
-from .fielderrors import invalid
 from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body, decode_json, negotiate
 from .resources import ResourceHandler, not_allowed, user_info
+from .reviews import check_kind
 from .routing import RequestInfo, not_found_page
+from .tokenrequests import TOKEN_REQUEST, TokenRequests
+from .tokens import Tokens
 from .users import User
 
 Json = dict[str, Any]
 
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
-MIN_TOKEN_SECONDS = 600
-DEFAULT_TOKEN_SECONDS = 3600
-MAX_TOKEN_SECONDS = 2**32
 
 
 class SubresourceHandler:
@@ -41,7 +36,7 @@ class SubresourceHandler:
     def __init__(self, registry: Registry, resources: ResourceHandler, tokens: Tokens) -> None:
         self._registry = registry
         self._resources = resources
-        self._tokens = tokens
+        self._token_requests = TokenRequests(registry, tokens)
 
     def handle(
         self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
@@ -142,56 +137,14 @@ class SubresourceHandler:
         )
 
     def _token(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
-        """TokenRequest: a token of the service account, bound to an object if it says so."""
         if info.verb != "create":
             raise not_allowed()
         negotiate(request.headers.get("accept", ""))
-        body = self._body(request, "authentication.k8s.io", "TokenRequest")
-        spec = body.get("spec") or {}
-        account = self._registry.get(definition, info.namespace, info.name)
-        seconds = spec.get("expirationSeconds") or DEFAULT_TOKEN_SECONDS
-        if not isinstance(seconds, int) or not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
-            from localmodel.runtime.testing.answers import invalid_kind
-
-            text = "may not specify a duration less than 10 minutes"
-            raise invalid_kind(
-                "TokenRequest", "authentication.k8s.io", "", [invalid("spec.expirationSeconds", seconds, text)]
-            )
-        audiences = tuple(spec.get("audiences") or (ISSUER,))
-        token, expires = self._tokens.issue_service_account(
-            info.namespace,
-            info.name,
-            account["metadata"]["uid"],
-            lifetime=timedelta(seconds=seconds),
-            audiences=audiences,
-            bound=self._bound(spec.get("boundObjectRef"), info.namespace),
-        )
-        moment = format_time(datetime.fromtimestamp(expires, UTC))
-        return Response.of_json(
-            {
-                "kind": "TokenRequest",
-                "apiVersion": "authentication.k8s.io/v1",
-                "metadata": {"name": info.name, "namespace": info.namespace, "creationTimestamp": None},
-                "spec": {**spec, "audiences": list(audiences), "expirationSeconds": seconds},
-                "status": {"token": token, "expirationTimestamp": moment},
-            },
-            status=201,
-        )
-
-    def _bound(self, reference: Json | None, namespace: str) -> Json | None:
-        if not reference:
-            return None
-        kind, name = reference.get("kind"), reference.get("name")
-        plural = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(str(kind))
-        if plural is None or not name:
-            raise BadRequestError.of(f'cannot bind token for serviceaccount to object of type "{kind}"')
-        entry = self._registry.store.get(plural, "" if kind == "Node" else namespace, name)
-        uid = msgspec.json.decode(entry.value)["metadata"]["uid"] if entry else None
-        if uid is None or reference.get("uid", uid) != uid:
-            raise ConflictError.of(
-                f"the UID in the bound object reference ({reference.get('uid', '')}) does not match the UID in record"
-            )
-        return {"kind": kind, "name": name, "uid": uid}
+        sent = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+        body = check_kind(sent, TOKEN_REQUEST)
+        schemas.prune(TOKEN_REQUEST, body)
+        answer = self._token_requests.create(definition, ObjectKey(info.namespace, info.name), body)
+        return Response.of_json(answer, status=201)
 
 
 def _success(code: int) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 MASTERS = "system:masters"
@@ -9,6 +10,8 @@ AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
 ANONYMOUS = "system:anonymous"
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_SERVICE_ACCOUNT_USER = re.compile(rf"{_SERVICE_ACCOUNT}({_LABEL}):({_LABEL}(?:\.{_LABEL})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,5 @@ def service_account_groups(namespace: str) -> tuple[str, ...]:
 
 def parse_service_account(user: str) -> tuple[str, str] | None:
     """Namespace and name of a service account's user name, None for other users."""
-    if not user.startswith(_SERVICE_ACCOUNT):
-        return None
-    namespace, _, name = user.removeprefix(_SERVICE_ACCOUNT).partition(":")
-    return (namespace, name) if namespace and name and ":" not in name else None
+    matched = _SERVICE_ACCOUNT_USER.fullmatch(user)
+    return (matched[1], matched[2]) if matched else None

@@ -51,6 +51,18 @@ def test_zeros_behind_pointers_are_kept_and_others_left_out() -> None:
     assert "status" not in decoded
 
 
+def test_managed_fields_are_json_within() -> None:
+    entry = field(1, "kubectl") + field(2, "Update") + field(7, field(1, '{"f:data":{}}'))
+    metadata = field(1, field(1, "x") + field(17, entry))
+    decoded = decode_object(body("v1", "ConfigMap", metadata))
+    managed = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {}}}
+    assert decoded["metadata"]["managedFields"] == [managed]
+
+
+def test_every_group_has_delete_options() -> None:
+    assert decode_object(body("rbac.authorization.k8s.io/v1", "DeleteOptions", field(1, 0)))["gracePeriodSeconds"] == 0
+
+
 def test_negative_numbers_quantities_and_int_or_string() -> None:
     assert decode_object(body("scheduling.k8s.io/v1", "PriorityClass", METADATA + field(2, -5)))["value"] == -5
     hard = field(1, field(1, "cpu") + field(2, field(1, "500m")))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from support.apicore import InProcess
+from support.rbac import PODS, RBAC, bind, grant, rule
 
 from localmodel.sandbox.apiserver.rbac import Attributes, allows
 from localmodel.sandbox.apiserver.users import User
 
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 JANE = User("jane", ("dev",))
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ def wanted(**fields: str) -> Attributes:
 
 
 @pytest.mark.parametrize(
-    ("rule", "attributes", "allowed"),
+    ("policy", "attributes", "allowed"),
     [
         ({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}, wanted(), True),
         ({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["pods"]}, wanted(), False),
@@ -36,8 +36,8 @@ def wanted(**fields: str) -> Attributes:
         ({"verbs": ["get"], "nonResourceURLs": ["/logs"]}, wanted(resource="", path="/logs/x"), False),
     ],
 )
-def test_rules_match_as_in_kubernetes(rule: Json, attributes: Attributes, allowed: bool) -> None:
-    assert allows(rule, attributes) is allowed
+def test_rules_match_as_in_kubernetes(policy: Json, attributes: Attributes, allowed: bool) -> None:
+    assert allows(policy, attributes) is allowed
 
 
 @pytest.fixture
@@ -45,18 +45,6 @@ def api() -> InProcess:
     return InProcess()
 
 
-def grant(api: InProcess, name: str, subject: Json, rules: list[Json], *, namespace: str = "") -> None:
-    """A role with a binding: in the namespace, or in the whole cluster."""
-    prefix, scope = ("Cluster", RBAC) if not namespace else ("", f"{RBAC}/namespaces/{namespace}")
-    plural = prefix.lower()
-    api.create(f"{scope}/{plural}roles", {"metadata": {"name": name}, "rules": rules})
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": f"{prefix}Role", "name": name}
-    api.create(
-        f"{scope}/{plural}rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
-    )
-
-
-PODS = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}
 AS_JANE = {"impersonate_user": "jane"}
 
 
@@ -106,23 +94,90 @@ def test_service_accounts_and_groups_are_subjects(api: InProcess) -> None:
         assert api.call("GET", "/api/v1/pods", impersonate_user=user)[0] == status
 
 
+AGGREGATES = {"clusterRoleSelectors": [{"matchLabels": {"to": "sum"}}]}
+
+
+def labelled(name: str, *rules: Json) -> Json:
+    return {"metadata": {"name": name, "labels": {"to": "sum"}}, "rules": list(rules)}
+
+
 def test_aggregated_roles_have_the_rules_of_those_they_select(api: InProcess) -> None:
-    api.create(f"{RBAC}/clusterroles", {"metadata": {"name": "part", "labels": {"to": "sum"}}, "rules": [PODS]})
-    aggregation = {"clusterRoleSelectors": [{"matchLabels": {"to": "sum"}}]}
-    api.create(f"{RBAC}/clusterroles", {"metadata": {"name": "sum"}, "rules": [], "aggregationRule": aggregation})
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "sum"}
-    subject = {"kind": "User", "name": "jane"}
-    binding = {"metadata": {"name": "sum"}, "roleRef": reference, "subjects": [subject]}
-    api.create(f"{RBAC}/clusterrolebindings", binding)
+    roles = f"{RBAC}/clusterroles"
+    api.create(roles, labelled("b", PODS))
+    api.create(roles, {"metadata": {"name": "sum"}, "rules": [], "aggregationRule": AGGREGATES})
+    bind(api, "sum", "jane")
     assert api.call("GET", "/api/v1/pods", **AS_JANE)[0] == 200
+    nodes = rule("list", "nodes")
+    api.create(roles, labelled("a", nodes, PODS))
+    assert api.call("GET", f"{roles}/sum")[1]["rules"] == [nodes, PODS]
+    assert api.call("GET", "/api/v1/nodes", **AS_JANE)[0] == 200
+    api.call("DELETE", f"{roles}/a")
+    assert api.call("GET", f"{roles}/sum")[1]["rules"] == [PODS]
+    assert api.call("GET", "/api/v1/nodes", **AS_JANE)[0] == 403
+
+
+def test_admin_edit_and_view_take_in_roles_of_custom_resources(api: InProcess) -> None:
+    services = rule("get", "inferenceservices", "serving.kserve.io")
+    labels = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    api.create(f"{RBAC}/clusterroles", {"metadata": {"name": "kserve-view", "labels": labels}, "rules": [services]})
+    for name in ("view", "edit", "admin"):
+        assert services in api.call("GET", f"{RBAC}/clusterroles/{name}")[1]["rules"]
+
+
+def test_view_reads_no_secrets_and_edit_no_roles(api: InProcess) -> None:
+    base = "/api/v1/namespaces/default"
+    for name, secrets, roles in (("view", 403, 403), ("edit", 200, 403), ("admin", 200, 200)):
+        bind(api, name, name, namespace="default")
+        as_user = {"impersonate_user": name}
+        assert api.call("GET", f"{base}/configmaps", **as_user)[0] == 200
+        assert api.call("GET", f"{base}/secrets", **as_user)[0] == secrets
+        assert api.call("GET", f"{RBAC}/namespaces/default/roles", **as_user)[0] == roles
+        assert api.call("GET", "/api/v1/configmaps", **as_user)[0] == 403
 
 
 def test_a_named_right_allows_the_watch_of_that_name(api: InProcess) -> None:
-    rule = {"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]}
-    grant(api, "r", {"kind": "User", "name": "jane"}, [rule], namespace="default")
+    named = rule("list", resourceNames=["a"])
+    grant(api, "r", {"kind": "User", "name": "jane"}, [named], namespace="default")
     path = "/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3D"
     assert api.call("GET", f"{path}a", **AS_JANE)[0] == 200
     assert api.call("GET", f"{path}b", **AS_JANE)[0] == 403
+
+
+def test_a_named_right_allows_no_deletion_of_a_collection(api: InProcess) -> None:
+    named = rule("deletecollection", resourceNames=["a"])
+    grant(api, "r", {"kind": "User", "name": "jane"}, [named], namespace="default")
+    path = "/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3Da"
+    assert api.call("DELETE", path, **AS_JANE)[0] == 403
+
+
+def test_a_refusal_names_the_roles_that_are_missing(api: InProcess) -> None:
+    bind(api, "nope", "jane")
+    bind(api, "gone", "jane", namespace="default", kind="Role")
+    nope = 'clusterrole.rbac.authorization.k8s.io "nope" not found'
+    gone = 'role.rbac.authorization.k8s.io "gone" not found'
+    message = api.call("GET", "/api/v1/pods", **AS_JANE)[1]["message"]
+    assert message.endswith(f"at the cluster scope: RBAC: {nope}")
+    message = api.call("GET", "/api/v1/namespaces/default/pods", **AS_JANE)[1]["message"]
+    assert message.endswith(f": RBAC: [{nope}, {gone}]")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        ("POST", "/api/v1/namespaces/a/pods", 'pods is forbidden: User "jane" cannot create resource "pods" in API'),
+        ("DELETE", "/api/v1/namespaces/a/pods", 'pods is forbidden: User "jane" cannot deletecollection resource'),
+        ("GET", "/api/v1/pods?watch=1", 'pods is forbidden: User "jane" cannot watch resource "pods"'),
+        ("GET", "/api/v1/pods?watch=1&fieldSelector=metadata.name%3Dx", 'pods "x" is forbidden: User "jane" cannot w'),
+        ("PUT", "/api/v1/namespaces/a/finalize", 'namespaces "a" is forbidden: User "jane" cannot update resource "'),
+        ("POST", "/api/v1/namespaces/a/serviceaccounts/b/token", 'serviceaccounts "b" is forbidden: User "jane" can'),
+        ("GET", "/apis/nope.io/v1/foos", 'foos.nope.io is forbidden: User "jane" cannot list resource "foos" in API'),
+        ("POST", "/nope", 'forbidden: User "jane" cannot post path "/nope"'),
+    ],
+)
+def test_each_sort_of_request_has_its_words(api: InProcess, method: str, path: str, message: str) -> None:
+    status, answer = api.call(method, path, **AS_JANE)
+    assert status == 403
+    assert answer["message"].startswith(message)
 
 
 def test_impersonation_is_a_right_of_its_own(api: InProcess) -> None:
@@ -145,10 +200,3 @@ def test_reviews_answer_for_oneself_and_for_others(api: InProcess) -> None:
     assert PODS in rules["status"]["resourceRules"]
     who = api.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, **AS_JANE)[1]
     assert who["status"]["userInfo"]["username"] == "jane"
-
-
-def test_a_token_review_knows_the_tokens_of_this_server(api: InProcess) -> None:
-    path = "/apis/authentication.k8s.io/v1/tokenreviews"
-    good = api.call("POST", path, {"spec": {"token": api.token}})[1]["status"]
-    assert (good["authenticated"], good["user"]["username"]) == (True, "admin")
-    assert "authenticated" not in api.call("POST", path, {"spec": {"token": "x.y.z"}})[1]["status"]
