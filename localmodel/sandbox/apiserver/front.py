@@ -339,19 +339,17 @@ class HttpProtocol(HttpToolsProtocol):
         watch = self._watch
         if watch is None:
             return
-        if watch.aborted:
-            # A peer that does not read would not read the end of the answer either.
-            self._reset()
-            return
-        while not self._is_congested:
+        while not (self._is_congested or watch.aborted):
             batch = watch.take(self._wake, limit=BATCH_LIMIT)
             if batch:
                 self.transport.write(batch if self._is_http10 else self.front.chunk(batch))
-            elif watch.ended:
-                self._finish_watch()
+            elif not watch.aborted:
+                if watch.ended:
+                    self._finish_watch()
                 return
-            else:
-                return
+        if watch.aborted:
+            # A peer that does not read would not read the end of the answer either.
+            self._reset()
 
     def end_watch(self) -> None:
         """The server's end of the watch: what is queued is still sent, unless the watch is half open by a fault."""
