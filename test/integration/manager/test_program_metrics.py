@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from support.eventually import eventually
 
-from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+from localmodel.sandbox import install
+from localmodel.sandbox.envtest import Environment
 
 QUIET = ["--health-probe-addr", "0", "--metrics-addr", "127.0.0.1:0", "--log-format", "json"]
 
@@ -41,15 +42,20 @@ def running(module: str, home: Path, *arguments: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"),
+    ("module", "account", "arguments"),
     [
-        pytest.param("localmodel.manager.main", ["--webhook-port", "0"], id="manager"),
-        pytest.param("localmodel.agent.main", ["--models-root", "{home}"], id="agent"),
+        pytest.param("localmodel.manager.main", install.MANAGER_ACCOUNT, ["--webhook-port", "0"], id="manager"),
+        pytest.param("localmodel.agent.main", install.AGENT_ACCOUNT, ["--models-root", "{home}"], id="agent"),
     ],
 )
-def test_metrics_count_the_programs_own_requests(module: str, arguments: list[str], tmp_path: Path) -> None:
-    with ApiServer(ApiServerOptions(crds=True)) as server:
-        server.write_kubeconfig(tmp_path / "kubeconfig")
+def test_metrics_count_the_programs_own_requests(
+    module: str, account: str, arguments: list[str], tmp_path: Path
+) -> None:
+    with Environment() as environment:
+        install.install(environment.client())
+        server = environment.server
+        token = server.service_account_token(install.NAMESPACE, account)
+        server.write_kubeconfig(tmp_path / "kubeconfig", user=account, token=token)
         with running(module, tmp_path, *(argument.format(home=tmp_path) for argument in arguments)) as url:
 
             def scraped() -> bool:
