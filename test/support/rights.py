@@ -1,16 +1,19 @@
-"""What the shipped roles grant, and which of it a run has used according to the API server's audit log."""
+"""What the shipped roles grant: enforced in a FakeClient, and compared with the audit log of a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localmodel.runtime.listwatch import ListOptions, WatchOptions
+from localmodel.runtime.selectors import FieldSelector
+from localmodel.runtime.testing.fake import Action
 from localmodel.sandbox import install
 from localmodel.sandbox.apiserver.messages import Request
-from localmodel.sandbox.apiserver.rbac import Attributes, allows
+from localmodel.sandbox.apiserver.rbac import Attributes, allows, forbidden
 from localmodel.sandbox.apiserver.routing import parse
 from localmodel.sandbox.apiserver.users import User, service_account_name
 
@@ -30,6 +33,8 @@ class Right:
     resource: str
     verb: str
     namespace: str = ""
+    names: tuple[str, ...] = ()
+    """The objects that it is about; all if there are none."""
 
     def __str__(self) -> str:
         place = f" in {self.namespace}" if self.namespace else ""
@@ -37,7 +42,12 @@ class Right:
         return f"{self.verb} {resource}{place}"
 
     def allows(self, attributes: Attributes) -> bool:
-        rule = {"verbs": [self.verb], "apiGroups": [self.group], "resources": [self.resource]}
+        rule = {
+            "verbs": [self.verb],
+            "apiGroups": [self.group],
+            "resources": [self.resource],
+            "resourceNames": list(self.names),
+        }
         return (
             attributes.user.name == self.user
             and self.namespace in ("", attributes.namespace)
@@ -67,7 +77,38 @@ def _rights(user: str, role: str, rules: Iterable[Json], namespace: str) -> Iter
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:
-                    yield Right(user, role, group, resource, verb, namespace)
+                    names = tuple(rule.get("resourceNames", ()))
+                    yield Right(user, role, group, resource, verb, namespace, names)
+
+
+class ActingAs:
+    """An interceptor of a FakeClient: the requests are those of a service account with the shipped rights."""
+
+    def __init__(self, user: str) -> None:
+        self._user = User(user)
+        self._rights = [right for right in shipped_rights() if right.user == user]
+
+    def __call__(self, action: Action, proceed: Callable[[], Any]) -> Any:
+        """Raises ForbiddenError, as the API server would answer."""
+        asked = self._attributes(action)
+        if not any(right.allows(asked) for right in self._rights):
+            raise forbidden(asked)
+        return proceed()
+
+    def _attributes(self, action: Action) -> Attributes:
+        name = action.name
+        if isinstance(action.options, ListOptions | WatchOptions):
+            named = FieldSelector.of(action.options.field_selector).requirements
+            name = next((term.value for term in named if term.field == "metadata.name"), "")
+        return Attributes(
+            user=self._user,
+            verb="patch" if action.verb == "apply" else action.verb,
+            namespace=action.namespace,
+            group=action.kind.mapping.gvk.group,
+            resource=action.kind.mapping.plural,
+            subresource=action.subresource,
+            name="" if action.verb == "create" and not action.subresource else name,
+        )
 
 
 def requests(audit: Path, *users: str) -> list[tuple[Json, Attributes]]:

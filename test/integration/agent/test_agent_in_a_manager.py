@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from support.rights import AGENT, ActingAs
 
 from localmodel.agent.main import cache_options, main, wait_for_jobs_namespace
 from localmodel.agent.reconciler import LocalModelNodeReconciler
@@ -49,14 +50,20 @@ def client() -> FakeClient:
 
 
 @pytest.fixture
-def running(client: FakeClient, tmp_path: Path) -> Iterator[Manager]:
+def agents(client: FakeClient) -> FakeClient:
+    """The agent's client of the same objects: it has the shipped roles."""
+    return FakeClient(registry=client.registry, interceptors=[ActingAs(AGENT)])
+
+
+@pytest.fixture
+def running(agents: FakeClient, tmp_path: Path) -> Iterator[Manager]:
     store = ModelStore(tmp_path, owner="node-1")
     options = ManagerOptions(
         metrics_addr="0",
         health_probe_addr="0",
         cache=cache_options("node-1", namespace="kserve", jobs_namespace=JOBS),
     )
-    manager = Manager(client, options)
+    manager = Manager(agents, options)
     agent = LocalModelNodeReconciler(
         node_name="node-1", namespace="kserve", jobs_namespace=JOBS, store=store, progress=ProgressPolicy.every(1)
     )
@@ -91,10 +98,10 @@ def test_events_lead_from_an_entry_to_a_published_model(client: FakeClient, tmp_
 
 
 @pytest.mark.usefixtures("running")
-def test_the_agent_watches_only_what_concerns_its_node(client: FakeClient) -> None:
+def test_the_agent_watches_only_what_concerns_its_node(agents: FakeClient) -> None:
     watched = {
         action.kind: (action.namespace, action.options.label_selector, action.options.field_selector)
-        for action in client.actions
+        for action in agents.actions
         if action.verb == "watch"
     }
     assert watched == {

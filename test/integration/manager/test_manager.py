@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.eventually import eventually
 from support.manager import JOBS, agent_pod, cache, group, namespace_cache, node, service
+from support.rights import MANAGER, ActingAs
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
@@ -29,18 +30,19 @@ from localmodel.runtime.testing import FakeClient
 
 
 class Stack:
-    """A FakeClient and a manager on it."""
+    """A FakeClient, and a manager on another one of the same objects, which has the shipped roles."""
 
     def __init__(self) -> None:
         self.client = FakeClient(*(Namespace(metadata=ObjectMeta(name=name)) for name in ("kserve", JOBS, "team-a")))
-        self.client.withdraw(LLMInferenceService)
+        self.managers = FakeClient(registry=self.client.registry, interceptors=[ActingAs(MANAGER)])
+        self.managers.withdraw(LLMInferenceService)
         self.failures: list[BaseException] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         options = ManagerOptions(metrics_addr="0", health_probe_addr="0", cache=cache_options("kserve"))
-        manager = Manager(self.client, options)
+        manager = Manager(self.managers, options)
         add_reconcilers(manager, Settings(), workers=2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(manager, self._stop))
@@ -128,7 +130,7 @@ def test_a_burst_of_caches_costs_a_node_few_writes_d04(stack: Stack) -> None:
         made = cache(f"iris-{number}") if number % 2 else namespace_cache(f"iris-{number}")
         stack.client.create(made)
     eventually(lambda: len(stack.entries("node-1")) == 30)
-    writes = [action for action in stack.client.writes if action.kind is LocalModelNode]
+    writes = [action for action in stack.managers.writes if action.kind is LocalModelNode]
     assert len(writes) < 10
 
 
@@ -174,13 +176,13 @@ def test_an_unchanged_cluster_is_left_alone_d64(stack: Stack) -> None:
     eventually(lambda: len(_consumers(client)) == 3)
     eventually(lambda: stack.entries("node-1") == ["iris"])
     stack.stop()
-    quiet = _writes(client)
+    quiet = _writes(stack.managers)
     stack.start()
-    eventually(lambda: len([a for a in client.actions if a.verb == "watch" and a.kind is LocalModelNode]) >= 2)
+    eventually(lambda: len([a for a in stack.managers.actions if a.verb == "watch" and a.kind is LocalModelNode]) >= 2)
     client.create(cache("probe"))
     eventually(lambda: "probe" in stack.entries("node-1"))
     eventually(lambda: client.get(LocalModelCache, "probe").status.copies is not None)
-    assert _writes(client) == quiet
+    assert _writes(stack.managers) == quiet
 
 
 def _consumers(client: FakeClient) -> list[str]:
