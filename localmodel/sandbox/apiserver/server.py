@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -32,11 +32,13 @@ from .bootstrap import bootstrap
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
 from .front import Front, HttpProtocol
-from .journal import SqliteJournal
 from .kubeconfig import certificate_credentials, kubeconfig, token_credentials, write_kubeconfig
 from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate
 from .tokens import Tokens, load_signing_key
 from .users import MASTERS
+
+if TYPE_CHECKING:
+    from .journal import SqliteJournal
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +83,7 @@ class ApiServer:
         self._scratch = None if self._options.data_dir else Path(tempfile.mkdtemp(prefix="localmodel-apiserver-"))
         directory = self._options.data_dir or self._scratch or Path()
         directory.mkdir(parents=True, exist_ok=True)
-        self._journal = SqliteJournal(directory / "objects.db") if self._options.data_dir else None
+        self._journal = _open_journal(directory / "objects.db") if self._options.data_dir else None
         self._audit = AuditLog(self._options.audit_log) if self._options.audit_log else None
         self._authority = Authority.ensure(directory, now=clock.now())
         self._certificate = ensure_certificate(directory, self._authority, host=self._options.host, now=clock.now())
@@ -269,6 +271,12 @@ class ApiServer:
                 # After a restart with a data directory: the schema of this version, the status as it was.
                 current = self.registry.get(definition, "", name)
                 self.registry.update(definition, "", name, {**current, "spec": crd["spec"]})
+
+
+def _open_journal(path: Path) -> SqliteJournal:
+    from .journal import SqliteJournal
+
+    return SqliteJournal(path)
 
 
 def _is_loopback(host: str) -> bool:
