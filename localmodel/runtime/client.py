@@ -12,14 +12,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from .listwatch import ListOptions
-from .objects import Object, ObjectKey, RESTMapping, T, Unstructured
 from .restmapper import RESTMapper
 from .selectors import FieldSelector, Selector
 
-A = TypeVar("A", bound=Object)
+if TYPE_CHECKING:
+    from .objects import Object, ObjectKey, RESTMapping, T, Unstructured
+
+A = TypeVar("A", bound="Object")
 """The type of an answer, where it is not that of the object written."""
 
 PatchType = Literal[
@@ -84,7 +86,11 @@ class Write(Generic[A]):
 
     def __post_init__(self) -> None:
         """Raises ValueError for an update with a part of an object: an update deletes what it does not send."""
-        if self.verb != "update" or not isinstance(self.body, Object):
+        if self.verb != "update" or isinstance(self.body, dict | list):
+            return
+        from .objects import Object
+
+        if not isinstance(self.body, Object):
             return
         if self.body.metadata_only:
             raise ValueError(f"cannot update {self.body} with its metadata only: patch it, or read all of it")
@@ -412,4 +418,6 @@ def selector_text(parser: type[Selector] | type[FieldSelector], selector: str | 
 @lru_cache(maxsize=512)
 def _unstructured(mapping: RESTMapping) -> type[Unstructured]:
     """One type for each resource: making one costs about a millisecond."""
+    from .objects import Unstructured
+
     return Unstructured.of(mapping)

@@ -1,5 +1,5 @@
-"""Names that a package offers at its top and imports only when they are asked for (PEP 562), so that importing the
-package costs next to nothing."""
+"""Imports that cost little: names that a package offers at its top and imports only when they are asked for (PEP 562),
+and modules without what they would like to have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+
+def import_without(module: str, *unwanted: str) -> None:
+    """Imports a module as if some packages, which it would use if it could, were not installed.
+
+    Without effect on a module that has been imported already, and on packages that have.
+    """
+    hidden = [name for name in unwanted if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        import_module(module)
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def lazy_exports(

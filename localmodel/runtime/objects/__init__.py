@@ -1,62 +1,83 @@
-"""Typed Kubernetes resources: the base types (`meta`, `objectmeta`) and the built-in kinds in use here (`core`)."""
+"""Typed Kubernetes resources: the base types (`meta`, `objectmeta`) and the built-in kinds in use here (`core`).
 
-from .core import (
-    ConfigMap,
-    ContainerState,
-    ContainerStateTerminated,
-    ContainerStatus,
-    CustomResourceDefinition,
-    DaemonSet,
-    Event,
-    EventSeries,
-    EventSource,
-    Job,
-    JobCondition,
-    JobSpec,
-    JobStatus,
-    Lease,
-    LeaseSpec,
-    LocalObjectReference,
-    Namespace,
-    NamespaceStatus,
-    Node,
-    NodeCondition,
-    NodeSelector,
-    NodeSelectorRequirement,
-    NodeSelectorTerm,
-    NodeStatus,
-    ObjectReference,
-    PersistentVolume,
-    PersistentVolumeClaim,
-    PersistentVolumeClaimSpec,
-    PersistentVolumeClaimVolumeSource,
-    PersistentVolumeSpec,
-    Pod,
-    PodSpec,
-    PodStatus,
-    Secret,
-    ServiceAccount,
-    StorageClass,
-    Volume,
-    VolumePhase,
-)
-from .meta import (
-    Condition,
-    GroupVersionKind,
-    MicroTime,
-    Model,
-    Object,
-    ObjectKey,
-    PartialObjectMetadata,
-    QuantityString,
-    RESTMapping,
-    T,
-    Time,
-    Unstructured,
-    format_micro_time,
-    parse_quantity,
-)
-from .objectmeta import ObjectMeta, OwnerReference, format_time
+Each module is imported with the first name that is asked of it: whoever needs no typed objects, like an API server,
+does without pydantic.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localmodel.runtime.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .core import (
+        ConfigMap,
+        ContainerState,
+        ContainerStateTerminated,
+        ContainerStatus,
+        CustomResourceDefinition,
+        DaemonSet,
+        Event,
+        EventSeries,
+        EventSource,
+        Job,
+        JobCondition,
+        JobSpec,
+        JobStatus,
+        Lease,
+        LeaseSpec,
+        LocalObjectReference,
+        Namespace,
+        NamespaceStatus,
+        Node,
+        NodeCondition,
+        NodeSelector,
+        NodeSelectorRequirement,
+        NodeSelectorTerm,
+        NodeStatus,
+        ObjectReference,
+        PersistentVolume,
+        PersistentVolumeClaim,
+        PersistentVolumeClaimSpec,
+        PersistentVolumeClaimVolumeSource,
+        PersistentVolumeSpec,
+        Pod,
+        PodSpec,
+        PodStatus,
+        Secret,
+        ServiceAccount,
+        StorageClass,
+        Volume,
+        VolumePhase,
+    )
+    from .mapping import (
+        GroupVersionKind,
+        ObjectKey,
+        RESTMapping,
+    )
+    from .meta import (
+        Condition,
+        MicroTime,
+        Model,
+        Object,
+        PartialObjectMetadata,
+        QuantityString,
+        T,
+        Time,
+        Unstructured,
+    )
+    from .objectmeta import (
+        ObjectMeta,
+        OwnerReference,
+    )
+    from .quantity import (
+        parse_quantity,
+    )
+    from .times import (
+        format_micro_time,
+        format_time,
+    )
 
 __all__ = [
     "Condition",
@@ -115,3 +136,73 @@ __all__ = [
     "format_time",
     "parse_quantity",
 ]
+
+_HOMES = {
+    "core": (
+        "ConfigMap",
+        "ContainerState",
+        "ContainerStateTerminated",
+        "ContainerStatus",
+        "CustomResourceDefinition",
+        "DaemonSet",
+        "Event",
+        "EventSeries",
+        "EventSource",
+        "Job",
+        "JobCondition",
+        "JobSpec",
+        "JobStatus",
+        "Lease",
+        "LeaseSpec",
+        "LocalObjectReference",
+        "Namespace",
+        "NamespaceStatus",
+        "Node",
+        "NodeCondition",
+        "NodeSelector",
+        "NodeSelectorRequirement",
+        "NodeSelectorTerm",
+        "NodeStatus",
+        "ObjectReference",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "PersistentVolumeClaimSpec",
+        "PersistentVolumeClaimVolumeSource",
+        "PersistentVolumeSpec",
+        "Pod",
+        "PodSpec",
+        "PodStatus",
+        "Secret",
+        "ServiceAccount",
+        "StorageClass",
+        "Volume",
+        "VolumePhase",
+    ),
+    "mapping": (
+        "GroupVersionKind",
+        "ObjectKey",
+        "RESTMapping",
+    ),
+    "meta": (
+        "Condition",
+        "MicroTime",
+        "Model",
+        "Object",
+        "PartialObjectMetadata",
+        "QuantityString",
+        "T",
+        "Time",
+        "Unstructured",
+    ),
+    "objectmeta": (
+        "ObjectMeta",
+        "OwnerReference",
+    ),
+    "quantity": ("parse_quantity",),
+    "times": (
+        "format_micro_time",
+        "format_time",
+    ),
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

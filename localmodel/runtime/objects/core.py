@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from .meta import MicroTime, Model, Object, QuantityString, RESTMapping, Time
+from .mapping import RESTMapping
+from .meta import MicroTime, Model, Object, QuantityString, Time
 
 Json = dict[str, Any]
 

@@ -10,7 +10,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from .core import EventSeries, ObjectReference
-from .meta import MicroTime, Object, RESTMapping
+from .mapping import RESTMapping
+from .meta import MicroTime, Object
 
 
 class Event(Object):

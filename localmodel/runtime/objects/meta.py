@@ -10,10 +10,7 @@ Python names are snake case, JSON names camel case, as in the Kubernetes API con
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgspec
@@ -29,13 +26,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from .objectmeta import ObjectMeta, Record, format_time
-
-
-def format_micro_time(value: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as `metav1.MicroTime` (leases, events) is written."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
+from .mapping import ObjectKey, RESTMapping
+from .objectmeta import ObjectMeta, Record
+from .times import format_micro_time, format_time
 
 Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
 MicroTime = Annotated[datetime, PlainSerializer(format_micro_time, return_type=str)]
@@ -47,9 +40,6 @@ def _int_or_string(value: Any) -> Any:
 
 QuantityString = Annotated[str, BeforeValidator(_int_or_string)]
 """A quantity as the user wrote it ("10Gi", "1.7T", 500); numbers become their text. See `parse_quantity`."""
-
-_NOT_IN_SEGMENT = re.compile(r"^\.\.?$|[^\x21-\x7e]|[/?#%]")
-"""What leads to another place than a name does (rest.IsValidPathSegmentName, and what would have to be escaped)."""
 
 
 class Model(BaseModel):
@@ -102,55 +92,6 @@ def _omittable(cls: type[Model]) -> tuple[frozenset[str], frozenset[str]]:
                 empty.add(field.alias or name)
         known = _OMITTABLE[cls] = frozenset(empty), frozenset(nullable)
     return known
-
-
-@dataclass(frozen=True, slots=True)
-class GroupVersionKind:
-    """Group (empty for the core group), version and kind."""
-
-    group: str
-    version: str
-    kind: str
-    api_version: str = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
-
-    def __str__(self) -> str:
-        return f"{self.api_version}, Kind={self.kind}"
-
-
-@dataclass(frozen=True, slots=True)
-class RESTMapping:
-    """Where a kind is served (meta.RESTMapping): its plural and whether it lives in namespaces."""
-
-    gvk: GroupVersionKind
-    plural: str
-    namespaced: bool = True
-
-    @classmethod
-    def of(cls, group: str, version: str, kind: str, plural: str = "", *, namespaced: bool = True) -> RESTMapping:
-        """`plural` defaults to the kind in lower case with an s."""
-        return cls(GroupVersionKind(group, version, kind), plural or f"{kind.lower()}s", namespaced)
-
-    @property
-    def group_resource(self) -> str:
-        """`plural.group`, or `plural` for the core group: as errors and RBAC messages name a resource."""
-        return f"{self.plural}.{self.gvk.group}" if self.gvk.group else self.plural
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The URL path of a collection, an object or a subresource; a namespace is ignored for cluster-scoped kinds.
-
-        Raises ValueError for what would lead elsewhere: no object can have such a name.
-        """
-        for segment in (namespace, name):
-            if _NOT_IN_SEGMENT.search(segment):
-                raise ValueError(f"{segment!r} is no part of a path: no object can have it as its name")
-        parts = ["/apis/" + self.gvk.api_version if self.gvk.group else "/api/" + self.gvk.version]
-        if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
-        parts += [part for part in (self.plural, name, subresource) if part]
-        return "/".join(parts)
 
 
 class Object(Model):
@@ -231,22 +172,6 @@ _decode_body = msgspec.json.Decoder(dict[str, Any]).decode
 T = TypeVar("T", bound=Object)
 
 
-class ObjectKey(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Namespace (empty for cluster scope) and name (client.ObjectKey)."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-    @classmethod
-    def parse(cls, text: str) -> ObjectKey:
-        """The key of "namespace/name" or "name"."""
-        namespace, _, name = text.rpartition("/")
-        return cls(namespace, name)
-
-
 class Unstructured(Object):
     """An object whose fields are not declared: everything but metadata stays as it came, in `content`.
 
@@ -307,28 +232,3 @@ class Condition(Model):
     last_transition_time: Time | None = None
     reason: str = ""
     message: str = ""
-
-
-_QUANTITY = re.compile(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(m|[kMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$")
-_SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18} | {
-    f"{letter}i": 2 ** (10 * (index + 1)) for index, letter in enumerate("KMGTPE")
-}
-
-
-def parse_quantity(text: str | int) -> int:
-    """The whole number of units (bytes) that a quantity stands for, rounded up; raises ValueError.
-
-    Grammar: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-    """
-    match = _QUANTITY.match(str(text))
-    if match is None:
-        raise ValueError(f"{text!r} is not a quantity: write a number with an optional suffix, as 500Mi or 1.7T")
-
-    number, suffix = Decimal(match[1]), match[2] or ""
-    if suffix == "m":
-        number /= 1000
-    elif suffix[:1] in ("e", "E") and suffix not in ("E", "Ei"):
-        number *= Decimal(10) ** int(suffix[1:])
-    elif suffix:
-        number *= _SUFFIXES[suffix]
-    return int(number.to_integral_value(ROUND_CEILING))

@@ -7,7 +7,7 @@ JSON object or an instance, and leave out what is empty, as Go's `omitempty`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 
 import msgspec
@@ -15,11 +15,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-
-def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written."""
-    # strftime asks the C library, which takes ten times as long.
-    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+from .times import format_time
 
 
 class Record(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from .meta import Model, Object, RESTMapping, Time
+from .mapping import RESTMapping
+from .meta import Model, Object, Time
 
 
 class ScaleSpec(Model):

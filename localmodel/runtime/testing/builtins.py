@@ -7,15 +7,18 @@ kubernetes/pkg/registry and kubernetes/pkg/apis.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localmodel.runtime.objects import Object, RESTMapping
+from localmodel.runtime.objects import RESTMapping
 from localmodel.runtime.selectors import field_value
 
 from . import events, metadata
 from .answers import bad_request
 from .definitions import Json, ResourceDefinition
 from .schema import BUILTIN, UNTYPED
+
+if TYPE_CHECKING:
+    from localmodel.runtime.objects import Object
 
 Field = Callable[[Json], str]
 
@@ -174,6 +177,8 @@ def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True,
 
 def definition_of(kind: type[Object]) -> ResourceDefinition:
     """The definition of a typed kind: a status subresource if it declares a status, or does not declare its fields."""
+    from localmodel.runtime.objects import Object
+
     declared = set(kind.model_fields) - set(Object.model_fields)
     status = "status" in declared or not declared
     if is_builtin(kind.mapping):

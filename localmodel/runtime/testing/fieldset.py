@@ -101,9 +101,11 @@ def _difference_of_maps(
     for key, item in new.items():
         if key not in old:
             changed[f"f:{key}"] = fields_of(item, schema, (*path, key))
-        elif old[key] != item:
-            difference = difference_of(old[key], item, schema, (*path, key))
-            _note_difference(f"f:{key}", difference, changed, removed)
+        elif (before := old[key]) != item:
+            if isinstance(item, dict | list) or isinstance(before, dict | list):
+                _note_difference(f"f:{key}", difference_of(before, item, schema, (*path, key)), changed, removed)
+            else:
+                changed[f"f:{key}"] = {}
     for key, item in old.items():
         if key not in new:
             removed[f"f:{key}"] = fields_of(item, schema, (*path, key))

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jsonpatch
-import jsonpointer
-
 from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType
 from localmodel.runtime.errors import InvalidError, UnsupportedMediaTypeError, make_status
 
@@ -60,6 +57,9 @@ def json_patch(target: Json, operations: Any) -> Json:
     """RFC 6902. Raises BadRequestError for a malformed patch, InvalidError for one that does not fit the object."""
     if not isinstance(operations, list):
         raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    import jsonpatch
+    import jsonpointer
+
     try:
         patch = jsonpatch.JsonPatch(operations)
     except (jsonpatch.InvalidJsonPatch, jsonpointer.JsonPointerException) as error:

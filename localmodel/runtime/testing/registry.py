@@ -324,7 +324,8 @@ class Registry:
                     if create is None:
                         raise not_found(definition, write.name)
                     return self._writer.create(write, create())
-                return self._writer.replace(write, entry, change(definition.decode(entry.value)))
+                base = definition.decode(entry.value)
+                return self._writer.replace(write, entry, base, change(base))
             except RevisionMismatchError:
                 continue
 

@@ -289,7 +289,7 @@ class VersionedStore:
         self._base = self._revision
         for record in records:
             if record.value is not None:
-                entry = Entry.of(record.namespace, record.name, record.revision, record.value)
+                entry = _loaded(record, record.value)
                 self._table(record.resource).entries[entry.key] = entry
         for table in self._tables.values():
             table.keys = sorted(table.entries)
@@ -326,6 +326,14 @@ class VersionedStore:
             subscriptions = self._table(subscription.resource).subscriptions
             if subscription in subscriptions:
                 subscriptions.remove(subscription)
+
+
+def _loaded(record: JournalRecord, value: bytes) -> Entry:
+    try:
+        return Entry.of(record.namespace, record.name, record.revision, value)
+    except msgspec.DecodeError as error:
+        what = f"{record.resource} {record.namespace}/{record.name}"
+        raise RuntimeLibraryError(f"the journal is damaged: {what} is no object: {error}") from error
 
 
 def _check(current: Entry | None, expected: int | None) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from localmodel.runtime.client import MERGE_PATCH, Write, WriteOptions
 from localmodel.runtime.errors import BadRequestError, NotFoundError
-from localmodel.runtime.objects import Object, ObjectKey, format_time
+from localmodel.runtime.objects import ObjectKey, format_time
 from localmodel.runtime.selectors import Selector
 
 from .answers import cause, invalid_kind
@@ -88,7 +88,7 @@ def read_subresource(registry: Registry, definition: ResourceDefinition, key: Ob
 
 def write_subresource(registry: Registry, definition: ResourceDefinition, write: Write[Any]) -> Written | None:
     """Carries a write out, or returns None for a subresource that the registry merges itself."""
-    body: Json = write.body.to_dict() if isinstance(write.body, Object) else write.body
+    body: Any = write.body if isinstance(write.body, dict | list) else write.body.to_dict()
     key = write.key
     match write.verb, definition.group_resource, write.subresource:
         case "update" | "patch", _, "scale" if has_scale(definition):

@@ -114,11 +114,14 @@ class Writer:
         self._record_owners(request, None, obj)
         return request.done(self._commit(request, obj, expected=0), created=True)
 
-    def replace(self, request: WriteRequest, entry: Entry, new: Json) -> Written:
-        """Stores `new` in place of `entry`; no write at all if nothing changed. Raises RevisionMismatchError."""
+    def replace(self, request: WriteRequest, entry: Entry, base: Json, new: Json) -> Written:
+        """Stores `new` in place of `entry`; no write at all if nothing changed. Raises RevisionMismatchError.
+
+        `base` is the object of `entry`, from which `new` was made and with which it may share parts.
+        """
         definition = request.definition
         old = definition.decode(entry.value)
-        new = _merge(request, entry, old, new)
+        new = _merge(request, entry, base, new)
         _normalise(request, new, old)
         new = self._admitted(request, new, old, self._admission)
         metadata, before = new["metadata"], old["metadata"]
@@ -254,31 +257,31 @@ def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
         definition.default(obj)
 
 
-def _merge(request: WriteRequest, entry: Entry, old: Json, new: Json) -> Json:
+def _merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
     """The object to store, of what was sent to the object itself or to a subresource; ConflictError if it is stale."""
     definition, metadata = request.definition, new["metadata"]
-    version, uid, stored_uid = metadata.get("resourceVersion"), metadata.get("uid"), old["metadata"].get("uid")
+    version, uid, stored_uid = metadata.get("resourceVersion"), metadata.get("uid"), base["metadata"].get("uid")
     if version and str(version) != str(entry.revision):
         raise conflict(definition, request.name)
     if uid and uid != stored_uid:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
         raise conflict(definition, request.name, why)
-    managed = metadata.get("managedFields")
+    managed, managed_before = metadata.get("managedFields"), base["metadata"].get("managedFields")
     if request.subresource:
         merge = definition.subresource(request.subresource)
         if merge is None:
             raise NotFoundError.of("the server could not find the requested resource")
-        new = merge(definition.decode(entry.value), new)
+        new = merge(base, new)
     elif definition.status_subresource:
         new.pop("status", None)
-        if "status" in old:
-            new["status"] = definition.decode(entry.value)["status"]
+        if "status" in base:
+            new["status"] = base["status"]
     new["metadata"]["resourceVersion"] = str(entry.revision)
     # Left out means unchanged; an empty list, or one empty entry, is how a client clears them.
     if isinstance(managed, list):
         new["metadata"]["managedFields"] = [entry for entry in managed if entry]
     else:
-        new["metadata"]["managedFields"] = old["metadata"].get("managedFields")
+        new["metadata"]["managedFields"] = managed_before
     return new
 
 
@@ -305,6 +308,8 @@ def _is_held(definition: ResourceDefinition, obj: Json) -> bool:
 def _differ_in_times_only(new: Json, old: Json) -> bool:
     """An apply that defaulting brought back to what was there only renews managedFields' times: no write, as in
     kube-apiserver (fieldmanager.IgnoreManagedFieldsTimestampsTransformer)."""
+    if new.keys() != old.keys() or any(new[key] != old[key] for key in new if key != "metadata"):
+        return False
     return _without_times(new) == _without_times(old)
 
 

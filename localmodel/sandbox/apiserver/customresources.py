@@ -17,7 +17,7 @@ import structlog
 
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.listwatch import WatchEvent, WatchOptions
-from localmodel.runtime.objects import CustomResourceDefinition, RESTMapping, format_time
+from localmodel.runtime.objects import RESTMapping, format_time
 from localmodel.runtime.testing.definitions import Causes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
-MAPPING = CustomResourceDefinition.mapping
+MAPPING = RESTMapping.of("apiextensions.k8s.io", "v1", "CustomResourceDefinition", namespaced=False)
 
 
 class CustomResources:

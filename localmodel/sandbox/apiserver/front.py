@@ -31,6 +31,8 @@ BODY_LIMIT = 3 * 1024 * 1024
 """Bytes of a request body, as kube-apiserver limits it."""
 DISCARD_TIMEOUT = 10.0
 """Seconds in which a client may send the rest of a body that is too large, before its connection is closed."""
+SHUTDOWN_TIMEOUT = 0.3
+"""Seconds that a connection gets for its end when the server stops."""
 BATCH_LIMIT = 256 * 1024
 """Bytes about which a watch gets at a time."""
 BLOCKING_THREADS = 64
@@ -176,6 +178,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self._is_blocked:
             self.transport.close()
         self._keep_alive = False
+        # Over TLS, closing waits for the peer to say goodbye.
+        self.loop.call_later(SHUTDOWN_TIMEOUT, self.transport.abort)
 
     # What the parser calls.
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -32,11 +32,13 @@ from .bootstrap import bootstrap
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
 from .front import Front, HttpProtocol
-from .journal import SqliteJournal
 from .kubeconfig import certificate_credentials, kubeconfig, token_credentials, write_kubeconfig
 from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate
 from .tokens import Tokens, load_signing_key
 from .users import MASTERS
+
+if TYPE_CHECKING:
+    from .journal import SqliteJournal
 
 log = structlog.get_logger(__name__)
 
@@ -54,9 +56,9 @@ class ApiServerOptions:
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0 picks a free one."""
+    """0 picks a free one: with a data directory that of the last time, if nobody else has it."""
     data_dir: Path | None = None
-    """Where objects, certificate and keys are kept; None keeps them only as long as the process lives."""
+    """Where objects, certificate, keys and the port are kept; None keeps them only as long as the process lives."""
     audit_log: Path | None = None
     """One JSON line per request is appended here."""
     crds: bool = False
@@ -80,8 +82,9 @@ class ApiServer:
         clock = SkewedClock(clock or RealClock())
         self._scratch = None if self._options.data_dir else Path(tempfile.mkdtemp(prefix="localmodel-apiserver-"))
         directory = self._options.data_dir or self._scratch or Path()
-        directory.mkdir(parents=True, exist_ok=True)
-        self._journal = SqliteJournal(directory / "objects.db") if self._options.data_dir else None
+        _check_writable(directory)
+        self._port_file = directory / "port" if self._options.data_dir else None
+        self._journal = _open_journal(directory / "objects.db") if self._options.data_dir else None
         self._audit = AuditLog(self._options.audit_log) if self._options.audit_log else None
         self._authority = Authority.ensure(directory, now=clock.now())
         self._certificate = ensure_certificate(directory, self._authority, host=self._options.host, now=clock.now())
@@ -223,15 +226,29 @@ class ApiServer:
         return self._tokens.issue_service_account(namespace, name, uid, lifetime=lifetime)[0]
 
     def _bind(self) -> socket.socket:
+        """Listens where it was told to. Clients of a server that comes back shall find it where it was."""
+        last = _last_port(self._port_file) if self._port_file and not self._options.port else 0
+        try:
+            bound = self._listen(last or self._options.port)
+        except ServerStartError:
+            if not last:
+                raise
+            log.warning("The port of the last time is taken", port=last)
+            bound = self._listen(0)
+        if self._port_file is not None:
+            self._port_file.write_text(f"{bound.getsockname()[1]}\n")
+        return bound
+
+    def _listen(self, port: int) -> socket.socket:
         # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; else answers wait 40 ms for an ACK.
         bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            bound.bind((self._options.host, self._options.port))
+            bound.bind((self._options.host, port))
         except OSError as error:
             bound.close()
             raise ServerStartError(
-                f"cannot listen on {self._options.host}:{self._options.port}: {error.strerror}; use --port 0"
+                f"cannot listen on {self._options.host}:{port}: {error.strerror}; use --port 0"
             ) from error
         return bound
 
@@ -269,6 +286,30 @@ class ApiServer:
                 # After a restart with a data directory: the schema of this version, the status as it was.
                 current = self.registry.get(definition, "", name)
                 self.registry.update(definition, "", name, {**current, "spec": crd["spec"]})
+
+
+def _check_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ServerStartError(f"cannot write in the directory {directory}: {error.strerror}") from error
+
+
+def _last_port(file: Path) -> int:
+    """The port in the file; 0 if there is none."""
+    try:
+        port = int(file.read_text())
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 2**16 else 0
+
+
+def _open_journal(path: Path) -> SqliteJournal:
+    from .journal import SqliteJournal
+
+    return SqliteJournal(path)
 
 
 def _is_loopback(host: str) -> bool:

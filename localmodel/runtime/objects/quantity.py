@@ -1,0 +1,30 @@
+"""Quantities of Kubernetes, as 500Mi or 1.7T."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_CEILING, Decimal
+
+_QUANTITY = re.compile(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(m|[kMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$")
+_SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18} | {
+    f"{letter}i": 2 ** (10 * (index + 1)) for index, letter in enumerate("KMGTPE")
+}
+
+
+def parse_quantity(text: str | int) -> int:
+    """The whole number of units (bytes) that a quantity stands for, rounded up; raises ValueError.
+
+    Grammar: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+    """
+    match = _QUANTITY.match(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity: write a number with an optional suffix, as 500Mi or 1.7T")
+
+    number, suffix = Decimal(match[1]), match[2] or ""
+    if suffix == "m":
+        number /= 1000
+    elif suffix[:1] in ("e", "E") and suffix not in ("E", "Ei"):
+        number *= Decimal(10) ** int(suffix[1:])
+    elif suffix:
+        number *= _SUFFIXES[suffix]
+    return int(number.to_integral_value(ROUND_CEILING))
