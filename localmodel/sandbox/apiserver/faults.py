@@ -135,7 +135,7 @@ class ServerFaults(FaultRules):
                 gone = ExpiredError.of("The resourceVersion for the provided watch is too old.")
                 watch.push(event_line("ERROR", msgspec.json.encode(gone.status)))
             if how == "reset":
-                watch.abort()
+                watch.abort(reset=True)
             else:
                 watch.finish()
         return len(found)

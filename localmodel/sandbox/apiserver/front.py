@@ -283,7 +283,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_watch(request, answer)
             return
         if isinstance(answer, NoAnswer):
-            self._reset()
+            self._abort(reset=True)
             return
         length = b"content-length: %d\r\n" % len(answer.body)
         head = self._head(answer.status, answer.content_type, length, answer.headers)
@@ -312,10 +312,10 @@ class HttpProtocol(HttpToolsProtocol):
         parts += (length, b"\r\n")
         return b"".join(parts)
 
-    def _reset(self) -> None:
-        """Ends the connection so that the peer hears of a failure, not of an end."""
+    def _abort(self, *, reset: bool) -> None:
+        """Closes the connection in the middle; with `reset` the peer hears of a failure, not of an end."""
         connection = self.transport.get_extra_info("socket")
-        if connection is not None:
+        if reset and connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
@@ -353,7 +353,7 @@ class HttpProtocol(HttpToolsProtocol):
                 return
         if watch.aborted:
             # A peer that does not read would not read the end of the answer either.
-            self._reset()
+            self._abort(reset=watch.is_reset)
 
     def end_watch(self) -> None:
         """The server's end of the watch: what is queued is still sent, unless the watch is half open by a fault."""

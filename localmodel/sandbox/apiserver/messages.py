@@ -103,7 +103,9 @@ class WatchResponse:
         # Set once, by the first of close, finish and an overflow. No line is accepted after that.
         self.ended = False
         self.aborted = False
-        """The connection is to be reset instead of ended: the reader is too slow, or an injected fault wants it so."""
+        """The connection is to be closed without the end of the answer: the reader is too slow."""
+        self.is_reset = False
+        """It is to be reset as well: an injected fault wants it so."""
         self.is_held = False
         """It is half open: see `hold`."""
 
@@ -163,9 +165,9 @@ class WatchResponse:
         if not self.is_held:
             self._end(drop=False)
 
-    def abort(self) -> None:
-        """Ends the watch with a reset connection; drops what is queued."""
-        self.aborted = True
+    def abort(self, *, reset: bool = False) -> None:
+        """Ends the watch in the middle, with a closed or a reset connection; drops what is queued."""
+        self.aborted, self.is_reset = True, reset
         self._end(drop=True)
 
     def close(self) -> None:
