@@ -21,10 +21,10 @@ from localmodel.runtime.errors import RuntimeLibraryError  # noqa: E402
 from localmodel.runtime.logging import LOG_FORMATS, LOG_LEVELS, setup_logging  # noqa: E402
 from localmodel.runtime.signals import setup_signal_handler  # noqa: E402
 
+from .faultflags import rule  # noqa: E402
+
 _GC_THRESHOLDS = (50_000, 20, 20)
 """Requests leave next to nothing that goes in a circle, and each collection looks through all objects that are kept."""
-
-from .faultflags import rule
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
