@@ -17,12 +17,10 @@ from localmodel.runtime.errors import UnauthorizedError
 from .ages import parse_time
 from .messages import Request
 from .peers import PeerCertificate
-from .tokens import ISSUER, BadTokenError, Claims, Reference, Tokens
+from .tokens import ISSUER, LEEWAY, BadTokenError, Claims, Reference, Tokens, invalid_token
 from .users import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 
 NOBODY = User(ANONYMOUS, (UNAUTHENTICATED,))
-LEEWAY = 60.0
-"""Seconds that a token outlives the object that it is bound to, if that is being deleted."""
 
 
 class Metadata(msgspec.Struct, rename="camel"):
@@ -69,11 +67,10 @@ class Authenticator:
         if not shared:
             if claims.account is None:
                 raise BadTokenError("invalid bearer token")
-            raise _invalid(
+            raise invalid_token(
                 f"token audiences {_quoted(claims.audiences)} is invalid for the target audiences {_quoted(audiences)}"
             )
-        if self._tokens.has_ended(claims):
-            raise _invalid("service account token has expired")
+        self._tokens.check_time(claims)
         if claims.account is not None:
             self._check_account(claims, claims.account)
         return claims.user, shared
@@ -82,23 +79,25 @@ class Authenticator:
         """The account, and what the token is bound to, are still there, and still the same."""
         found = self._find(account.resource, account.namespace, account.name)
         if found is None:
-            raise _invalid(f'serviceaccounts "{account.name}" not found')
+            raise invalid_token(f'serviceaccounts "{account.name}" not found')
         if self._is_gone(found):
-            raise _invalid(f"service account {account.namespace}/{account.name} has been deleted")
+            raise invalid_token(f"service account {account.namespace}/{account.name} has been deleted")
         if found.uid != account.uid:
-            raise _invalid(f"service account UID ({found.uid}) does not match claim ({account.uid})")
+            raise invalid_token(f"service account UID ({found.uid}) does not match claim ({account.uid})")
         bound = claims.bound
         if bound is None:
             return
         found = self._find(bound.resource, bound.namespace, bound.name)
         if found is None or self._is_gone(found):
-            raise _invalid("service account token has been invalidated")
+            raise invalid_token("service account token has been invalidated")
         if found.uid != bound.uid:
             kind = bound.resource.removesuffix("s")
-            raise _invalid(f"{kind} UID ({found.uid}) does not match service account {kind} ref claim ({bound.uid})")
+            raise invalid_token(
+                f"{kind} UID ({found.uid}) does not match service account {kind} ref claim ({bound.uid})"
+            )
 
     def _is_gone(self, found: Metadata) -> bool:
-        """Whether an object that is being deleted has had its time."""
+        """Whether an object that is being deleted has had its time, and the leeway that tokens have."""
         moment = parse_time(found.deletion_timestamp)
         return moment is not None and (self._clock.now() - moment).total_seconds() > LEEWAY
 
@@ -114,10 +113,6 @@ def certificate_user(peer: PeerCertificate) -> User:
     """The common name is the user, the organizations are the groups."""
     extra = {"authentication.kubernetes.io/credential-id": [f"X509SHA256={peer.fingerprint}"]}
     return User(peer.common_name, (*peer.organizations, AUTHENTICATED), "", extra)
-
-
-def _invalid(why: str) -> BadTokenError:
-    return BadTokenError(f"[invalid bearer token, {why}]")
 
 
 def _quoted(values: Sequence[str]) -> str:

@@ -49,7 +49,8 @@ class Impersonation:
         user = uid = ""
         groups: list[str] = []
         extra: dict[str, list[str]] = {}
-        for name, value in request.impersonation:
+        for name, sent in request.impersonation:
+            value = _decoded(sent)
             if name == f"{PREFIX}user":
                 user = user or value
             elif name == f"{PREFIX}group":
@@ -100,3 +101,11 @@ class Impersonation:
             rights += [right("userextras", value, group=_AUTHENTICATION, subresource=key) for value in values]
         rights += [right("uids", self.uid, group=_AUTHENTICATION)] if self.uid else []
         return rights
+
+
+def _decoded(value: str) -> str:
+    """A header's value, which arrives as Latin-1, as the UTF-8 that kubectl sends."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value

@@ -6,6 +6,7 @@ the rules that stand in it (`aggregation` writes them). Texts and matching follo
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from .users import User, parse_service_account
 Json = dict[str, Any]
 
 GROUP = "rbac.authorization.k8s.io"
-_PLURALS = ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
+_REMEMBERED = 4096
+"""Users and namespaces whose rules are remembered; when there are more, all are forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +118,14 @@ class Rbac:
     def rules_for(self, user: User, namespace: str) -> Rules:
         """The rules that bind a user, cluster-wide and in the namespace."""
         key = (user.name, user.groups, namespace)
-        rules = self._rules
-        if key not in rules:
-            rules[key] = self._resolve(user, namespace)
-        return rules[key]
+        known = self._rules
+        rules = known.get(key)
+        if rules is None:
+            rules = self._resolve(user, namespace)
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[key] = rules
+        return rules
 
     def _resolve(self, user: User, namespace: str) -> Rules:
         granted: list[tuple[Json, str]] = []
@@ -220,7 +226,7 @@ def _matches_path(pattern: str, path: str) -> bool:
 
 def forbidden(attributes: Attributes, reason: str = "") -> ForbiddenError:
     """The 403 of kube-apiserver."""
-    user = f'User "{attributes.user.name}"'
+    user = f"User {json.dumps(attributes.user.name, ensure_ascii=False)}"
     suffix = f": {reason}" if reason else ""
     if not attributes.resource:
         error = ForbiddenError.of(f'forbidden: {user} cannot {attributes.verb} path "{attributes.path}"{suffix}')

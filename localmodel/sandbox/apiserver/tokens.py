@@ -33,12 +33,19 @@ Json = dict[str, Any]
 ISSUER = "https://kubernetes.default.svc"
 """Also the audience of this server."""
 USER_LIFETIME = timedelta(days=3650)
+LEEWAY = 60
+"""Seconds that a token is good before its time and after it, for clocks that differ, as kube-apiserver has it."""
 _CACHE_LIMIT = 4096
 _EXTRA = "authentication.kubernetes.io"
 
 
 class BadTokenError(Exception):
     """A token that is not good; the text is the one of a TokenReview's status."""
+
+
+def invalid_token(why: str) -> BadTokenError:
+    """Of a token that is, or calls itself, one of a service account of this server."""
+    return BadTokenError(f"[invalid bearer token, {why}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ class Claims:
     """Unix time."""
     serial: int
     """Grows from token to token."""
+    not_before: int = 0
+    """Unix time."""
     account: Reference | None = None
     """The service account; None for the token of a user."""
     bound: Reference | None = None
@@ -156,17 +165,20 @@ class Tokens:
         """All tokens of the user that were made until now have ended; new ones are good."""
         self._expired[user] = next(self._serial)
 
-    def has_ended(self, claims: Claims) -> bool:
-        """Whether the token's time is over."""
-        is_over = claims.expires <= self._clock.now().timestamp()
-        return is_over or claims.serial <= self._expired.get(claims.user.name, 0)
+    def check_time(self, claims: Claims) -> None:
+        """Raises BadTokenError for a token whose time is over, or has not come."""
+        now = self._clock.now().timestamp()
+        if claims.expires < now - LEEWAY or claims.serial <= self._expired.get(claims.user.name, 0):
+            raise invalid_token("service account token has expired")
+        if claims.not_before > now + LEEWAY:
+            raise invalid_token("service account token is not valid yet")
 
     def _verify(self, token: str) -> Json:
         signed, _, signature = token.rpartition(".")
         if not hmac.compare_digest(self._signature(signed).encode(), signature.encode()):
             # A token that calls itself one of this server's is told apart from one that is nobody's.
             if _issuer(signed) == ISSUER:
-                raise BadTokenError("[invalid bearer token, square/go-jose: error in cryptographic primitive]")
+                raise invalid_token("square/go-jose: error in cryptographic primitive")
             raise BadTokenError("invalid bearer token")
         payload: Json = msgspec.json.decode(_decode(signed.partition(".")[2]))
         return payload
@@ -208,6 +220,7 @@ def _claims(payload: Json) -> Claims:
         audiences=tuple(payload["aud"]),
         expires=payload["exp"],
         serial=payload["serial"],
+        not_before=payload["nbf"],
         account=Reference("serviceaccounts", namespace, account["name"], account["uid"]),
         bound=bound,
     )

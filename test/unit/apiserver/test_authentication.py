@@ -148,8 +148,16 @@ class TestTokens:
     def test_one_that_has_ended_says_so(self, robot: InProcess) -> None:
         value = token(robot, expirationSeconds=600)
         assert isinstance(robot.clock, FakeClock)
-        robot.clock.advance(601)
+        robot.clock.advance(659)
+        assert review(robot, value)["authenticated"] is True
+        robot.clock.advance(2)
         assert refusal(robot, value) == "[invalid bearer token, service account token has expired]"
+
+    def test_one_from_the_future_waits_for_its_time(self, robot: InProcess) -> None:
+        robot.core.faults.clock_skew = timedelta(seconds=61)
+        value = token(robot)
+        robot.core.faults.clock_skew = timedelta()
+        assert refusal(robot, value) == "[invalid bearer token, service account token is not valid yet]"
 
     def test_a_changed_one_is_told_apart_from_one_that_is_nobody_s(self, robot: InProcess) -> None:
         value = token(robot)
@@ -310,6 +318,12 @@ class TestImpersonation:
         assert whoami(api, impersonate_user=ROBOT_NAME, impersonate_group="dev")["groups"] == [
             "dev", "system:authenticated",
         ]  # fmt: skip
+
+    def test_names_are_utf_8(self, api: InProcess) -> None:
+        sent = "jörg".encode().decode("latin-1")
+        assert whoami(api, impersonate_user=sent)["username"] == "jörg"
+        message = api.call("GET", "/x", impersonate_user='a"b')[1]["message"]
+        assert message == 'forbidden: User "a\\"b" cannot get path "/x"'
 
     def test_what_is_not_quite_a_service_account_is_a_user(self, api: InProcess) -> None:
         name = "system:serviceaccount:Default:robot"

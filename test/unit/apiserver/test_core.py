@@ -317,7 +317,7 @@ class TestSubresources:
         assert user["username"] == "system:serviceaccount:default:default"
         assert "system:serviceaccounts:default" in user["groups"]
         assert isinstance(api.clock, FakeClock)
-        api.clock.advance(601)
+        api.clock.advance(661)
         assert api.call("POST", review, {})[0] == 401
         api.token = admin
         fresh = api.create(f"{path}/token", {})["status"]["token"]
