@@ -8,6 +8,8 @@ import pytest
 from support.apicore import InProcess
 from support.rbac import PODS, RBAC, bind, grant, rule
 
+from localmodel.sandbox.apiserver.aggregation import aggregated
+from localmodel.sandbox.apiserver.bootstrap import default_roles
 from localmodel.sandbox.apiserver.rbac import Attributes, allows
 from localmodel.sandbox.apiserver.users import User
 
@@ -114,6 +116,13 @@ def test_aggregated_roles_have_the_rules_of_those_they_select(api: InProcess) ->
     api.call("DELETE", f"{roles}/a")
     assert api.call("GET", f"{roles}/sum")[1]["rules"] == [PODS]
     assert api.call("GET", "/api/v1/nodes", **AS_JANE)[0] == 403
+
+
+def test_the_default_roles_are_aggregated_as_they_come() -> None:
+    roles = [document for document in default_roles() if document["kind"] == "ClusterRole"]
+    summed = [role for role in roles if "aggregationRule" in role]
+    assert len(summed) == 3
+    assert [role["rules"] for role in summed] == [aggregated(role, roles) for role in summed]
 
 
 def test_admin_edit_and_view_take_in_roles_of_custom_resources(api: InProcess) -> None:
