@@ -34,7 +34,7 @@ def running(module: str, home: Path, *arguments: str) -> Iterator[str]:
             lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
             return next((str(line["url"]) for line in lines if line.get("event") == "Serving HTTP"), "")
 
-        eventually(url)
+        eventually(url, timeout=60)
         yield url()
     finally:
         process.terminate()
@@ -63,4 +63,4 @@ def test_metrics_count_the_programs_own_requests(
                     text = answer.read().decode()
                 return 'rest_client_requests_total{code="200"' in text and "process_resident_memory_bytes" in text
 
-            eventually(scraped)
+            eventually(scraped, timeout=60)
