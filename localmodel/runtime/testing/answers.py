@@ -80,7 +80,7 @@ def invalid_kind(kind: str, group: str, name: str, causes: Causes) -> InvalidErr
     texts = [f"{c['field']}: {c['message']}" if c.get("field") else c["message"] for c in causes]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     message = f'{kind}.{group} "{name}" is invalid: {text}' if group else f'{kind} "{name}" is invalid: {text}'
-    found: Json = {"name": name, "kind": kind, "causes": causes}
+    found: Json = {**({"name": name} if name else {}), "kind": kind, "causes": causes}
     if group:
         found["group"] = group
     return InvalidError(make_status("Invalid", 422, message, found))

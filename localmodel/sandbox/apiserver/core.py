@@ -21,7 +21,7 @@ from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from . import discovery, schemas
+from . import discovery, gotypes
 from .admission import install as install_admission
 from .audit import AuditLog, AuditRecord
 from .authentication import Authenticator, Metadata
@@ -190,7 +190,7 @@ class ApiServerCore:
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         gvk = GroupVersionKind(info.group, info.version, review.resource.kind)
         body = check_kind(body, gvk)
-        schemas.prune(gvk, body)
+        gotypes.decode(gvk, body)
         head = {"kind": gvk.kind, "apiVersion": gvk.api_version}
         return Response.of_json(self._reviews.answer(gvk.kind, {**body, **head}, user, info.namespace), status=201)
 

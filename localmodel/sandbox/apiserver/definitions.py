@@ -11,7 +11,7 @@ from localmodel.runtime.testing.builtins import builtin_definition
 from localmodel.runtime.testing.definitions import Causes, Json, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from . import schemas
+from . import gotypes
 from .builtins import BuiltinKind, stored_kinds
 from .checks import check
 from .defaults import DEFAULTS, PREPARE
@@ -55,7 +55,7 @@ def _definition(kind: BuiltinKind) -> ResourceDefinition:
     return builtin_definition(
         kind.mapping,
         status_subresource=any(subresource.name == "status" for subresource in kind.subresources),
-        prune=partial(schemas.prune, kind.mapping.gvk),
+        prune=partial(gotypes.decode, kind.mapping.gvk),
         default=DEFAULTS.get(resource),
         prepare=PREPARE.get(resource),
         validate=validate,
