@@ -25,7 +25,8 @@ _MADE_UP = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", 
 _LEFT_OUT = ("managedFields", "storageVersionHash")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _STRUCT = re.compile(
-    r"Invalid value: ((?:\[\]|\*|map\[[\w.]+\])*[a-z]\w*\.[A-Z]\w*)\{.*?\}(: (?![^:]*\}: )|$)", re.DOTALL
+    r"(Invalid|Unsupported|Duplicate) value: ((?:\[\]|\*|map\[[\w.]+\])*[a-z]\w*\.[A-Z]\w*)\{.*?\}(: (?![^:]*\}: )|$)",
+    re.DOTALL,
 )
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -38,6 +39,8 @@ class Step:
     target: str
     body: Any = None
     headers: tuple[tuple[str, str], ...] = ()
+    is_told: bool = True
+    """False for a step that only tidies up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ def answers(case: Case, call: Call) -> list[Json]:
     told = []
     for step in case.steps:
         code, body, warnings = call(step.method, step.target, json.loads(json.dumps(step.body)), dict(step.headers))
-        told.append({"code": code, **({"warnings": sorted(warnings)} if warnings else {}), "body": shared(body)})
+        if step.is_told:
+            told.append({"code": code, **({"warnings": sorted(warnings)} if warnings else {}), "body": shared(body)})
     return told
 
 
@@ -72,6 +76,7 @@ def shared(body: Any) -> Any:
 def _status(body: Json) -> Json:
     details = body.get("details") or {}
     causes = [{**cause, "message": _text(cause.get("message", ""))} for cause in details.get("causes") or ()]
+    causes = [cause for index, cause in enumerate(causes) if cause not in causes[:index]]
     causes.sort(key=lambda cause: (cause.get("field", ""), cause["message"]))
     told: Json = {"reason": body.get("reason", ""), "details": {k: v for k, v in details.items() if k != "causes"}}
     if causes:
@@ -82,7 +87,9 @@ def _status(body: Json) -> Json:
 
 
 def _text(text: str) -> str:
-    return _UID.sub("UID", _TIME.sub("TIME", _STRUCT.sub(r"Invalid value: \1{...}\2", text)))
+    # What follows is a difference of two Go structs.
+    text = text.partition("\n\u00a0\u00a0")[0]
+    return _UID.sub("UID", _TIME.sub("TIME", _STRUCT.sub(r"\1 value: \2{...}\3", text)))
 
 
 def _object(value: Any) -> Any:

@@ -24,6 +24,12 @@ _PARTS = (
     ("05", re.compile(r"\d{2}(?:[.,]\d+)?", re.ASCII)),
     ("Z07:00", re.compile(r"Z|[+-]\d{2}:\d{2}", re.ASCII)),
 )
+_MICRO_PARTS = (
+    *_PARTS[:10],
+    ("05", re.compile(r"\d{2}", re.ASCII)),
+    (".000000", re.compile(r"[.,]\d{6}(?!\d)", re.ASCII)),
+    _PARTS[-1],
+)
 _RANGES = ((1, "month", 12), (2, "day", 31), (3, "hour", 23), (4, "minute", 59), (5, "second", 59))
 
 
@@ -31,14 +37,17 @@ class TimeError(ValueError):
     """Not a time; the message is Go's."""
 
 
-def _parse(text: str, layout: str) -> datetime:
-    found, position = [], 0
-    for part, pattern in _PARTS:
+def _parse(text: str, layout: str, parts: tuple[tuple[str, re.Pattern[str]], ...]) -> datetime:
+    found: list[str] = []
+    position = 0
+    for part, pattern in parts:
         match = pattern.match(text, position)
         if match is None:
             rest = text[position:]
             raise TimeError(f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{part}"')
-        if part[0].isalnum() and part != "T":
+        if part == ".000000":
+            found[-1] += match[0]
+        elif part[0].isalnum() and part != "T":
             found.append(match[0])
         position = match.end()
     if position < len(text):
@@ -64,9 +73,9 @@ def _zone(text: str) -> timezone:
 
 def whole_seconds(text: str) -> str:
     """A metav1.Time; raises TimeError."""
-    return _parse(text, _RFC3339).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _parse(text, _RFC3339, _PARTS).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_time(text: str) -> str:
     """A metav1.MicroTime; raises TimeError."""
-    return _parse(text, _MICRO).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _parse(text, _MICRO, _MICRO_PARTS).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -191,11 +191,10 @@ def _compiled(name: str) -> _Struct:
     struct = _Struct(name.rpartition("/")[2])
     _BUILDING[name] = struct
     for key, (expression, omitempty) in _types()[name].items():
-        is_struct = expression in _types() and expression not in _SPECIAL
-        is_time = expression in (f"{_META}Time", f"{_META}MicroTime")
-        omits = omitempty and not expression.startswith("*") and not is_struct and not is_time
+        is_struct = expression in _types()
+        omits = omitempty and not expression.startswith("*") and not is_struct
         struct.fields[key] = _Field(_decoder(expression), omits)
-        if (not omitempty or is_struct or is_time) and not (omitempty and expression.startswith("*")):
+        if not omitempty or is_struct:
             struct.zeros.append((key, expression))
     return struct
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import BadRequestError, ConflictError, ServiceUnavailableError
 from localmodel.runtime.objects import GroupVersionKind, ObjectKey, format_time
 from localmodel.runtime.testing.answers import not_found
@@ -101,25 +100,11 @@ class SubresourceHandler:
             "lastProbeTime": None,
             "lastTransitionTime": format_time(self._registry.clock.now()),
         }
-        others = [c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") != "PodScheduled"]
-        version = {"resourceVersion": pod["metadata"]["resourceVersion"]}
-        self._registry.patch(
-            definition,
-            info.namespace,
-            info.name,
-            {"metadata": version, "spec": {"nodeName": node}},
-            MERGE_PATCH,
-            user=user_info(user),
-        )
-        self._registry.patch(
-            definition,
-            info.namespace,
-            info.name,
-            {"status": {"conditions": [*others, condition]}},
-            MERGE_PATCH,
-            subresource="status",
-            user=user_info(user),
-        )
+        status = pod.setdefault("status", {})
+        others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
+        status["conditions"] = [*others, condition]
+        pod["spec"]["nodeName"] = node
+        self._registry.update(definition, info.namespace, info.name, pod, subresource="binding", user=user_info(user))
         return _success(201)
 
     def _evict(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
