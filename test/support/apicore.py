@@ -31,6 +31,7 @@ class InProcess:
         self.core = ApiServerCore(self.registry, self.tokens, clock=skewed)
         bootstrap(self.registry, authority_pem="PEM")
         self.core.custom_resources.start()
+        self.core.event_expiry.start()
         self.token = self.tokens.issue_user("admin", (MASTERS,))
 
     def request(

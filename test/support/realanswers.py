@@ -68,9 +68,28 @@ def recorded(table: str) -> dict[str, list[Json]]:
 
 def shared(body: Any) -> Any:
     """An answer without what differs from server to server."""
+    if isinstance(body, dict) and body.get("kind") == "Table":
+        return {
+            "columns": [_column(c) for c in body["columnDefinitions"]],
+            "rows": [_cells(body, r) for r in body["rows"]],
+        }
     if isinstance(body, dict) and body.get("kind") == "Status" and body.get("status") == "Failure":
         return _status(body)
     return _object(body)
+
+
+def _column(column: Json) -> Json:
+    """Without the description, which kubectl does not show."""
+    return {key: value for key, value in column.items() if key != "description"}
+
+
+_AGES = ("Age", "Duration", "Last Seen", "First Seen", "Created At", "Last Schedule")
+
+
+def _cells(table: Json, row: Json) -> list[Any]:
+    """Cells that tell an age are as many as they are; a job that has ended has a duration of its own."""
+    names = [column["name"] for column in table["columnDefinitions"]]
+    return ["AGE" if name in _AGES and cell else _object(cell) for name, cell in zip(names, row["cells"], strict=True)]
 
 
 def _status(body: Json) -> Json:

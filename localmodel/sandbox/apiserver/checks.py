@@ -40,7 +40,6 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _MAX_DATA = 1024 * 1024
 _ALWAYS = ("Always",)
 _RESTARTS = ("OnFailure", "Never")
-_MORE = "cannot be greater than {}"
 _POD_CHANGE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -58,15 +57,15 @@ def check_status(resource: str, new: Json) -> list[Cause]:
     """The faults of a status that is written by itself."""
     fields, status = STATUS_COUNTS.get(resource, ()), new.get("status") or {}
     causes = list(not_negative(status, "status", *fields))
-    if "replicas" in fields:
-        total, ready = status.get("replicas") or 0, status.get("readyReplicas") or 0
-        for field in ("fullyLabeledReplicas", "updatedReplicas", "readyReplicas", "availableReplicas"):
-            if field in fields and (status.get(field) or 0) > total:
-                causes.append(invalid(f"status.{field}", status.get(field) or 0, _MORE.format("status.replicas")))
-        if (status.get("availableReplicas") or 0) > ready:
-            causes.append(
-                invalid("status.availableReplicas", status["availableReplicas"], _MORE.format("readyReplicas"))
-            )
+    if "replicas" not in fields:
+        return causes
+    total, ready = status.get("replicas") or 0, status.get("readyReplicas") or 0
+    for field in ("fullyLabeledReplicas", "updatedReplicas", "readyReplicas", "availableReplicas"):
+        count = status.get(field) or 0
+        if field in fields and count > total:
+            causes.append(invalid(f"status.{field}", count, "cannot be greater than status.replicas"))
+        if field == "availableReplicas" and count > ready:
+            causes.append(invalid(f"status.{field}", count, "cannot be greater than readyReplicas"))
     return causes
 
 
@@ -357,9 +356,9 @@ def _service(new: Json, old: Json | None) -> Iterator[Cause]:
     yield from one_of(spec, "spec", "sessionAffinity", ("ClientIP", "None"))
     yield from one_of(spec, "spec", "type", ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"))
     yield from _service_ports(ports)
-    if old is not None and type_ != "ExternalName" and _spec(old).get("clusterIP"):
-        if spec.get("clusterIP") != _spec(old)["clusterIP"]:
-            yield invalid("spec.clusterIPs[0]", go_strings([spec.get("clusterIP") or ""]), "may not change once set")
+    had = _spec(old).get("clusterIP") if old is not None and type_ != "ExternalName" else None
+    if had and spec.get("clusterIP") != had:
+        yield invalid("spec.clusterIPs[0]", go_strings([spec.get("clusterIP") or ""]), "may not change once set")
 
 
 def _service_ports(ports: list[Json]) -> Iterator[Cause]:

@@ -34,6 +34,8 @@ from .escalation import EscalationCheck
 from .faults import ServerFaults, SkewedClock, request_target
 from .impersonation import HeaderError, Impersonation
 from .messages import Answer, NoAnswer, Request, Response, WatchResponse
+from .expiry import EventExpiry
+from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body
 from .openapi import OpenApi
 from .rbac import Attributes, Rbac
@@ -107,6 +109,7 @@ class ApiServerCore:
         self.control = Control(self.faults, tokens)
         self.waits: list[Callable[[Request], bool]] = [lambda _: self.faults.has_delays]
         """Asked about each request; True if it may have to wait for a webhook, an injected delay or the like."""
+        self.event_expiry = EventExpiry(registry)
 
     def may_block(self, request: Request) -> bool:
         """Whether answering may mean to wait for somebody else: then the front gives the request its own thread."""
@@ -178,6 +181,8 @@ class ApiServerCore:
             info.namespace and not definition.mapping.namespaced and info.resource != "namespaces"
         ):
             raise not_found_page()
+        if info.resource == "events":
+            self.event_expiry.sweep()
         if info.subresource:
             return self._subresources.handle(request, info, definition, user)
         return self._resources.handle(request, info, definition, user)

@@ -299,13 +299,15 @@ def _prepare_pod(new: Json, old: Json | None) -> None:
     spec = new["spec"]
     if old is None:
         new["status"] = {"phase": "Pending", "qosClass": _qos_class(new)}
+        if spec.get("schedulingGates"):
+            text = "Scheduling is blocked due to non-empty scheduling gates"
+            condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": text}
+            new["status"]["conditions"] = [{**condition, "lastProbeTime": None, "lastTransitionTime": None}]
         if not spec.get("priorityClassName"):
             _set(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
     tolerations = spec.get("tolerations") or []
     for taint in _NOT_READY:
-        if not any(
-            t.get("key") in (taint, "", None) and t.get("effect") in ("NoExecute", "", None) for t in tolerations
-        ):
+        if not any(t.get("key") in (taint, None) and t.get("effect") in ("NoExecute", None) for t in tolerations):
             wanted = {"effect": "NoExecute", "key": taint, "operator": "Exists", "tolerationSeconds": 300}
             spec["tolerations"] = [*(spec.get("tolerations") or ()), wanted]
 

@@ -53,9 +53,9 @@ def _definition(kind: BuiltinKind, registry: Registry) -> ResourceDefinition:
     resource = kind.mapping.group_resource
 
     def validate(new: Json, old: Json | None, subresource: str) -> Causes:
-        return (
-            check_status(resource, new) if subresource == "status" else [] if subresource else check(resource, new, old)
-        )
+        if subresource:
+            return check_status(resource, new) if subresource == "status" else []
+        return check(resource, new, old)
 
     return builtin_definition(
         kind.mapping,

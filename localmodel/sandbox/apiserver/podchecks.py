@@ -1,7 +1,7 @@
 """Validation of pods and pod templates: containers, volumes, environment, ports, resources, scheduling.
 
-Not all of kube-apiserver's rules: those that a controller, or a manifest written for one, runs into. `WARNINGS` are what
-it finds odd but takes. Source: kubernetes' pkg/apis/core/validation/validation.go and pkg/api/pod/warnings.go.
+Not all of kube-apiserver's rules: those that a controller, or a manifest written for one, runs into. `WARNINGS` are
+what it finds odd but takes. Source: kubernetes' pkg/apis/core/validation/validation.go and pkg/api/pod/warnings.go.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from .fielderrors import Cause, GoValue, forbidden, go_struct, go_syntax, invali
 
 Json = dict[str, Any]
 
+_ONE_FIELD = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
 _NEEDED = "must be specified when `operator` is 'In' or 'NotIn'"
 _UNWANTED = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
 
@@ -79,9 +80,7 @@ def node_term_faults(term: Json, path: str) -> Iterator[Cause]:
         if expression.get("operator") not in ("In", "NotIn"):
             yield invalid(f"{field}.operator", expression.get("operator") or "", "not a valid selector operator")
         elif len(values) != 1:
-            yield required(
-                f"{field}.values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
-            )
+            yield required(f"{field}.values", _ONE_FIELD)
         if expression.get("key") != "metadata.name":
             yield invalid(f"{field}.key", expression.get("key") or "", "not a valid field selector key")
 

@@ -1,7 +1,7 @@
 """Validation of persistent volumes, claims and storage classes.
 
-Not all of kube-apiserver's rules: those that a controller, or a manifest written for one, runs into. Source: kubernetes'
-pkg/apis/core/validation/validation.go and pkg/apis/storage/validation.
+Not all of kube-apiserver's rules: those that a controller, or a manifest written for one, runs into. Source:
+kubernetes' pkg/apis/core/validation/validation.go and pkg/apis/storage/validation.
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ def _claim_change(new: Json, old: Json) -> Iterator[Cause]:
     wanted = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     had = ((before.get("resources") or {}).get("requests") or {}).get("storage")
     capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage")
-    if bound and wanted and had and parse_quantity(wanted) < parse_quantity(had):
-        if capacity is None or parse_quantity(wanted) <= parse_quantity(capacity):
-            yield forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    shrinks = bool(bound and wanted and had and parse_quantity(wanted) < parse_quantity(had))
+    if shrinks and (capacity is None or parse_quantity(wanted) <= parse_quantity(capacity)):
+        yield forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
 
 
 def storage_class(new: Json, old: Json | None) -> Iterator[Cause]:

@@ -395,7 +395,7 @@ class TestBuiltinKinds:
         claims = "/api/v1/namespaces/default/persistentvolumeclaims"
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         api.create(claims, {"metadata": {"name": "c"}, "spec": spec})
-        patch = {"spec": {"storageClassName": "x"}}
+        patch = {"spec": {"accessModes": ["ReadWriteMany"]}}
         status, answer = api.call("PATCH", f"{claims}/c", patch, content_type="application/merge-patch+json")
         assert status == 422
         assert "spec is immutable after creation" in answer["message"]
