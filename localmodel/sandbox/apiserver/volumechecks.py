@@ -145,8 +145,9 @@ def _claim_change(new: Json, old: Json) -> Iterator[Cause]:
     wanted = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     had = ((before.get("resources") or {}).get("requests") or {}).get("storage")
     capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage")
-    shrinks = bool(bound and wanted and had and parse_quantity(wanted) < parse_quantity(had))
-    if shrinks and (capacity is None or parse_quantity(wanted) <= parse_quantity(capacity)):
+    if not bound or wanted is None or had is None or parse_quantity(wanted) >= parse_quantity(had):
+        return
+    if capacity is None or parse_quantity(wanted) <= parse_quantity(capacity):
         yield forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
 
 
