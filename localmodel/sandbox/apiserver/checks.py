@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from localmodel.runtime.testing.events import core_event_faults, event_faults
-from localmodel.runtime.testing.metadata import dns1123_label, dns1123_subdomain, qualified_name
+from localmodel.runtime.testing.metadata import dns1123_label, qualified_name
 
 from .fielderrors import (
     Cause,

@@ -31,11 +31,10 @@ from .customresources import CustomResources
 from .definitions import SCHEMA, api_resource, register_builtins, resource_of
 from .discovery import ApiResource
 from .escalation import EscalationCheck
+from .expiry import EventExpiry
 from .faults import ServerFaults, SkewedClock, request_target
 from .impersonation import HeaderError, Impersonation
 from .messages import Answer, NoAnswer, Request, Response, WatchResponse
-from .expiry import EventExpiry
-from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body
 from .openapi import OpenApi
 from .rbac import Attributes, Rbac

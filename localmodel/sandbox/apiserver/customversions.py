@@ -15,6 +15,7 @@ from localmodel.runtime.testing.definitions import Causes, ResourceDefinition
 from localmodel.runtime.testing.subresources import SCALE_PATHS, ScalePaths
 
 from . import schema as structural
+from .acceptance import Acceptor
 from .builtins import SCALE, STATUS
 from .cel import RuleSet
 from .definitions import API_RESOURCE, PRINTER, SCHEMA
@@ -74,7 +75,7 @@ def _definition(crd: Json, version: Json, storage: str) -> ResourceDefinition:
     def mapping_of(version_name: str) -> RESTMapping:
         return RESTMapping.of(spec["group"], version_name, names["kind"], names["plural"], namespaced=namespaced)
 
-    handler = _Version(version, mapping_of(name), is_terminating=bool(crd["metadata"].get("deletionTimestamp")))
+    handler = _Version(crd, version, mapping_of(name))
     subresources = version.get("subresources") or {}
     shown = ApiResource(
         group=spec["group"],
@@ -97,6 +98,7 @@ def _definition(crd: Json, version: Json, storage: str) -> ResourceDefinition:
         storage=mapping_of(storage) if differs else None,
         from_storage=handler.read if differs else None,
         status_subresource="status" in subresources,
+        is_accepted=handler.is_accepted,
         prune=handler.prune,
         default=handler.default,
         prepare=handler.prepare,
@@ -118,14 +120,21 @@ def _definition(crd: Json, version: Json, storage: str) -> ResourceDefinition:
 class _Version:
     """The hooks of one version."""
 
-    def __init__(self, version: Json, mapping: RESTMapping, *, is_terminating: bool) -> None:
+    def __init__(self, crd: Json, version: Json, mapping: RESTMapping) -> None:
         self.raw: Json = (version.get("schema") or {}).get("openAPIV3Schema") or {}
         self.tree = structural.compile_schema(self.raw)
-        self.is_terminating = is_terminating
+        self.is_terminating = bool(crd["metadata"].get("deletionTimestamp"))
         self.scale = _scale_paths((version.get("subresources") or {}).get("scale"))
         self._mapping = mapping
+        self._accepts = Acceptor(self.tree)
+        # Objects written since then are as this schema wants them; of older ones nothing is known.
+        self._known_since = int(crd["metadata"].get("resourceVersion") or 0)
         self._rules = RuleSet(self.tree)
         self._status = self.tree.properties.get("status") or Schema({})
+
+    def is_accepted(self, new: Json, old: Json | None) -> bool:
+        is_known = old is not None and int(old["metadata"]["resourceVersion"]) > self._known_since
+        return self._accepts(new, old if is_known else None)
 
     def prune(self, obj: Json) -> list[str]:
         """Raises BadRequestError for metadata of wrong types."""
@@ -165,8 +174,10 @@ class _Version:
             causes = below("status", validate(self._status, new["status"])) if "status" in new else []
             causes += self._scale_status_faults(new)
         else:
-            causes = validate(self.tree, new, MISSING if old is None else old)
-            causes += [*self._scale_faults(new), *self._scale_status_faults(new), *embedded_faults(self.tree, new)]
+            accepted = self._accepts(new, old)
+            causes = [] if accepted else validate(self.tree, new, MISSING if old is None else old)
+            causes += [*self._scale_faults(new), *self._scale_status_faults(new)]
+            causes += [] if accepted else embedded_faults(self.tree, new)
         if self.tree.has_unique_lists_below and (old is None or not list_faults(self.tree, old)):
             causes += list_faults(self.tree, new)
         if not self.tree.has_rules_below:
