@@ -51,6 +51,8 @@ class ApiError(RuntimeLibraryError):
         self.status = status
         self.code = int(status.get("code") or self.default_code)
         self.reason = str(status.get("reason") or self.reason_name)
+        self.warnings: tuple[str, ...] = ()
+        """What a server found odd about the request beside the error; they travel as Warning headers."""
         super().__init__(str(status.get("message") or f"the API server answered {self.code} {self.reason}"))
 
     @classmethod

@@ -31,6 +31,7 @@ class InProcess:
         self.core = ApiServerCore(self.registry, self.tokens, clock=skewed)
         bootstrap(self.registry, authority_pem="PEM")
         self.core.custom_resources.start()
+        self.core.event_expiry.start()
         self.token = self.tokens.issue_user("admin", (MASTERS,))
 
     def request(
@@ -79,6 +80,15 @@ class InProcess:
         response = self.request(method, target, body, peer, **headers)
         assert isinstance(response, Response)
         return response.status, json.loads(response.body)
+
+    def told(self, method: str, target: str, body: Any, headers: dict[str, str]) -> tuple[int, Json, list[str]]:
+        """Status code, JSON and the texts of the Warning headers of an answer."""
+        named = {name.replace("-", "_").lower(): value for name, value in headers.items()}
+        response = self.request(method, target, body, **named)
+        assert isinstance(response, Response)
+        warnings = [value.split('"', 1)[1].rsplit('"', 1)[0] for name, value in response.headers if name == "Warning"]
+        plain = [text.replace('\\"', '"').replace("\\\\", "\\") for text in warnings]
+        return response.status, json.loads(response.body), plain
 
     def create(self, target: str, body: Json) -> Json:
         """The object that was created."""

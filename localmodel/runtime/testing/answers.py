@@ -78,9 +78,10 @@ def invalid(definition: ResourceDefinition, name: str, causes: Causes) -> Invali
 
 def invalid_kind(kind: str, group: str, name: str, causes: Causes) -> InvalidError:
     texts = [f"{c['field']}: {c['message']}" if c.get("field") else c["message"] for c in causes]
+    texts = list(dict.fromkeys(texts))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     message = f'{kind}.{group} "{name}" is invalid: {text}' if group else f'{kind} "{name}" is invalid: {text}'
-    found: Json = {"name": name, "kind": kind, "causes": causes}
+    found: Json = {**({"name": name} if name else {}), "kind": kind, "causes": causes}
     if group:
         found["group"] = group
     return InvalidError(make_status("Invalid", 422, message, found))

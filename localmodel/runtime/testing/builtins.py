@@ -73,6 +73,7 @@ WITHOUT_GENERATION = frozenset(
         "nodes",
         "persistentvolumeclaims",
         "persistentvolumes",
+        "pods",
         "secrets",
         "serviceaccounts",
         "services",
@@ -138,6 +139,11 @@ def take_spec_finalizers(old: Json, new: Json) -> Json:
     return {**old, "spec": {**(old.get("spec") or {}), "finalizers": spec.get("finalizers") or []}}
 
 
+def take_node(old: Json, new: Json) -> Json:
+    """The binding subresource of a pod: its node, which nothing else may set later, and the status that says so."""
+    return {**old, "spec": {**old["spec"], "nodeName": new["spec"]["nodeName"]}, "status": new.get("status") or {}}
+
+
 def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True, **more: Any) -> ResourceDefinition:
     """The definition of a built-in kind; `more` sets or overrides fields of it (defaults, validation, extra)."""
     resource = mapping.group_resource
@@ -160,7 +166,7 @@ def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True,
             "validate": events.validator(events.event_faults),
         }
     elif resource == "pods":
-        traits["grace_period"] = pod_grace_period
+        traits |= {"grace_period": pod_grace_period, "subresources": {"binding": take_node}}
     elif resource == "nodes":
         traits["status_on_create"] = True
     elif resource == "namespaces":

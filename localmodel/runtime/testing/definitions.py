@@ -62,6 +62,8 @@ class ResourceDefinition:
     """The strategy's PrepareForCreate (old is None) or PrepareForUpdate, in place, before validation."""
     validate: Callable[[Json, Json | None, str], Causes] | None = None
     """(new, old or None, subresource) -> faults; any of them is a 422."""
+    warn: Callable[[Json, Json | None], list[str]] | None = None
+    """(new, old or None) -> what to warn the client of, about an object that is right but odd."""
     validate_name: Callable[[str], list[str]] | None = None
     """Messages about a bad name; DNS-1123 subdomain if None."""
     grace_period: Callable[[Json, int | None], int] | None = None

@@ -184,7 +184,7 @@ def metadata_faults(metadata: Json) -> Causes:
     faults: Causes = []
     for key, value in (metadata.get("labels") or {}).items():
         faults += [bad_value("metadata.labels", key, why) for why in qualified_name(key)]
-        faults += [bad_value("metadata.labels", value, why) for why in _label_value(value)]
+        faults += [bad_value("metadata.labels", value, why) for why in label_value(value)]
     size = 0
     for key, value in (metadata.get("annotations") or {}).items():
         faults += [bad_value("metadata.annotations", key, why) for why in qualified_name(key.lower())]
@@ -197,7 +197,8 @@ def metadata_faults(metadata: Json) -> Causes:
     return faults + _owner_faults(metadata.get("ownerReferences") or [])
 
 
-def _label_value(value: Any) -> list[str]:
+def label_value(value: Any) -> list[str]:
+    """What is wrong with the value of a label."""
     if not isinstance(value, str):
         return ["must be a string"]
     faults = [] if len(value) <= 63 else ["must be no more than 63 characters"]

@@ -70,6 +70,12 @@ class Registry:
         with self._lock:
             self._definitions = {**self._definitions, (gvk.group, gvk.version, definition.mapping.plural): definition}
 
+    def unregister_version(self, definition: ResourceDefinition) -> None:
+        """Serves a resource no more in this version; its other versions go on."""
+        with self._lock:
+            left = {key: known for key, known in self._definitions.items() if known is not definition}
+            self._definitions = left
+
     def unregister(self, group_resource: str) -> None:
         """Serves a resource no more, in any version, and ends its watches. Its objects stay in the store."""
         with self._lock:

@@ -6,13 +6,14 @@ the same functions. (status and finalize are merges of the registry.)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
 from localmodel.runtime.client import MERGE_PATCH, Write, WriteOptions
-from localmodel.runtime.errors import BadRequestError, NotFoundError
+from localmodel.runtime.errors import BadRequestError, InternalError, NotFoundError, make_status
 from localmodel.runtime.objects import ObjectKey, format_time
 from localmodel.runtime.selectors import Selector
 
@@ -27,23 +28,62 @@ FAKE_TOKEN = "fake-token"
 _SCALABLE = frozenset({"deployments.apps", "replicasets.apps", "statefulsets.apps", "replicationcontrollers"})
 
 
+SCALE_PATHS = "scale_paths"
+"""The key of a custom resource's ScalePaths in its definition's `extra`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where a custom resource has what its Scale shows; dotted paths that begin with a dot. No selector is ""."""
+
+    spec: str
+    status: str
+    selector: str = ""
+
+
 def has_scale(definition: ResourceDefinition) -> bool:
-    return definition.group_resource in _SCALABLE
+    return definition.group_resource in _SCALABLE or definition.extra.get(SCALE_PATHS) is not None
 
 
-def scale_of(obj: Json) -> Json:
-    """The autoscaling/v1 Scale of a workload."""
-    metadata, wanted = obj["metadata"], (obj.get("spec") or {}).get("selector") or {}
-    is_map = not wanted.keys() & {"matchLabels", "matchExpressions"}  # of a replication controller
-    selector = str(Selector.of(wanted) if is_map else Selector.of_label_selector(wanted))
+def _at(obj: Json, path: str) -> Any:
+    current: Any = obj
+    for name in path.removeprefix(".").split("."):
+        current = current.get(name) if isinstance(current, dict) else None
+    return current
+
+
+def scale_of(obj: Json, paths: ScalePaths | None = None) -> Json:
+    """The autoscaling/v1 Scale of a workload, or of a custom resource by its paths.
+
+    Raises InternalError, like kube-apiserver, where a custom resource has no number of replicas.
+    """
+    metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    return {
+    scale: Json = {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)},
-        "status": {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": selector},
     }
+    if paths is not None:
+        replicas, selector = _at(obj, paths.spec), _at(obj, paths.selector) if paths.selector else None
+        if replicas is None:
+            text = f'the spec replicas field "{paths.spec}" does not exist'
+            raise InternalError(
+                make_status("InternalError", 500, f"Internal error occurred: {text}", {"causes": [{"message": text}]})
+            )
+        status = {"replicas": _at(obj, paths.status) or 0, **({"selector": selector} if selector else {})}
+        return {**scale, "spec": {"replicas": replicas}, "status": status}
+    wanted = (obj.get("spec") or {}).get("selector") or {}
+    is_map = not wanted.keys() & {"matchLabels", "matchExpressions"}  # of a replication controller
+    selector = str(Selector.of(wanted) if is_map else Selector.of_label_selector(wanted))
+    spec = {"replicas": (obj.get("spec") or {}).get("replicas", 0)}
+    status = {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": selector}
+    return {**scale, "spec": spec, "status": status}
+
+
+def shown_scale(definition: ResourceDefinition, obj: Json) -> Json:
+    """The Scale of an object of this kind; raises like `scale_of`."""
+    return scale_of(obj, definition.extra.get(SCALE_PATHS))
 
 
 def patched_scale(current: Json, patch: Any, patch_type: str) -> Json:
@@ -68,10 +108,16 @@ def rescale(
     Raises NotFoundError, ConflictError, and InvalidError for what is no number of replicas.
     """
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or replicas < 0:
+    paths: ScalePaths | None = definition.extra.get(SCALE_PATHS)
+    if paths is None and (not isinstance(replicas, int) or replicas < 0):
         why = f"Invalid value: {replicas}: must be greater than or equal to 0"
         raise invalid_kind("Scale", "autoscaling", key.name, [cause("FieldValueInvalid", "spec.replicas", why)])
-    change: Json = {"spec": {"replicas": replicas}}
+    change: Json = {}
+    parent = change
+    *above, last = paths.spec.removeprefix(".").split(".") if paths else ("spec", "replicas")
+    for name in above:
+        parent = parent.setdefault(name, {})
+    parent[last] = replicas
     if version := (scale.get("metadata") or {}).get("resourceVersion"):
         change["metadata"] = {"resourceVersion": version}
     return registry.patch(definition, key.namespace, key.name, change, MERGE_PATCH, options, user=user)
@@ -80,7 +126,7 @@ def rescale(
 def read_subresource(registry: Registry, definition: ResourceDefinition, key: ObjectKey, subresource: str) -> bytes:
     """The JSON of a subresource. Raises NotFoundError where the kind does not have it."""
     if subresource == "scale" and has_scale(definition):
-        return msgspec.json.encode(scale_of(registry.get(definition, key.namespace, key.name)))
+        return msgspec.json.encode(shown_scale(definition, registry.get(definition, key.namespace, key.name)))
     if definition.subresource(subresource) is None:
         raise NotFoundError.of("the server could not find the requested resource")
     return registry.get_raw(definition, key.namespace, key.name)
@@ -92,10 +138,10 @@ def write_subresource(registry: Registry, definition: ResourceDefinition, write:
     key = write.key
     match write.verb, definition.group_resource, write.subresource:
         case "update" | "patch", _, "scale" if has_scale(definition):
-            current = scale_of(registry.get(definition, key.namespace, key.name))
+            current = shown_scale(definition, registry.get(definition, key.namespace, key.name))
             scale = body if write.verb == "update" else patched_scale(current, body, write.patch_type)
             written = rescale(registry, definition, key, scale, write.options)
-            return Written(msgspec.json.encode(scale_of(written.object)))
+            return Written(msgspec.json.encode(shown_scale(definition, written.object)))
         case "create", "pods", "eviction":
             registry.delete(definition, key.namespace, key.name, options=write.options)
             return Written(msgspec.json.encode(body), created=True)

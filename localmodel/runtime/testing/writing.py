@@ -109,6 +109,7 @@ class Writer:
             definition.prepare(obj, None)
         faults = meta.name_faults(metadata, (definition.validate_name or meta.dns1123_subdomain)(request.name))
         _refuse(request, faults + meta.metadata_faults(metadata) + _faults(request, obj, None))
+        _warn(request, obj, None)
         self._admitted(request, obj, None, self._validating)
         metadata.pop("managedFields", None)
         self._record_owners(request, None, obj)
@@ -133,6 +134,7 @@ class Writer:
             metadata["generation"] = int(before.get("generation") or 0) + 1
         faults += meta.change_faults(metadata, before)
         _refuse(request, faults + _faults(request, new, old))
+        _warn(request, new, old)
         self._admitted(request, new, old, self._validating)
         self._record_owners(request, old, new)
         if _is_released(definition, new):
@@ -295,9 +297,16 @@ def _faults(request: WriteRequest, new: Json, old: Json | None) -> Causes:
     return validate(new, old, request.subresource) if validate else []
 
 
+def _warn(request: WriteRequest, new: Json, old: Json | None) -> None:
+    if request.definition.warn and not request.subresource:
+        request.warnings += request.definition.warn(new, old)
+
+
 def _refuse(request: WriteRequest, faults: Causes) -> None:
     if faults:
-        raise invalid(request.definition, request.name, faults)
+        error = invalid(request.definition, request.name, faults)
+        error.warnings = tuple(request.warnings)
+        raise error
 
 
 def _is_held(definition: ResourceDefinition, obj: Json) -> bool:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .schema import METADATA_FIELDS, Json, Schema, default, drop_nulls, prune
-from .validation import _FORMATS, _check_unique, _check_value, _pattern, validate
+from .embedded import coerce, embedded_faults
+from .formats import format_of
+from .patterns import compile_pattern
+from .schema import Json, Schema, default, drop_nulls, prune
+from .validation import list_faults, validate
 
 Check = Callable[[Any], bool]
 
@@ -41,7 +44,7 @@ class Acceptor:
         self._restricts_others = tree.closed or tree.additional is not None
         # A root that asks for more than its fields and their schemas is left to validation.
         self._is_plain = not (_needs_python(tree, "object") or _lengths(tree.raw, "object"))
-        defaulted = {name for name, child in tree.properties.items() if "default" in child.raw}
+        defaulted = {name for name, _ in tree.defaulted}
         self._present = {*(tree.raw.get("required") or ()), *defaulted} - {"metadata"}
 
     @cached_property
@@ -50,9 +53,11 @@ class Acceptor:
 
     def __call__(self, new: Json, old: Json | None) -> bool:
         """Whether pruning and defaulting leave `new` as it is and validation finds nothing in it."""
-        if not (self._is_plain and self._present <= new.keys() and METADATA_FIELDS.issuperset(new["metadata"])):
+        if not (self._is_plain and self._present <= new.keys()):
             return False
         before, types = old or {}, self._types
+        if new["metadata"] != before.get("metadata") and not _converts(new["metadata"], _metadata_type()):
+            return False
         for name, value in new.items():
             if name == "metadata" or (name in before and before[name] == value):
                 continue
@@ -62,6 +67,38 @@ class Acceptor:
             elif self._restricts_others and name not in ("apiVersion", "kind"):
                 return False
         return True
+
+
+@cache
+def _metadata_type() -> Any:
+    """Metadata that decoding leaves as it is: known fields of the right types, none of them empty."""
+    text = Annotated[str, msgspec.Meta(min_length=1)]
+    moment = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
+    pairs = Annotated[dict[str, str], msgspec.Meta(min_length=1)]
+    count = Annotated[int, msgspec.Meta(ge=1)]
+
+    def struct(optional: dict[str, Any], **needed: Any) -> Any:
+        fields: list[Any] = [*needed.items(), *((name, type_, None) for name, type_ in optional.items())]
+        return msgspec.defstruct("Metadata", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
+
+    owner = struct({"controller": bool, "blockOwnerDeletion": bool}, apiVersion=str, kind=str, name=str, uid=str)
+    texts = dict.fromkeys(("manager", "operation", "apiVersion", "fieldsType", "subresource"), text)
+    manager = struct({**texts, "time": moment, "fieldsV1": dict[str, Any]})
+    listed = msgspec.Meta(min_length=1)
+    return struct(
+        {
+            **dict.fromkeys(("name", "namespace", "generateName", "uid", "resourceVersion", "selfLink"), text),
+            "generation": count,
+            "creationTimestamp": moment,
+            "deletionTimestamp": moment,
+            "deletionGracePeriodSeconds": int,
+            "labels": pairs,
+            "annotations": pairs,
+            "finalizers": Annotated[list[str], listed],
+            "ownerReferences": Annotated[list[owner], listed],
+            "managedFields": Annotated[list[manager], listed],
+        }
+    )
 
 
 def _converts(value: Any, type_: Any) -> bool:
@@ -113,7 +150,8 @@ def _type(node: Schema) -> Any:
     if made is None:
         check: Callable[..., bool] = _is_valid if kind in _SCALARS else _is_left_alone
         return _checked_type(partial(check, node))
-    if made is Any or not node.nullable:
+    # An enum has no null in it, whatever nullable says.
+    if made is Any or not node.nullable or "enum" in node.raw:
         return made
     # msgspec asks the check of a type of ours about None too.
     return made | None
@@ -129,12 +167,15 @@ def _is_valid(node: Schema, value: Any) -> bool:
 
 def _is_left_alone(node: Schema, value: Any) -> bool:
     """The same question, asked of the functions that would change the value or find fault with it."""
-    holder = Schema({}, properties={"x": node}, has_defaults_below=True)
+    holder = Schema({}, properties={"x": node}, has_defaults_below=True, has_embedded_below=True)
     obj = {"x": copy.deepcopy(value)}
     dropped = prune(holder, obj)
-    default(holder, obj)
     drop_nulls(holder, obj)
-    return not dropped and obj == {"x": value} and not validate(node, value)
+    wrong = coerce(holder, obj, "", dropped)
+    default(holder, obj)
+    if dropped or wrong is not None or obj != {"x": value}:
+        return False
+    return not (validate(node, value) or list_faults(node, value) or embedded_faults(node, value))
 
 
 def _int_or_string(node: Schema) -> Any:
@@ -143,7 +184,7 @@ def _int_or_string(node: Schema) -> Any:
         return _checked_type(partial(_is_valid, node))
     bounds = _lengths(raw, "string")
     if raw.get("pattern"):
-        bounds["pattern"] = _pattern(raw["pattern"]).pattern
+        bounds["pattern"] = _python_pattern(raw["pattern"])
     holds: Any = int | (Annotated[str, msgspec.Meta(**bounds)] if bounds else str)
     return holds | None if node.nullable else holds
 
@@ -159,14 +200,11 @@ def _scalar(node: Schema, kind: str) -> Any:
         return None
     bounds: dict[str, Any] = _lengths(raw, kind)
     if kind == "string" and raw.get("pattern"):
-        bounds["pattern"] = _pattern(raw["pattern"]).pattern
+        bounds["pattern"] = _python_pattern(raw["pattern"])
     for key, bound in (("minimum", "ge"), ("maximum", "le")):
         if kind in ("integer", "number") and key in raw:
             bounds[bound] = raw[key]
-    if kind == "integer" and raw.get("format") == "int32":
-        bounds["ge"] = max(bounds.get("ge", -(2**31)), -(2**31))
-        bounds["le"] = min(bounds.get("le", 2**31 - 1), 2**31 - 1)
-    elif kind == "integer":
+    if kind == "integer":
         # Larger ones are left to validation.
         bounds.setdefault("ge", -_BOUND)
         bounds.setdefault("le", _BOUND - 1)
@@ -186,14 +224,12 @@ def _list(node: Schema) -> Any:
         bounds = _lengths(node.raw, "array")
         return Annotated[items, msgspec.Meta(**bounds)] if bounds else items
 
+    alone = Schema({key: found for key, found in node.raw.items() if key != "items"})
+
     def check(value: Any) -> bool:
-        causes: list[Any] = []
-        if not (value is None and node.nullable):
-            if not _converts(value, items):
-                return False
-            _check_value(node.raw, value, "", causes)
-            _check_unique(node, value, "", causes)
-        return not causes
+        if value is None:
+            return node.nullable
+        return _converts(value, items) and not validate(alone, value) and not list_faults(node, value)
 
     return _checked_type(check)
 
@@ -214,7 +250,7 @@ def _object(node: Schema) -> Any:
     names: dict[str, str] = {}
     for index, (name, child) in enumerate(node.properties.items()):
         names[f"f{index}"] = name
-        is_needed = name in required or "default" in child.raw
+        is_needed = name in required or child.raw.get("default") is not None
         fields.append((f"f{index}", _type(child)) if is_needed else (f"f{index}", _type(child), None))
     return msgspec.defstruct(
         "Accepted", fields, rename=names, forbid_unknown_fields=node.closed, kw_only=True, gc=False
@@ -223,7 +259,19 @@ def _object(node: Schema) -> Any:
 
 def _format(raw: Json) -> bool:
     """Whether the value must be of a format that is checked in Python."""
-    return raw.get("format", "") in _FORMATS
+    return format_of(raw.get("format") or "") is not None
+
+
+def _python_pattern(pattern: str) -> str:
+    """A pattern that `_is_plain_pattern` as one for Python: there a dollar sign matches before a last newline too."""
+    return pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
+
+
+def _is_plain_pattern(pattern: str) -> bool:
+    """Whether a pattern means the same to RE2 and to Python, which does not take longer than it must over it."""
+    compile_pattern(pattern)
+    odd = ("\\", "(?", "[[", ")*", ")+", "){", "[^")
+    return not any(part in pattern for part in odd) and "$" not in pattern.removesuffix("$")
 
 
 def _needs_python(node: Schema, kind: str) -> bool:
@@ -231,8 +279,10 @@ def _needs_python(node: Schema, kind: str) -> bool:
     raw = node.raw
     if any(raw.get(key) for key in _JUNCTIONS) or (kind not in _SCALARS and "enum" in raw):
         return True
+    if kind == "object" and raw.get("additionalProperties") is False:
+        return True
     if kind == "string":
-        return _format(raw)
+        return _format(raw) or bool(raw.get("pattern") and not _is_plain_pattern(raw["pattern"]))
     if kind not in ("integer", "number"):
         return False
     bounds = [raw[key] for key in ("minimum", "maximum") if key in raw]

@@ -21,7 +21,7 @@ from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from . import discovery, schemas
+from . import discovery, gotypes
 from .admission import install as install_admission
 from .audit import AuditLog, AuditRecord
 from .authentication import Authenticator, Metadata
@@ -31,6 +31,7 @@ from .customresources import CustomResources
 from .definitions import SCHEMA, api_resource, register_builtins, resource_of
 from .discovery import ApiResource
 from .escalation import EscalationCheck
+from .expiry import EventExpiry
 from .faults import ServerFaults, SkewedClock, request_target
 from .impersonation import HeaderError, Impersonation
 from .messages import Answer, NoAnswer, Request, Response, WatchResponse
@@ -107,6 +108,7 @@ class ApiServerCore:
         self.control = Control(self.faults, tokens)
         self.waits: list[Callable[[Request], bool]] = [lambda _: self.faults.has_delays]
         """Asked about each request; True if it may have to wait for a webhook, an injected delay or the like."""
+        self.event_expiry = EventExpiry(registry)
 
     def may_block(self, request: Request) -> bool:
         """Whether answering may mean to wait for somebody else: then the front gives the request its own thread."""
@@ -178,6 +180,8 @@ class ApiServerCore:
             info.namespace and not definition.mapping.namespaced and info.resource != "namespaces"
         ):
             raise not_found_page()
+        if info.resource == "events":
+            self.event_expiry.sweep()
         if info.subresource:
             return self._subresources.handle(request, info, definition, user)
         return self._resources.handle(request, info, definition, user)
@@ -190,7 +194,7 @@ class ApiServerCore:
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         gvk = GroupVersionKind(info.group, info.version, review.resource.kind)
         body = check_kind(body, gvk)
-        schemas.prune(gvk, body)
+        gotypes.decode(gvk, body)
         head = {"kind": gvk.kind, "apiVersion": gvk.api_version}
         return Response.of_json(self._reviews.answer(gvk.kind, {**body, **head}, user, info.namespace), status=201)
 

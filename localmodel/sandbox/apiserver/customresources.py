@@ -1,8 +1,10 @@
 """Custom resources: follows the CustomResourceDefinition objects and serves what they define.
 
-A definition is registered, and its conditions NamesAccepted and Established are set, right after the write that created
-or changed it; when it is deleted its objects go first. It may have one version, without scale and conversion by
-webhook; `crdchecks` refuses the rest.
+A definition is registered in each served version, and its conditions are set, right after the write that created or
+changed it. All versions show the same stored objects (conversion strategy None; `crdchecks` refuses webhooks): an
+object is stored in the storage version and read with the apiVersion that is asked for. When a definition is deleted
+its objects go first, then the finalizer, then the definition itself. What a version does with an object is in
+`customversions`, which names it gets in `crdnames`.
 """
 
 from __future__ import annotations
@@ -21,22 +23,19 @@ from localmodel.runtime.objects import RESTMapping, format_time
 from localmodel.runtime.testing.definitions import Causes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from . import schema as structural
-from .acceptance import Acceptor
-from .builtins import ALL_VERBS, STATUS
-from .cel import RuleSet
-from .crdchecks import crd_faults
-from .definitions import API_RESOURCE, PRINTER, SCHEMA, resource_of
-from .discovery import ApiResource
-from .jsonpath import compile_path
-from .table import custom_printer
-from .validation import MISSING, validate
+from .crdchecks import approval, crd_faults, is_protected, status_faults
+from .crdnames import accept_names
+from .customversions import definitions_of
+from .definitions import resource_of
 
 log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
 MAPPING = RESTMapping.of("apiextensions.k8s.io", "v1", "CustomResourceDefinition", namespaced=False)
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_ESTABLISHED = "the initial names have been accepted"
+_PENDING = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
 
 
 class CustomResources:
@@ -50,8 +49,10 @@ class CustomResources:
             raise LookupError(f"{MAPPING.group_resource} is not registered")
         self._crds: ResourceDefinition = replace(
             base,
-            validate=lambda new, old, subresource: [] if subresource else crd_faults(new, old),
-            holds_deletion=self._has_objects,
+            prepare=_keep_stored_versions,
+            subresources={**base.subresources, "status": _take_status},
+            validate=_validate,
+            holds_deletion=lambda crd: not crd["metadata"].get("deletionTimestamp"),
             on_deleting=self._mark_terminating,
         )
         registry.register(self._crds)
@@ -64,52 +65,86 @@ class CustomResources:
     def _on_event(self, event: WatchEvent) -> None:
         crd: Json = msgspec.json.decode(event.object)
         if event.type == "DELETED":
-            self._registry.unregister(group_resource(crd))
-            self._changed()
+            if self._is_served(crd):
+                self._registry.unregister(group_resource(crd))
+                self._changed()
+            self._reconsider_others(crd)
         elif crd["metadata"].get("deletionTimestamp"):
-            self._remove_objects(crd)
+            if CLEANUP_FINALIZER in (crd["metadata"].get("finalizers") or ()):
+                self._remove_objects(crd)
         else:
             self._serve(crd)
 
+    def _is_served(self, crd: Json) -> bool:
+        return any(self._definitions(crd))
+
+    def _definitions(self, crd: Json) -> list[ResourceDefinition]:
+        """The registered definitions of a CRD's kind."""
+        uid = crd["metadata"].get("uid")
+        return [definition for definition in self._registry.definitions() if definition.extra.get("crd_uid") == uid]
+
     def _serve(self, crd: Json) -> None:
-        taken = self._taken_name(crd)
-        if taken is None:
-            new = definition_of(crd)
-            old = self._registry.lookup(new.mapping.gvk.group, new.mapping.gvk.version, new.mapping.plural)
-            if old is None or old.extra["spec"] != crd["spec"]:
-                self._registry.register(new)
-                self._changed()
-        status = self._status(crd, taken)
+        status = self._status(crd)
         if status != crd.get("status"):
+            # The event of this write comes here too, and finds nothing left to write.
             self._write_status(crd, status)
+            return
+        if not _is_true(status, "Established"):
+            return
+        before, after = self._definitions(crd), definitions_of(crd)
+        if [d.extra["crd"] for d in before] == [d.extra["crd"] for d in after]:
+            return
+        versions = {definition.mapping.gvk.version for definition in after}
+        for definition in before:
+            if definition.mapping.gvk.version not in versions:
+                self._registry.unregister_version(definition)
+        for definition in after:
+            self._registry.register(definition)
+        self._changed()
 
-    def _taken_name(self, crd: Json) -> str | None:
-        """What a name of the new definition collides with in its group, None if nothing."""
-        names = crd["spec"]["names"]
-        wanted = {names["plural"], names.get("singular"), *(names.get("shortNames") or ())}
+    def _reconsider_others(self, crd: Json) -> None:
+        """Names that a definition had are free now."""
+        for other in self._registry.list(self._crds).items:
+            decoded = msgspec.json.decode(other)
+            if decoded["spec"]["group"] == crd["spec"]["group"] and not decoded["metadata"].get("deletionTimestamp"):
+                self._serve(decoded)
+
+    def _used_names(self, crd: Json) -> tuple[set[str], set[str]]:
+        """The names of resources and of kinds that others in the group have."""
+        group, uid = crd["spec"]["group"], crd["metadata"].get("uid")
+        names: set[str] = set()
+        kinds: set[str] = set()
         for definition in self._registry.definitions():
-            gvk = definition.mapping.gvk
-            if gvk.group != crd["spec"]["group"] or definition.mapping.plural == names["plural"]:
-                continue
-            resource = resource_of(definition)
-            both = wanted & {resource.plural, resource.singular, *resource.short_names}
-            if both or gvk.kind == names["kind"]:
-                return f'"{min(both) if both else names["kind"]}" is already in use'
-        return None
+            if definition.mapping.gvk.group == group and "crd_uid" not in definition.extra:
+                resource = resource_of(definition)
+                names |= {resource.plural, resource.singular, *resource.short_names}
+                kinds |= {resource.kind, f"{resource.kind}List"}
+        for raw in self._registry.list(self._crds).items:
+            other = msgspec.json.decode(raw)
+            if other["spec"]["group"] == group and other["metadata"].get("uid") != uid:
+                taken = (other.get("status") or {}).get("acceptedNames") or {}
+                names |= {taken.get("plural", ""), taken.get("singular", ""), *(taken.get("shortNames") or ())}
+                kinds |= {taken.get("kind", ""), taken.get("listKind", "")}
+        return names, kinds
 
-    def _status(self, crd: Json, taken: str | None) -> Json:
-        status = copy.deepcopy(crd.get("status") or {})
-        versions = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
-        status["storedVersions"] = sorted({*(status.get("storedVersions") or ()), *versions})
-        if taken is None:
-            status["acceptedNames"] = copy.deepcopy(crd["spec"]["names"])
-        conditions = status.setdefault("conditions", [])
-        accepted = ("True", "NoConflicts", "no conflicts found") if taken is None else ("False", "Conflict", taken)
-        self._set_condition(conditions, "NamesAccepted", *accepted)
-        if taken is None:
-            self._set_condition(conditions, "Established", "True", "InitialNamesAccepted", _ESTABLISHED)
-        elif not any(c["type"] == "Established" for c in conditions):
-            self._set_condition(conditions, "Established", "False", "NotAccepted", "not all names are accepted")
+    def _status(self, crd: Json) -> Json:
+        status: Json = copy.deepcopy(crd.get("status") or {})
+        status["conditions"] = conditions = status.get("conditions") or []
+        has_names = status.get("acceptedNames")
+        if has_names != crd["spec"]["names"] or not any(c["type"] == "NamesAccepted" for c in conditions):
+            accepted, condition = accept_names(crd["spec"]["names"], has_names or {}, *self._used_names(crd))
+            status["acceptedNames"] = accepted
+            self._set_condition(conditions, "NamesAccepted", *condition)
+            if condition[0] == "True":
+                if not _is_true(status, "Established"):
+                    self._set_condition(conditions, "Established", "True", "InitialNamesAccepted", _ESTABLISHED)
+            elif not any(c["type"] == "Established" for c in conditions):
+                self._set_condition(conditions, "Established", "False", "NotAccepted", "not all names are accepted")
+        if is_protected(crd["spec"]["group"]):
+            state, text = approval(crd)
+            is_approved = "True" if state == "Approved" else "False"
+            type_ = "KubernetesAPIApprovalPolicyConformant"
+            self._set_condition(conditions, type_, is_approved, f"{state}Annotation", text)
         return status
 
     def _set_condition(self, conditions: list[Json], type_: str, status: str, reason: str, message: str) -> None:
@@ -133,10 +168,21 @@ class CustomResources:
             log.debug("definition changed while its status was written", name=name)
 
     def _mark_terminating(self, crd: Json) -> None:
+        """The first delete of a definition; unlike those of other kinds it has no grace period and no generation."""
+        metadata = crd["metadata"]
+        finalizers = metadata.get("finalizers") or []
+        if CLEANUP_FINALIZER in finalizers:
+            return
+        metadata["finalizers"] = [*finalizers, CLEANUP_FINALIZER]
+        metadata["generation"] -= 1
+        del metadata["deletionGracePeriodSeconds"]
+        self._set_terminating(crd, "True", "InstanceDeletionPending", _PENDING)
+
+    def _set_terminating(self, crd: Json, *condition: str) -> None:
         status = crd["status"] = {**(crd.get("status") or {})}
         conditions = status["conditions"] = copy.deepcopy(status.get("conditions") or [])
-        text = "CustomResource deletion is in progress"
-        self._set_condition(conditions, "Terminating", "True", "InstanceDeletionInProgress", text)
+        status_value, reason, message = condition
+        self._set_condition(conditions, "Terminating", status_value, reason, message)
 
     def _has_objects(self, crd: Json) -> bool:
         _, entries = self._registry.store.list(group_resource(crd))
@@ -144,10 +190,18 @@ class CustomResources:
 
     def _remove_objects(self, crd: Json) -> None:
         """Deletes all objects of the kind; the definition itself goes with the last of them."""
-        version = crd["spec"]["versions"][0]["name"]
-        definition = self._registry.lookup(crd["spec"]["group"], version, crd["spec"]["names"]["plural"])
-        if definition is None:
+        current = next((c["reason"] for c in crd["status"]["conditions"] if c["type"] == "Terminating"), "")
+        if current != "InstanceDeletionPending":
             return
+        served = self._definitions(crd)
+        if not served:
+            self._finish(crd["metadata"]["name"], "NeverEstablished", "resource was never established")
+            return
+        for definition in definitions_of(crd):
+            self._registry.register(definition)
+        self._set_terminating(crd, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
+        self._write_status(crd, crd["status"])
+        definition = next(d for d in self._definitions(crd))
         if self._has_objects(crd):
             watch_from = WatchOptions(timeout_seconds=2**31, resource_version=str(self._registry.store.revision))
             watch = self._registry.watch(definition, watch_from, lambda event: self._object_gone(crd, event))
@@ -161,88 +215,44 @@ class CustomResources:
         if event.type == "DELETED" and not self._has_objects(crd):
             self._finish(crd["metadata"]["name"])
 
-    def _finish(self, name: str) -> None:
-        """Any write lets go of a deleted definition that nothing holds any more."""
+    def _finish(
+        self, name: str, reason: str = "InstanceDeletionCompleted", text: str = "removed all instances"
+    ) -> None:
+        """Notes that the objects are gone and takes the finalizer away, with which the definition goes."""
         try:
             crd = self._registry.get(self._crds, "", name)
-            self._registry.update(self._crds, "", name, crd)
+            self._set_terminating(crd, "False", reason, text)
+            finalizers = crd["metadata"].get("finalizers") or []
+            crd["metadata"]["finalizers"] = [finalizer for finalizer in finalizers if finalizer != CLEANUP_FINALIZER]
+            self._registry.update(self._crds, "", name, crd, subresource="status")
         except (ConflictError, NotFoundError):
             log.debug("definition is gone already", name=name)
 
 
-_ESTABLISHED = "the initial names have been accepted"
+def _take_status(old: Json, new: Json) -> Json:
+    """The status subresource of definitions takes metadata too, which is how their finalizer goes."""
+    return {**old, "metadata": new["metadata"], "status": new.get("status") or {}}
+
+
+def _is_true(status: Json, type_: str) -> bool:
+    return any(c["type"] == type_ and c["status"] == "True" for c in status.get("conditions") or ())
+
+
+def _validate(new: Json, old: Json | None, subresource: str) -> Causes:
+    return status_faults(new.get("status") or {}) if subresource else crd_faults(new, old)
+
+
+def _keep_stored_versions(new: Json, old: Json | None) -> None:
+    """The storage version is noted as one that objects may be stored in."""
+    if old is None:
+        new["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}
+    elif new.get("spec") == old.get("spec"):
+        return
+    stored = list((new.get("status") or {}).get("storedVersions") or ())
+    storage = [version["name"] for version in (new.get("spec") or {}).get("versions") or () if version.get("storage")]
+    if storage and storage[0] not in stored:
+        new.setdefault("status", {})["storedVersions"] = [*stored, storage[0]]
 
 
 def group_resource(crd: Json) -> str:
     return f"{crd['spec']['names']['plural']}.{crd['spec']['group']}"
-
-
-def definition_of(crd: Json) -> ResourceDefinition:
-    """What the registry needs to serve a definition's one version."""
-    spec = crd["spec"]
-    names, version = spec["names"], spec["versions"][0]
-    mapping = RESTMapping.of(
-        spec["group"], version["name"], names["kind"], names["plural"], namespaced=spec["scope"] == "Namespaced"
-    )
-    raw = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-    tree = structural.compile_schema(raw)
-    rules = RuleSet(tree)
-    accepts = Acceptor(tree)
-    # Objects written since then are as this schema wants them; of older ones nothing is known.
-    known_since = int(crd["metadata"].get("resourceVersion") or 0)
-    has_status = "status" in (version.get("subresources") or {})
-
-    def is_accepted(new: Json, old: Json | None) -> bool:
-        is_known = old is not None and int(old["metadata"]["resourceVersion"]) > known_since
-        return accepts(new, old if is_known else None)
-
-    def default(obj: Json) -> None:
-        structural.default(tree, obj)
-        structural.drop_nulls(tree, obj)
-
-    def check(new: Json, old: Json | None, _: str) -> Causes:
-        causes = [] if accepts(new, old) else validate(tree, new, MISSING if old is None else old)
-        # Rules may rely on a value being of its type: they are asked about valid objects only.
-        return causes or rules.validate(new, old)
-
-    shown = ApiResource(
-        group=spec["group"],
-        version=version["name"],
-        kind=names["kind"],
-        plural=names["plural"],
-        singular=names.get("singular") or names["kind"].lower(),
-        namespaced=mapping.namespaced,
-        verbs=ALL_VERBS,
-        short_names=tuple(names.get("shortNames") or ()),
-        categories=tuple(names.get("categories") or ()),
-        subresources=(STATUS,) if has_status else (),
-    )
-    fields = [selectable["jsonPath"] for selectable in version.get("selectableFields") or ()]
-    return ResourceDefinition(
-        mapping=mapping,
-        status_subresource=has_status,
-        is_accepted=is_accepted,
-        prune=lambda obj: structural.prune(tree, obj),
-        default=default,
-        validate=check,
-        fields={path.removeprefix("."): _selectable(path) for path in fields},
-        schema=structural.merge_schema(tree),
-        extra={
-            API_RESOURCE: shown,
-            PRINTER: custom_printer(version.get("additionalPrinterColumns") or ()),
-            SCHEMA: raw,
-            "spec": spec,
-        },
-    )
-
-
-def _selectable(path: str) -> Callable[[Json], str]:
-    find = compile_path(path)
-
-    def value(obj: Json) -> str:
-        found = find(obj)
-        if not found or found[0] is None:
-            return ""
-        return str(found[0]).lower() if isinstance(found[0], bool) else str(found[0])
-
-    return value

@@ -5,17 +5,20 @@ What others need to know of a definition, built-in or custom, stands in its `ext
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from localmodel.runtime.objects import format_time
 from localmodel.runtime.testing.builtins import builtin_definition
 from localmodel.runtime.testing.definitions import Causes, Json, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from . import schemas
+from . import gotypes
 from .builtins import BuiltinKind, stored_kinds
-from .checks import check
-from .defaults import DEFAULTS, PREPARE
+from .checks import check, check_status
+from .defaults import DEFAULTS, PREPARE, PREPARE_AT
 from .discovery import ApiResource
+from .podchecks import WARNINGS
 from .printers import builtin_printer
 from .table import Printer
 
@@ -43,24 +46,34 @@ def api_resource(kind: BuiltinKind) -> ApiResource:
 def register_builtins(registry: Registry) -> None:
     """Registers all built-in kinds that are stored."""
     for kind in stored_kinds():
-        registry.register(_definition(kind))
+        registry.register(_definition(kind, registry))
 
 
-def _definition(kind: BuiltinKind) -> ResourceDefinition:
+def _definition(kind: BuiltinKind, registry: Registry) -> ResourceDefinition:
     resource = kind.mapping.group_resource
 
     def validate(new: Json, old: Json | None, subresource: str) -> Causes:
-        return [] if subresource else check(resource, new, old)
+        if subresource:
+            return check_status(resource, new) if subresource == "status" else []
+        return check(resource, new, old)
 
     return builtin_definition(
         kind.mapping,
         status_subresource=any(subresource.name == "status" for subresource in kind.subresources),
-        prune=partial(schemas.prune, kind.mapping.gvk),
+        prune=partial(gotypes.decode, kind.mapping.gvk),
         default=DEFAULTS.get(resource),
-        prepare=PREPARE.get(resource),
+        prepare=_prepare(resource, registry),
+        warn=WARNINGS.get(resource),
         validate=validate,
         extra={API_RESOURCE: api_resource(kind)},
     )
+
+
+def _prepare(resource: str, registry: Registry) -> Callable[[Json, Json | None], None] | None:
+    timed = PREPARE_AT.get(resource)
+    if timed is None:
+        return PREPARE.get(resource)
+    return lambda new, old: timed(new, old, format_time(registry.clock.now()))
 
 
 def resource_of(definition: ResourceDefinition) -> ApiResource:

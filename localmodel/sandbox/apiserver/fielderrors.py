@@ -16,21 +16,50 @@ OMITTED: Any = object()
 """Stands for a value that is not shown."""
 
 
-def go_syntax(value: Any) -> str:
-    """A value as Go's %#v shows unstructured content."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return (
-            "map[string]interface {}{"
-            + ", ".join(f"{go_syntax(key)}:{go_syntax(item)}" for key, item in value.items())
-            + "}"
-        )
-    if isinstance(value, list):
-        return "[]interface {}{" + ", ".join(map(go_syntax, value)) + "}"
-    if value is None:
-        return "null"
-    return json.dumps(value, ensure_ascii=False)
+class GoValue(str):
+    """A value that is already written as Go shows it: a struct, a typed slice."""
+
+
+def go_struct(type_: str) -> GoValue:
+    """A Go struct, whose content (with the addresses of its parts) is nothing to show."""
+    return GoValue(f"{type_}{{...}}")
+
+
+def go_strings(values: Iterable[str]) -> GoValue:
+    """A []string."""
+    return GoValue(f"[]string{{{', '.join(map(_quoted, values))}}}")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def go_float(value: float) -> str:
+    """A float64 as Go's %v shows it."""
+    if value == int(value) and abs(value) < 1e21:
+        return str(int(value))
+    mantissa, exponent, digits = repr(value).partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(digits):+03d}" if exponent else mantissa
+
+
+def go_syntax(value: Any, *, nested: bool = False) -> str:
+    """A value as a field error shows it: Go's %v of a scalar, %#v of anything else."""
+    match value:
+        case GoValue():
+            return str(value)
+        case None:
+            return "interface {}(nil)" if nested else '"null"'
+        case bool():
+            return str(value).lower()
+        case float():
+            return go_float(value)
+        case dict():
+            pairs = (f"{_quoted(key)}:{go_syntax(item, nested=True)}" for key, item in sorted(value.items()))
+            return f"map[string]interface {{}}{{{', '.join(pairs)}}}"
+        case list():
+            return "[]interface {}{" + ", ".join(go_syntax(item, nested=True) for item in value) + "}"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 def _cause(reason: str, field: str, text: str, detail: str = "") -> Cause:
@@ -52,10 +81,9 @@ def type_invalid(field: str, value: Any, detail: str) -> Cause:
 
 
 def not_supported(field: str, value: Any, supported: Iterable[Any]) -> Cause:
-    values = ", ".join(f'"{item}"' if isinstance(item, str) else f'"{go_syntax(item)}"' for item in supported)
-    return _cause(
-        "FieldValueNotSupported", field, f"Unsupported value: {go_syntax(value)}", f"supported values: {values}"
-    )
+    texts = [item if isinstance(item, str) else json.dumps(item, separators=(",", ":")) for item in supported]
+    detail = "supported values: " + ", ".join(map(_quoted, texts)) if texts else ""
+    return _cause("FieldValueNotSupported", field, f"Unsupported value: {go_syntax(value)}", detail)
 
 
 def duplicate(field: str, value: Any) -> Cause:
@@ -81,3 +109,8 @@ def not_found(field: str, value: Any) -> Cause:
 def join(cause: Cause) -> str:
     """`field: message`, as it stands in an error's text."""
     return f"{cause['field']}: {cause['message']}"
+
+
+def below(field: str, causes: Iterable[Cause]) -> list[Cause]:
+    """Causes found in a value on its own, as faults of the field that holds it."""
+    return [{**cause, "field": field if cause["field"] == "<nil>" else f"{field}.{cause['field']}"} for cause in causes]

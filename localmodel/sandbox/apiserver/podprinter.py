@@ -9,6 +9,8 @@ from .ages import age
 from .table import AGE_COLUMN, Column, Json
 
 NONE = "<none>"
+GATED = "SchedulingGated"
+"""Of the condition PodScheduled, and shown, while something holds a pod back from the scheduler."""
 
 
 def _statuses(pod: Json, field: str = "containerStatuses") -> list[Json]:
@@ -19,6 +21,8 @@ def pod_status(pod: Json) -> str:
     """printPod's reason: initialization first, then the containers, then deletion."""
     status = pod.get("status") or {}
     reason = status.get("reason") or status.get("phase") or "Unknown"
+    if any(c.get("type") == "PodScheduled" and c.get("reason") == GATED for c in status.get("conditions") or ()):
+        reason = GATED
     initializing = _initialization(pod)
     reason = initializing or _running(pod, reason)
     if (pod.get("metadata") or {}).get("deletionTimestamp"):

@@ -14,7 +14,7 @@ from localmodel.runtime.objects import RESTMapping
 
 from .ages import UNKNOWN, age, human_duration, parse_time
 from .podprinter import POD_COLUMNS
-from .table import AGE_COLUMN, DEFAULT_PRINTER, Cell, Column, Json, Printer
+from .table import AGE_COLUMN, DEFAULT_PRINTER, NAME_DESCRIPTION, Cell, Column, Json, Printer
 
 NONE = "<none>"
 UNSET = "<unset>"
@@ -24,6 +24,9 @@ _ACCESS_MODES = (
     ("ReadWriteMany", "RWX"),
     ("ReadWriteOncePod", "RWOP"),
 )
+_DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class",
+)  # fmt: skip
 _NODE_ROLE = "node-role.kubernetes.io/"
 
 
@@ -91,10 +94,16 @@ def access_modes(obj: Json, path: str) -> str:
     return ",".join(short for mode, short in _ACCESS_MODES if mode in modes)
 
 
-def _containers(field: str) -> Cell:
+def _containers(field: str, template: str = "spec.template") -> Cell:
     return lambda obj, _: ",".join(
-        container.get(field, "") for container in _get(obj, "spec.template.spec.containers", ())
+        container.get(field, "") for container in _get(obj, f"{template}.spec.containers", ())
     )
+
+
+def _external_ip(obj: Json, _: datetime) -> str:
+    if _get(obj, "spec.type") == "ExternalName":
+        return str(_get(obj, "spec.externalName") or NONE)
+    return ",".join(_get(obj, "spec.externalIPs", ())) or NONE
 
 
 _WORKLOAD_WIDE = (_wide("Containers", _containers("name")), _wide("Images", _containers("image")))
@@ -109,6 +118,7 @@ def _node_status(obj: Json, _: datetime) -> str:
 def _node_roles(obj: Json, _: datetime) -> str:
     labels = _get(obj, "metadata.labels", {})
     roles = {key.removeprefix(_NODE_ROLE) for key in labels if key.startswith(_NODE_ROLE)}
+    roles.add(labels.get("kubernetes.io/role", ""))
     return ",".join(sorted(role for role in roles if role)) or NONE
 
 
@@ -118,6 +128,16 @@ def _node_address(type_: str) -> Cell:
         return next(addresses, NONE) or NONE
 
     return cell
+
+
+def _node_info(field: str) -> Cell:
+    return lambda obj, _: _get(obj, f"status.nodeInfo.{field}") or UNKNOWN
+
+
+def _class_name(obj: Json, _: datetime) -> str:
+    annotations = _get(obj, "metadata.annotations", {})
+    is_default = any(annotations.get(key) == "true" for key in _DEFAULT_CLASS)
+    return f"{_get(obj, 'metadata.name', '')}{' (default)' if is_default else ''}"
 
 
 def _claim(obj: Json, _: datetime) -> str:
@@ -235,16 +255,16 @@ COLUMNS: dict[str, Sequence[Column]] = {
         _column("Version", "status.nodeInfo.kubeletVersion"),
         _wide("Internal-IP", _node_address("InternalIP")),
         _wide("External-IP", _node_address("ExternalIP")),
-        _wide("OS-Image", "status.nodeInfo.osImage", default=UNKNOWN),
-        _wide("Kernel-Version", "status.nodeInfo.kernelVersion", default=UNKNOWN),
-        _wide("Container-Runtime", "status.nodeInfo.containerRuntimeVersion", default=UNKNOWN),
+        _wide("OS-Image", _node_info("osImage")),
+        _wide("Kernel-Version", _node_info("kernelVersion")),
+        _wide("Container-Runtime", _node_info("containerRuntimeVersion")),
     ),
     "configmaps": (
-        _count("Data", lambda obj, _: len(_get(obj, "data", ())) + len(_get(obj, "binaryData", ()))),
+        _column("Data", lambda obj, _: len(_get(obj, "data", ())) + len(_get(obj, "binaryData", ()))),
         AGE_COLUMN,
     ),
-    "secrets": (_column("Type", "type"), _count("Data", _size("data")), AGE_COLUMN),
-    "serviceaccounts": (_count("Secrets", _size("secrets")), AGE_COLUMN),
+    "secrets": (_column("Type", "type"), _column("Data", _size("data")), AGE_COLUMN),
+    "serviceaccounts": (_column("Secrets", _size("secrets")), AGE_COLUMN),
     "events": (
         _column("Last Seen", _event_seen),
         _column("Type", "type"),
@@ -255,7 +275,7 @@ COLUMNS: dict[str, Sequence[Column]] = {
         _column("Message", lambda obj, _: str(_event_message(obj) or "").strip()),
         _wide("First Seen", _event_first),
         _wide("Count", _event_times),
-        _wide("Name", "metadata.name"),
+        Column("Name", _path("metadata.name"), format="name", priority=1, description=NAME_DESCRIPTION),
     ),
     "persistentvolumes": (
         _column("Capacity", "spec.capacity.storage"),
@@ -287,15 +307,15 @@ COLUMNS: dict[str, Sequence[Column]] = {
     "services": (
         _column("Type", "spec.type"),
         _column("Cluster-IP", "spec.clusterIP", default=NONE),
-        _column("External-IP", lambda obj, _: ",".join(_get(obj, "spec.externalIPs", ())) or NONE),
+        _column("External-IP", _external_ip),
         _column("Port(s)", _service_ports),
         AGE_COLUMN,
         _wide("Selector", _labels("spec.selector")),
     ),
     "deployments.apps": (
         _column("Ready", lambda obj, _: f"{_get(obj, 'status.readyReplicas', 0)}/{_get(obj, 'spec.replicas', 0)}"),
-        _count("Up-to-date", "status.updatedReplicas"),
-        _count("Available", "status.availableReplicas"),
+        _column("Up-to-date", "status.updatedReplicas", default=0),
+        _column("Available", "status.availableReplicas", default=0),
         AGE_COLUMN,
         *_WORKLOAD_WIDE,
         _wide("Selector", _selector("spec.selector")),
@@ -335,10 +355,13 @@ COLUMNS: dict[str, Sequence[Column]] = {
     "cronjobs.batch": (
         _column("Schedule", "spec.schedule"),
         _column("Timezone", "spec.timeZone", default=NONE),
-        _column("Suspend", lambda obj, _: str(bool(_get(obj, "spec.suspend"))).capitalize()),
+        _column("Suspend", lambda obj, _: str(bool(_get(obj, "spec.suspend"))).capitalize(), type_="boolean"),
         _count("Active", _size("status.active")),
         _column("Last Schedule", lambda obj, now: age(t, now) if (t := _get(obj, "status.lastScheduleTime")) else NONE),
         AGE_COLUMN,
+        _wide("Containers", _containers("name", "spec.jobTemplate.spec.template")),
+        _wide("Images", _containers("image", "spec.jobTemplate.spec.template")),
+        _wide("Selector", _selector("spec.jobTemplate.spec.selector")),
     ),
     "roles.rbac.authorization.k8s.io": (_CREATED_AT,),
     "clusterroles.rbac.authorization.k8s.io": (_CREATED_AT,),
@@ -346,10 +369,11 @@ COLUMNS: dict[str, Sequence[Column]] = {
     "clusterrolebindings.rbac.authorization.k8s.io": _BINDING,
     "leases.coordination.k8s.io": (_column("Holder", "spec.holderIdentity"), AGE_COLUMN),
     "storageclasses.storage.k8s.io": (
+        Column("Name", _class_name, format="name", description=NAME_DESCRIPTION),
         _column("Provisioner", "provisioner"),
         _column("ReclaimPolicy", "reclaimPolicy", default="Delete"),
         _column("VolumeBindingMode", "volumeBindingMode", default="Immediate"),
-        _column("AllowVolumeExpansion", "allowVolumeExpansion", type_="boolean", default=False),
+        _column("AllowVolumeExpansion", "allowVolumeExpansion", default=False),
         AGE_COLUMN,
     ),
     "customresourcedefinitions.apiextensions.k8s.io": (_CREATED_AT,),
@@ -376,6 +400,7 @@ COLUMNS: dict[str, Sequence[Column]] = {
         _count("Value", "value"),
         _column("Global-Default", "globalDefault", type_="boolean", default=False),
         AGE_COLUMN,
+        _column("PreemptionPolicy", "preemptionPolicy"),
     ),
 }
 COLUMNS["events.events.k8s.io"] = COLUMNS["events"]
@@ -398,5 +423,5 @@ def builtin_printer(mapping: RESTMapping) -> Printer:
     columns = COLUMNS.get(mapping.group_resource)
     if columns is None:
         return DEFAULT_PRINTER
-    # Nobody looks for an event by its name: it comes last, and only with -o wide.
-    return Printer(columns, name_first=mapping.gvk.kind != "Event")
+    # Nobody looks for an event by its name: it comes last, and only with -o wide. Storage classes add to theirs.
+    return Printer(columns, name_first=mapping.gvk.kind not in ("Event", "StorageClass"))

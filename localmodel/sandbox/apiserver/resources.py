@@ -6,7 +6,7 @@ and the lines of watches. List items and watch events are passed on as the bytes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,8 +25,8 @@ from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.writing import Written
 
+from . import gotypes
 from . import requestoptions as options
-from . import schemas
 from .definitions import printer_of
 from .messages import JSON, Headers, Request, Response, WatchResponse
 from .negotiation import Representation, decode_body, decode_json, negotiate
@@ -236,7 +236,7 @@ class ResourceHandler:
         *,
         status: int = 200,
     ) -> Response:
-        headers = tuple(("Warning", f"299 - {quoted(text)}") for text in dict.fromkeys((*warnings, *written.warnings)))
+        headers = warning_headers((*warnings, *written.warnings))
         return self.present(definition, written.raw, form, status=201 if written.created else status, headers=headers)
 
     def _delete_body(self, request: Request) -> Json:
@@ -245,7 +245,7 @@ class ResourceHandler:
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         if not isinstance(body, dict) or body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise BadRequestError.of("the body of a delete request must be DeleteOptions")
-        schemas.prune(_DELETE_OPTIONS, body)
+        gotypes.decode(_DELETE_OPTIONS, body)
         return body
 
     def _delete(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
@@ -294,6 +294,11 @@ def patch_type_of(request: Request, definition: ResourceDefinition) -> PatchType
 
 def user_info(user: User) -> UserInfo:
     return UserInfo(user.name, user.groups)
+
+
+def warning_headers(texts: Iterable[str]) -> Headers:
+    """Each text once."""
+    return tuple(("Warning", f"299 - {quoted(text)}") for text in dict.fromkeys(texts))
 
 
 def quoted(text: str) -> str:
@@ -356,6 +361,7 @@ class _Lines:
 
 
 def error_response(error: ApiError) -> Response:
-    """The Status of an error, with Retry-After where it asks for patience."""
-    headers = (("Retry-After", str(error.retry_after)),) if error.retry_after else ()
+    """The Status of an error, with Retry-After where it asks for patience, and the warnings that came before it."""
+    patience = (("Retry-After", str(error.retry_after)),) if error.retry_after else ()
+    headers = (*patience, *warning_headers(error.warnings))
     return Response.of_json(error.status, status=error.code, content_type=JSON, headers=headers)

@@ -16,26 +16,6 @@ from localmodel.runtime.testing.schema import SET, ListType, MergeSchema, Path, 
 
 Json = dict[str, Any]
 
-METADATA_FIELDS = frozenset(
-    {
-        "annotations",
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "finalizers",
-        "generateName",
-        "generation",
-        "labels",
-        "managedFields",
-        "name",
-        "namespace",
-        "ownerReferences",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    }
-)
-
 
 @dataclass(slots=True, eq=False)
 class Schema:
@@ -46,96 +26,115 @@ class Schema:
     additional: Schema | None = None
     """The schema of values under any other key; None if there is none, see `closed`."""
     items: Schema | None = None
+    branches: dict[str, tuple[Schema, ...]] = field(default_factory=dict)
+    """The value validations under anyOf, allOf, oneOf and not."""
     closed: bool = False
     """Unknown fields are pruned here."""
     rules: tuple[Json, ...] = ()
+    defaulted: tuple[tuple[str, Schema], ...] = ()
+    """The properties that have a default."""
     has_rules_below: bool = False
-    """This node or one below has x-kubernetes-validations."""
+    """This node or one below has x-kubernetes-validations; likewise the next three."""
     has_defaults_below: bool = False
+    has_embedded_below: bool = False
+    has_unique_lists_below: bool = False
+    type: str = field(init=False)
+    nullable: bool = field(init=False)
+    int_or_string: bool = field(init=False)
+    embedded: bool = field(init=False)
+    """A whole Kubernetes object: apiVersion, kind and metadata are known fields of it."""
+    list_type: str = field(init=False)
+    list_map_keys: tuple[str, ...] = field(init=False)
+    type_name: str = field(init=False)
+    """As error messages name the expected type."""
+
+    def __post_init__(self) -> None:
+        raw = self.raw
+        self.type = str(raw.get("type") or "")
+        self.nullable = bool(raw.get("nullable"))
+        self.int_or_string = bool(raw.get("x-kubernetes-int-or-string"))
+        self.embedded = bool(raw.get("x-kubernetes-embedded-resource"))
+        self.list_type = str(raw.get("x-kubernetes-list-type") or "atomic")
+        self.list_map_keys = tuple(raw.get("x-kubernetes-list-map-keys") or ())
+        self.type_name = "integer,string" if self.int_or_string else self.type
 
     @property
-    def type(self) -> str:
-        return str(self.raw.get("type", ""))
+    def children(self) -> list[Schema]:
+        nested = [child for child in (self.additional, self.items) if child is not None]
+        return [*self.properties.values(), *nested]
 
-    @property
-    def nullable(self) -> bool:
-        return bool(self.raw.get("nullable"))
 
-    @property
-    def int_or_string(self) -> bool:
-        return bool(self.raw.get("x-kubernetes-int-or-string"))
-
-    @property
-    def embedded(self) -> bool:
-        """A whole Kubernetes object: apiVersion, kind and metadata are known fields of it."""
-        return bool(self.raw.get("x-kubernetes-embedded-resource"))
-
-    @property
-    def list_type(self) -> str:
-        return str(self.raw.get("x-kubernetes-list-type", "atomic"))
-
-    @property
-    def list_map_keys(self) -> tuple[str, ...]:
-        return tuple(self.raw.get("x-kubernetes-list-map-keys") or ())
-
-    @property
-    def type_name(self) -> str:
-        """As error messages name the expected type."""
-        return "integer,string" if self.int_or_string else self.type
+_UNKNOWN = Schema({}, closed=True)
+"""Of a value about which the schema says nothing: no field of it is known."""
 
 
 def compile_schema(raw: Json) -> Schema:
-    """The tree of a structural schema."""
+    """The tree of a structural schema, or of a value validation in one."""
     node = Schema(raw)
     node.properties = {name: compile_schema(child) for name, child in (raw.get("properties") or {}).items()}
     additional = raw.get("additionalProperties")
-    if isinstance(additional, dict):
-        node.additional = compile_schema(additional)
+    if additional is not None:
+        node.additional = compile_schema(additional) if isinstance(additional, dict) else _UNKNOWN
     if isinstance(raw.get("items"), dict):
         node.items = compile_schema(raw["items"])
-    preserves = bool(raw.get("x-kubernetes-preserve-unknown-fields")) or additional is True
-    node.closed = not preserves and node.additional is None and raw.get("type") == "object"
+    node.branches = {
+        key: tuple(map(compile_schema, raw[key] if key != "not" else (raw[key],)))
+        for key in ("anyOf", "oneOf", "allOf", "not")
+        if raw.get(key)
+    }
+    node.closed = not raw.get("x-kubernetes-preserve-unknown-fields")
     node.rules = tuple(raw.get("x-kubernetes-validations") or ())
-    below = [*node.properties.values(), *(child for child in (node.additional, node.items) if child is not None)]
+    node.defaulted = tuple((n, c) for n, c in node.properties.items() if c.raw.get("default") is not None)
+    below = node.children
     node.has_rules_below = bool(node.rules) or any(child.has_rules_below for child in below)
-    node.has_defaults_below = "default" in raw or any(child.has_defaults_below for child in below)
+    node.has_defaults_below = raw.get("default") is not None or any(child.has_defaults_below for child in below)
+    node.has_embedded_below = node.embedded or any(child.has_embedded_below for child in below)
+    node.has_unique_lists_below = node.list_type != "atomic" or any(child.has_unique_lists_below for child in below)
     return node
 
 
+_META_FIELDS = ("apiVersion", "kind", "metadata")
+
+
 def prune(schema: Schema, obj: Json) -> list[str]:
-    """Removes the fields that the schema does not have, in place, from a whole object; returns their paths."""
+    """Removes the fields that the schema does not have, in place, from a whole object; returns their sorted paths.
+
+    apiVersion, kind and metadata of whole objects stay: those are not for the schema to say.
+    """
     dropped: list[str] = []
     _prune_object(schema, obj, "", dropped, is_resource=True)
-    return dropped
+    return sorted(dropped)
+
+
+def prune_value(schema: Schema, value: Any) -> list[str]:
+    """The same for a value that is no whole object."""
+    dropped: list[str] = []
+    _prune(schema, value, "", dropped)
+    return sorted(dropped)
 
 
 def _prune(schema: Schema, value: Any, path: str, dropped: list[str]) -> None:
     if isinstance(value, dict):
         _prune_object(schema, value, path, dropped, is_resource=schema.embedded)
-    elif isinstance(value, list) and schema.items is not None:
+    elif isinstance(value, list):
+        items = schema.items or _UNKNOWN
         for index, item in enumerate(value):
-            _prune(schema.items, item, f"{path}[{index}]", dropped)
+            if isinstance(item, dict | list):
+                _prune(items, item, f"{path}[{index}]", dropped)
 
 
 def _prune_object(schema: Schema, value: Json, path: str, dropped: list[str], *, is_resource: bool) -> None:
     prefix = f"{path}." if path else ""
     for key in list(value):
-        if is_resource and key in ("apiVersion", "kind", "metadata"):
-            if key == "metadata" and isinstance(value[key], dict):
-                _prune_metadata(value[key], prefix, dropped)
+        if is_resource and key in _META_FIELDS:
             continue
         child = schema.properties.get(key) or schema.additional
         if child is not None:
-            _prune(child, value[key], prefix + key, dropped)
+            if isinstance(value[key], dict | list):
+                _prune(child, value[key], prefix + key, dropped)
         elif schema.closed:
             del value[key]
             dropped.append(prefix + key)
-
-
-def _prune_metadata(metadata: Json, prefix: str, dropped: list[str]) -> None:
-    for key in [key for key in metadata if key not in METADATA_FIELDS]:
-        del metadata[key]
-        dropped.append(f"{prefix}metadata.{key}")
 
 
 def default(schema: Schema, value: Any) -> None:
@@ -143,36 +142,39 @@ def default(schema: Schema, value: Any) -> None:
     if not schema.has_defaults_below:
         return
     if isinstance(value, dict):
-        for name, child in schema.properties.items():
-            if "default" in child.raw and (name not in value or (value[name] is None and not child.nullable)):
+        for name, child in schema.defaulted:
+            if name not in value or (value[name] is None and not child.nullable):
                 value[name] = copy.deepcopy(child.raw["default"])
-            if name in value:
-                default(child, value[name])
-        if schema.additional is not None:
-            for key in value.keys() - schema.properties.keys():
-                default(schema.additional, value[key])
+        for key, item in value.items():
+            known = schema.properties.get(key) or schema.additional
+            if known is None or not known.has_defaults_below:
+                continue
+            if item is None and not known.nullable and key not in schema.properties:
+                value[key] = copy.deepcopy(known.raw.get("default"))
+            default(known, value[key])
     elif isinstance(value, list) and schema.items is not None:
-        for item in value:
-            default(schema.items, item)
+        for index, item in enumerate(value):
+            if item is None and not schema.items.nullable:
+                value[index] = copy.deepcopy(schema.items.raw.get("default"))
+            default(schema.items, value[index])
 
 
 def drop_nulls(schema: Schema, value: Any) -> None:
-    """Removes nulls of fields that are neither nullable nor defaulted, as kube-apiserver does before validation."""
+    """Removes nulls of fields that are neither nullable nor defaulted, as kube-apiserver does before it defaults."""
     if isinstance(value, dict):
         for key in list(value):
-            child = schema.properties.get(key)
+            child, item = schema.properties.get(key) or schema.additional, value[key]
             if child is None:
-                if schema.additional is not None:
-                    drop_nulls(schema.additional, value[key])
-            elif (
-                value[key] is None and not child.nullable and not child.raw.get("x-kubernetes-preserve-unknown-fields")
-            ):
-                del value[key]
-            else:
-                drop_nulls(child, value[key])
+                continue
+            if item is None:
+                if not child.nullable and child.raw.get("default") is None:
+                    del value[key]
+            elif isinstance(item, dict | list):
+                drop_nulls(child, item)
     elif isinstance(value, list) and schema.items is not None:
         for item in value:
-            drop_nulls(schema.items, item)
+            if isinstance(item, dict | list):
+                drop_nulls(schema.items, item)
 
 
 def merge_schema(schema: Schema) -> MergeSchema:

@@ -115,6 +115,7 @@ class ApiServer:
         if self._options.crds:
             self._install_crds()
         self.core.custom_resources.start()
+        self.core.event_expiry.start()
         self._socket = self._bind()
         port = self._socket.getsockname()[1]
         self.core.server_url = f"{'https' if self._options.tls else 'http'}://{self._options.host}:{port}"

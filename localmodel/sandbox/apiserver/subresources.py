@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import BadRequestError, ConflictError, ServiceUnavailableError
 from localmodel.runtime.objects import GroupVersionKind, ObjectKey, format_time
+from localmodel.runtime.testing.answers import not_found
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
-from localmodel.runtime.testing.subresources import has_scale, patched_scale, rescale, scale_of
+from localmodel.runtime.testing.subresources import has_scale, patched_scale, rescale, shown_scale
 
+from . import gotypes
 from . import requestoptions as options
-from . import schemas
 from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body, decode_json, negotiate
 from .resources import ResourceHandler, not_allowed, user_info
@@ -54,32 +54,33 @@ class SubresourceHandler:
             case ("serviceaccounts", "token"):
                 return self._token(request, info, definition)
         if definition.subresource(info.subresource) is None:
-            raise not_found_page()
+            raise not_found(definition, info.name) if "crd_uid" in definition.extra else not_found_page()
         return self._resources.handle(request, info, definition, user)
 
     def _body(self, request: Request, group: str, kind: str) -> Json:
         body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         if not isinstance(body, dict) or body.get("kind", kind) != kind:
             raise BadRequestError.of(f"the body of the request must be a {kind}")
-        schemas.prune(GroupVersionKind(group, "v1", kind), body)
+        gotypes.decode(GroupVersionKind(group, "v1", kind), body)
         return body
 
     def _scale(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb not in ("get", "update", "patch"):
             raise not_allowed()
-        current = scale_of(self._registry.get(definition, info.namespace, info.name))
+        obj = self._registry.get(definition, info.namespace, info.name)
         if info.verb == "get":
-            return Response.of_json(current)
+            return Response.of_json(shown_scale(definition, obj))
         if info.verb == "update":
             wanted = self._body(request, "autoscaling", "Scale")
         else:
+            current = shown_scale(definition, obj)
             patch_type = request.headers.get("content-type", "").partition(";")[0]
             wanted = patched_scale(current, decode_json(request.body), patch_type)
-            schemas.prune(_SCALE, wanted)
+            gotypes.decode(_SCALE, wanted)
         key = ObjectKey(info.namespace, info.name)
         write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
         written = rescale(self._registry, definition, key, wanted, write, user=user_info(user))
-        return Response.of_json(scale_of(written.object))
+        return Response.of_json(shown_scale(definition, written.object))
 
     def _bind(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
@@ -99,25 +100,11 @@ class SubresourceHandler:
             "lastProbeTime": None,
             "lastTransitionTime": format_time(self._registry.clock.now()),
         }
-        others = [c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") != "PodScheduled"]
-        version = {"resourceVersion": pod["metadata"]["resourceVersion"]}
-        self._registry.patch(
-            definition,
-            info.namespace,
-            info.name,
-            {"metadata": version, "spec": {"nodeName": node}},
-            MERGE_PATCH,
-            user=user_info(user),
-        )
-        self._registry.patch(
-            definition,
-            info.namespace,
-            info.name,
-            {"status": {"conditions": [*others, condition]}},
-            MERGE_PATCH,
-            subresource="status",
-            user=user_info(user),
-        )
+        status = pod.setdefault("status", {})
+        others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
+        status["conditions"] = [*others, condition]
+        pod["spec"]["nodeName"] = node
+        self._registry.update(definition, info.namespace, info.name, pod, subresource="binding", user=user_info(user))
         return _success(201)
 
     def _evict(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
@@ -142,7 +129,7 @@ class SubresourceHandler:
         negotiate(request.headers.get("accept", ""))
         sent = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         body = check_kind(sent, TOKEN_REQUEST)
-        schemas.prune(TOKEN_REQUEST, body)
+        gotypes.decode(TOKEN_REQUEST, body)
         answer = self._token_requests.create(definition, ObjectKey(info.namespace, info.name), body)
         return Response.of_json(answer, status=201)
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .ages import age
+from .ages import age, parse_time
 from .jsonpath import Finder, compile_path
 
 Json = dict[str, Any]
 Cell = Callable[[Json, datetime], Any]
 
 NAME_DESCRIPTION = "Name must be unique within a namespace."
+INVALID = "<invalid>"
+"""Of a date column whose value is no date."""
+_CREATED = ".metadata.creationTimestamp"
 AGE_DESCRIPTION = "CreationTimestamp is the time at which the object was created."
 
 
@@ -75,7 +78,9 @@ DEFAULT_PRINTER = Printer(
 def custom_printer(columns: Sequence[Json]) -> Printer:
     """The printer of a CRD version's additionalPrinterColumns; without any there is an Age, as on a real server."""
     if not columns:
-        columns = [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]
+        return Printer(
+            [Column("Age", _path_cell(compile_path(_CREATED), "date"), type="date", description=AGE_DESCRIPTION)]
+        )
     return Printer(
         [
             Column(
@@ -105,7 +110,7 @@ def _path_cell(find: Finder, type_: str) -> Cell:
 def _converted(value: Any, type_: str, now: datetime) -> Any:
     """The first value found, in the column's type; None where it does not fit."""
     if type_ == "date":
-        return age(value, now)
+        return age(value, now) if parse_time(value) is not None else INVALID
     if type_ in ("integer", "number"):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number:

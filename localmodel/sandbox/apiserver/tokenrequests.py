@@ -50,7 +50,9 @@ class TokenRequests:
             fault = invalid("metadata.name", metadata["name"], "must match the service account name if specified")
             raise _invalid(key.name, [fault])
         account = self._registry.get(accounts, key.namespace, key.name)
-        seconds = spec.setdefault("expirationSeconds", DEFAULT_SECONDS)
+        if spec.get("expirationSeconds") is None:
+            spec["expirationSeconds"] = DEFAULT_SECONDS
+        seconds = spec["expirationSeconds"]
         spec["audiences"] = spec.get("audiences") or [ISSUER]
         if faults := list(_duration_faults(seconds)):
             raise _invalid("", faults)

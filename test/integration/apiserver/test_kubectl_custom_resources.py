@@ -130,9 +130,10 @@ def test_invalid_objects_are_refused_in_the_servers_words(widgets: Kubectl) -> N
     def refusal(obj: Json) -> str:
         return widgets.fails("apply", "-f", "-", "--validate=false", stdin=obj)
 
-    assert refusal(widget("w", size="XL")) == (
-        'The Widget "w" is invalid: spec.size: Unsupported value: "XL": supported values: "S", "M", "L"\n'
-    )
+    said = refusal(widget("w", size="XL"))
+    assert 'The Widget "w" is invalid:' in said
+    assert '* spec.size: Unsupported value: "XL": supported values: "S", "M", "L"' in said
+    assert "some validation rules were not checked because the object was invalid" in said
     assert "spec.size: Required value" in refusal(widget("w"))
 
 
@@ -243,6 +244,6 @@ def test_the_projects_own_kinds_are_there(kubectl: Kubectl) -> None:
         "metadata": {"name": "bad"},
         "spec": {"modelSize": "1Gi", "nodeGroups": ["gpu"]},
     }
-    assert kubectl.fails("create", "-f", "-", "--validate=false", stdin=cache) == (
-        'The LocalModelCache "bad" is invalid: spec.sourceModelUri: Required value\n'
-    )
+    said = kubectl.fails("create", "-f", "-", "--validate=false", stdin=cache)
+    assert 'The LocalModelCache "bad" is invalid' in said
+    assert "spec.sourceModelUri: Required value" in said

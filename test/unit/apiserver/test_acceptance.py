@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from localmodel.api.crd import crds
 from localmodel.sandbox.apiserver import schema as structural
 from localmodel.sandbox.apiserver.acceptance import Acceptor
-from localmodel.sandbox.apiserver.validation import MISSING, validate
+from localmodel.sandbox.apiserver.validation import MISSING, list_faults, validate
 
 Json = dict[str, Any]
 
@@ -127,9 +127,9 @@ def has_nothing_to_do(tree: structural.Schema, obj: Json) -> bool:
     """What the acceptor says, found out by those whose work it saves."""
     left = copy.deepcopy(obj)
     dropped = structural.prune(tree, left)
-    structural.default(tree, left)
     structural.drop_nulls(tree, left)
-    return not dropped and left == obj and not validate(tree, left, MISSING)
+    structural.default(tree, left)
+    return not dropped and left == obj and not (validate(tree, left, MISSING) or list_faults(tree, left))
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
