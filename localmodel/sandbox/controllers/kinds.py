@@ -22,6 +22,7 @@ BUILT_IN: tuple[RESTMapping, ...] = (
     _of("", "v1", "Secret"),
     _of("", "v1", "Service"),
     _of("", "v1", "ServiceAccount"),
+    _of("apps", "v1", "ControllerRevision"),
     _of("apps", "v1", "DaemonSet"),
     _of("apps", "v1", "Deployment"),
     _of("apps", "v1", "ReplicaSet"),
@@ -39,6 +40,9 @@ BUILT_IN: tuple[RESTMapping, ...] = (
 """Kinds with owners or owned. Events are left out: nothing owns them, and they are many."""
 
 EVENTS = _of("", "v1", "Event")
+
+MIRROR = "kubernetes.io/config.mirror"
+"""The annotation of a pod that only shows what its kubelet runs without it."""
 
 
 class Node(Object):

@@ -22,6 +22,7 @@ from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
+from .daemonsets import DaemonSetReconciler
 from .garbage import CustomKindReconciler, GarbageCollector
 from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
@@ -104,6 +105,7 @@ def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOpt
         VolumeClaimReconciler(),
         VolumeReconciler(),
         JobReconciler(jobs),
+        DaemonSetReconciler(),
         SchedulerReconciler(),
         NodeReconciler(nodes),
         runner,

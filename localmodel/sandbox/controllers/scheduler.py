@@ -1,9 +1,10 @@
 """`SchedulerReconciler`: gives each pod that has none a node.
 
-A node fits if it is Ready and schedulable, if the pod tolerates its taints, if it matches the pod's nodeSelector and
-required node affinity (labels and the field metadata.name), and if every claim of the pod is bound to a volume whose
-node affinity admits it. Of the fitting nodes the one with the fewest pods wins. A pod that fits nowhere stays Pending
-with the reasons in its PodScheduled condition and in an event, and is tried again when a node, claim or volume changes.
+A node fits if the pod tolerates its taints (not being Ready, or schedulable, is one), if it matches the pod's
+nodeSelector and required node affinity (labels and the field metadata.name), and if every claim of the pod is bound to
+a volume whose node affinity admits it. Of the fitting nodes the one with the fewest pods wins. A pod that fits nowhere
+stays Pending with the reasons in its PodScheduled condition and in an event, and is tried again when a node, claim or
+volume changes.
 Resources, ports, inter-pod affinity and topology spread are not looked at.
 Rules: https://kubernetes.io/docs/concepts/scheduling-eviction/.
 """
@@ -16,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from localmodel.api.affinity import SelectorError, node_matches
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import Node as NodeHead
 from localmodel.runtime.objects import (
     ObjectMeta,
     PersistentVolume,
@@ -29,7 +28,9 @@ from localmodel.runtime.objects import (
 )
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from . import placement
 from .kinds import Binding, Node
+from .placement import NO_EXECUTE, NO_SCHEDULE
 from .volumes import claims_of_pod
 
 if TYPE_CHECKING:
@@ -119,51 +120,30 @@ def is_waiting(pod: Pod) -> bool:
 
 def misfit(pod: Pod, node: Node, volumes: list[PersistentVolume]) -> str:
     """Why the pod cannot run on the node, or an empty string."""
-    if node.is_deleting or not node.is_ready:
+    if node.is_deleting:
         return "node(s) were not ready"
-    if node.spec.get("unschedulable"):
-        return "node(s) were unschedulable"
-    for taint in node.spec.get("taints") or []:
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerates(pod, taint):
-            return f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
-    if not matches_selectors(pod, node):
+    spec = pod.spec.to_dict()
+    if taint := placement.untolerated(spec.get("tolerations") or [], node, (NO_SCHEDULE, NO_EXECUTE)):
+        return _taint_problem(taint)
+    if not placement.matches_selectors(spec, node):
         return "node(s) didn't match Pod's node affinity/selector"
     if not all(_admits(volume, node) for volume in volumes):
         return "node(s) had volume node affinity conflict"
     return ""
 
 
-def matches_selectors(pod: Pod, node: Node) -> bool:
-    """The pod's nodeSelector and its required node affinity."""
-    labels = node.metadata.labels
-    if any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
-        return False
-    affinity = pod.spec.to_dict().get("affinity") or {}
-    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
-    return not required or _node_matches(required, node)
+def _taint_problem(taint: dict[str, Any]) -> str:
+    match taint.get("key"):
+        case placement.UNSCHEDULABLE:
+            return "node(s) were unschedulable"
+        case placement.NOT_READY:
+            return "node(s) were not ready"
+    return f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
 
 
 def _admits(volume: PersistentVolume, node: Node) -> bool:
     required = (volume.spec.node_affinity or {}).get("required")
-    return not required or _node_matches(required, node)
-
-
-def _node_matches(required: dict[str, Any], node: Node) -> bool:
-    try:
-        return node_matches({"required": required}, NodeHead(metadata=node.metadata))
-    except SelectorError:
-        return False
-
-
-def _tolerates(pod: Pod, taint: dict[str, Any]) -> bool:
-    for toleration in pod.spec.to_dict().get("tolerations") or []:
-        key_fits = not toleration.get("key") or toleration["key"] == taint.get("key")
-        exists = toleration.get("operator") == "Exists"
-        value_fits = exists or toleration.get("value", "") == taint.get("value", "")
-        effect_fits = not toleration.get("effect") or toleration["effect"] == taint.get("effect")
-        if key_fits and value_fits and effect_fits and (toleration.get("key") or exists):
-            return True
-    return False
+    return not required or placement.node_fits(required, node)
 
 
 def summary(problems: dict[str, str]) -> str:

@@ -26,6 +26,7 @@ from localmodel.runtime.handler import EnqueueRequestForObject
 from localmodel.runtime.objects import Pod, PodStatus
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
+from localmodel.sandbox.controllers.kinds import MIRROR
 from localmodel.sandbox.spawn import Spawner
 
 from .images import ImageTable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MIRROR = "kubernetes.io/config.mirror"
 DEFAULT_GRACE = 30
 STOP_GRACE = 2.0
 """Seconds that containers get when the kubelet itself is stopped."""
