@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -26,7 +27,7 @@ from .daemonsets import DaemonSetReconciler
 from .garbage import CustomKindReconciler, GarbageCollector
 from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
-from .kubelet import KubeletOptions, KubeletReconciler
+from .kubelet import KubeletOptions, KubeletReconciler, KubeletServer
 from .namespaces import NamespaceReconciler
 from .nodes import NodeOptions, NodeReconciler, NodeRegistration
 from .scheduler import SchedulerReconciler
@@ -46,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=COMMAND",
         help="the local command that stands for the image whose repository ends in NAME; may be repeated",
+    )
+    parser.add_argument(
+        "--kubelet-anonymous-auth",
+        action="store_true",
+        help="lets whoever reaches the kubelets' port (on 127.0.0.1) read logs: for a kube-apiserver without "
+        "--kubelet-client-certificate",
     )
     parser.add_argument(
         "--job-backoff",
@@ -75,7 +82,12 @@ def _run(args: argparse.Namespace) -> None:
         manager = build_manager(
             client,
             nodes=NodeOptions(names=names),
-            kubelet=KubeletOptions(nodes=names, directory=args.workdir.resolve() / "nodes", images=dict(args.image)),
+            kubelet=KubeletOptions(
+                nodes=names,
+                directory=args.workdir.resolve() / "nodes",
+                images=dict(args.image),
+                anonymous_auth=args.kubelet_anonymous_auth,
+            ),
             jobs=JobOptions(first_delay=args.job_backoff),
         )
         log.info("starting controllers", nodes=list(names), workdir=str(args.workdir))
@@ -99,6 +111,10 @@ def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOpt
     collector.index(manager.cache)
     collecting = manager.add_reconciler(collector)
     runner = KubeletReconciler(kubelet)
+    server = KubeletServer(
+        client, runner, directory=kubelet.directory / ".kubelet", anonymous=kubelet.anonymous_auth, clock=manager.clock
+    )
+    nodes = replace(nodes, kubelet_port=server.port)
     for reconciler in (
         CustomKindReconciler(lambda mapping: collector.look_after(mapping, manager.cache, collecting)),
         NamespaceReconciler(),
@@ -113,6 +129,7 @@ def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOpt
         manager.add_reconciler(reconciler)
     manager.add(NodeRegistration(client, nodes))
     manager.add(runner)
+    manager.add(server)
     return manager
 
 

@@ -48,6 +48,8 @@ class NodeOptions:
     names: Sequence[str]
     labels: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_LABELS))
     """Labels of every node, beside kubernetes.io/hostname."""
+    kubelet_port: int = 0
+    """Where an API server reaches the kubelet, at the node's address; 0 announces none."""
 
 
 class NodeReconciler(Reconciler):
@@ -102,7 +104,7 @@ class NodeReconciler(Reconciler):
         same_status = old.get("status") == condition["status"]
         condition["lastTransitionTime"] = old.get("lastTransitionTime", now) if same_status else now
         others = [c for c in node.status.get("conditions") or [] if c.get("type") != "Ready"]
-        return {**node.status, **description(node.name), "conditions": [*others, condition]}
+        return {**node.status, **description(node.name, self._options.kubelet_port), "conditions": [*others, condition]}
 
     def _stale_before(self) -> str:
         """Times of one format compare as text."""
@@ -143,13 +145,17 @@ def register(client: Client, name: str, options: NodeOptions) -> Node:
     return node
 
 
-def description(name: str) -> dict[str, Any]:
-    """The constant part of a node's status."""
+def description(name: str, kubelet_port: int = 0) -> dict[str, Any]:
+    """The constant part of a node's status.
+
+    Without an address of the type Hostname: a kube-apiserver would take that first, and it could not be resolved.
+    """
     capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1800G"}
     return {
         "capacity": capacity,
         "allocatable": capacity,
-        "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": "127.0.0.1"}],
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet_port}} if kubelet_port else {},
         "nodeInfo": {
             "architecture": "amd64",
             "bootID": "",

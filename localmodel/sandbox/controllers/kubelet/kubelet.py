@@ -23,14 +23,15 @@ from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject
-from localmodel.runtime.objects import Pod, PodStatus
+from localmodel.runtime.objects import ObjectKey, Pod, PodStatus
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 from localmodel.sandbox.controllers.kinds import MIRROR
 from localmodel.sandbox.spawn import Spawner
 
 from .images import ImageTable
-from .pod import PodRunner, Surroundings
+from .logs import LogWriter
+from .pod import LogNotFoundError, PodRunner, Surroundings
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
@@ -51,7 +52,13 @@ class KubeletOptions:
     """Node NAME's root is DIRECTORY/NAME."""
     images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Images beside the ones known by default: name -> command."""
+    anonymous_auth: bool = False
+    """Whether its port answers those who show no client certificate."""
     workers: int = 4
+
+
+class PodNotFoundError(LogNotFoundError):
+    """The kubelet runs no such pod."""
 
 
 class KubeletReconciler(Reconciler):
@@ -112,6 +119,11 @@ class KubeletReconciler(Reconciler):
         live = self.live.find(Pod, pod.name, namespace=pod.namespace)
         if live is None or live.metadata.uid != pod.metadata.uid or live.is_finished:
             return None
+        runner = self._runners[request] = self._restored(live)
+        return runner
+
+    def _restored(self, pod: Pod) -> PodRunner:
+        """A runner that takes the pod over from an earlier kubelet, as its status has it."""
         surroundings = Surroundings(
             root=self._options.directory / pod.spec.node_name,
             reader=self.live,
@@ -125,9 +137,21 @@ class KubeletReconciler(Reconciler):
             wake=lambda: self._exits.send(GenericEvent(pod)),
             report=lambda type_, reason, message: self.recorder.event(pod, type_, reason, message),  # type: ignore[arg-type]
         )
-        runner.restore(live)
-        self._runners[request] = runner
+        runner.restore(pod)
         return runner
+
+    def open_log(self, key: ObjectKey, container: str, *, previous: bool) -> tuple[Path, LogWriter | None]:
+        """The log of a container of one of the pods, and who still writes it. May be called by any thread.
+
+        Raises PodNotFoundError, LogNotFoundError, and what a read at the API server raises.
+        """
+        pod = self.live.find(Pod, key.name, namespace=key.namespace)
+        if pod is None or pod.spec.node_name not in self._options.nodes or MIRROR in pod.metadata.annotations:
+            raise PodNotFoundError(f'pod "{key.name}" does not exist')
+        runner = self._runners.get(Request(key.namespace, key.name))
+        if runner is None or runner.uid != pod.metadata.uid:
+            runner = self._restored(pod)
+        return runner.log(container, previous=previous)
 
     def _write_status(self, pod: Pod, runner: PodRunner) -> None:
         status = runner.status(pod)

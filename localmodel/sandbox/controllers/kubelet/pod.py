@@ -17,12 +17,14 @@ from typing import Any
 
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.objects import Pod, format_time
 from localmodel.sandbox.spawn import Spawner
 
 from .container import Command, Container
 from .environment import ContainerConfigError, build_environment, expand
 from .images import ImageTable
+from .logs import LogWriter
 from .mounts import MountError, PodVolumes, container_mounts, rewrite
 from .probe import is_supported, succeeds
 
@@ -32,6 +34,10 @@ Report = Callable[[str, str, str], None]
 
 RETRY = 2.0
 """Seconds after which a container that could not be started is tried again."""
+
+
+class LogNotFoundError(RuntimeLibraryError):
+    """A container has no such log; the message is the kubelet's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,7 @@ class PodRunner:
 
     def __init__(self, pod: Pod, node: Surroundings, *, wake: Callable[[], None], report: Report) -> None:
         self.uid = pod.metadata.uid
+        self._name = pod.name
         self._node = node
         self._report = report
         self._scratch = node.root / "var/lib/kubelet/pods" / self.uid
@@ -76,6 +83,25 @@ class PodRunner:
     @property
     def is_running(self) -> bool:
         return any(container.is_running for container in self._containers)
+
+    def log(self, name: str, *, previous: bool) -> tuple[Path, LogWriter | None]:
+        """The log of a container, and who still writes it; raises LogNotFoundError. May be called by any thread."""
+        container = next((container for container in self._containers if container.name == name), None)
+        if container is None:
+            raise LogNotFoundError(f'container "{name}" in pod "{self._name}" is not available')
+        run = container.logged_run(previous=previous)
+        if run is None and previous:
+            raise LogNotFoundError(f'previous terminated container "{name}" in pod "{self._name}" not found')
+        if run is None:
+            why = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+            reason = why.get(container.waiting[0], container.waiting[0])
+            raise LogNotFoundError(f'container "{name}" in pod "{self._name}" is waiting to start: {reason}')
+        path = self._log_path(name, run)
+        writer = container.output
+        return path, writer if writer is not None and writer.path == path else None
+
+    def _log_path(self, container: str, run: int) -> Path:
+        return self._logs / container / f"{run}.log"
 
     def restore(self, pod: Pod) -> None:
         """Takes over a pod that an earlier kubelet ran. Its processes died with it."""
@@ -169,7 +195,7 @@ class PodRunner:
             "TERMINATION_LOG": str(termination_log),
         }
         runs = container.restarts + (container.termination is not None)
-        log = self._logs / container.name / f"{runs}.log"
+        log = self._log_path(container.name, runs)
         return Command(arguments=arguments, env=env, directory=directory, log=log, termination_log=termination_log)
 
     def _check_ready(self, container: Container) -> float | None:
