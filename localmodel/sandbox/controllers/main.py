@@ -29,6 +29,7 @@ from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
 from .kubelet import KubeletOptions, KubeletReconciler, KubeletServer
 from .namespaces import NamespaceReconciler
+from .nodelifecycle import NodeLifecycleOptions, NodeLifecycleReconciler, PodGCReconciler, TaintEvictionReconciler
 from .nodes import NodeOptions, NodeReconciler, NodeRegistration
 from .scheduler import SchedulerReconciler
 from .volumes import VolumeClaimReconciler, VolumeReconciler
@@ -53,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="lets whoever reaches the kubelets' port (on 127.0.0.1) read logs: for a kube-apiserver without "
         "--kubelet-client-certificate",
+    )
+    parser.add_argument(
+        "--node-monitor-grace-period",
+        type=float,
+        default=NodeLifecycleOptions.grace_period,
+        metavar="SECONDS",
+        help="silence of a kubelet after which its node's state is Unknown (default: %(default)s)",
     )
     parser.add_argument(
         "--job-backoff",
@@ -89,6 +97,7 @@ def _run(args: argparse.Namespace) -> None:
                 anonymous_auth=args.kubelet_anonymous_auth,
             ),
             jobs=JobOptions(first_delay=args.job_backoff),
+            lifecycle=NodeLifecycleOptions(grace_period=args.node_monitor_grace_period),
         )
         log.info("starting controllers", nodes=list(names), workdir=str(args.workdir))
         manager.start(stop)
@@ -96,7 +105,14 @@ def _run(args: argparse.Namespace) -> None:
         client.close()
 
 
-def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOptions, jobs: JobOptions) -> Manager:
+def build_manager(
+    client: LiveClient,
+    *,
+    nodes: NodeOptions,
+    kubelet: KubeletOptions,
+    jobs: JobOptions,
+    lifecycle: NodeLifecycleOptions | None = None,
+) -> Manager:
     """All controllers, ready to be started."""
     mappings = [*BUILT_IN, *custom_kinds(client)]
     collector = GarbageCollector(mappings)
@@ -124,6 +140,9 @@ def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOpt
         DaemonSetReconciler(),
         SchedulerReconciler(),
         NodeReconciler(nodes),
+        NodeLifecycleReconciler(lifecycle),
+        TaintEvictionReconciler(),
+        PodGCReconciler(lifecycle),
         runner,
     ):
         manager.add_reconciler(reconciler)

@@ -4,14 +4,15 @@ For each pod that is bound to one of its nodes it keeps a `PodRunner` and writes
 A pod in deletion is stopped (SIGTERM, the grace period, SIGKILL) and then deleted for good, which only a kubelet does.
 The runners live in memory and their processes die with this one; a pod that an earlier kubelet left running is looked
 at live, its containers are lost, and so it fails or is started again, as its restart policy says.
-Pods of other nodes and mirror pods (annotation kubernetes.io/config.mirror) are not ours to run.
+Pods of other nodes and mirror pods (annotation kubernetes.io/config.mirror) are not ours to run. The kubelet of a node
+that is silent (`nodes`) does nothing; its containers run on.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +23,12 @@ from localmodel.runtime.client import Preconditions
 from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.event import GenericEvent
-from localmodel.runtime.handler import EnqueueRequestForObject
+from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ObjectKey, Pod, PodStatus
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
-from localmodel.sandbox.controllers.kinds import MIRROR
+from localmodel.sandbox.controllers.kinds import MIRROR, Node
+from localmodel.sandbox.controllers.nodes import is_silent, says_ready
 from localmodel.sandbox.spawn import Spawner
 
 from .images import ImageTable
@@ -78,7 +80,12 @@ class KubeletReconciler(Reconciler):
 
     def setup(self, builder: Builder) -> None:
         builder.named("kubelet").for_(Pod).watches_source(self._exits)
+        builder.watches(Node, EnqueueRequestsFromMapFunc(self._pods_of))
         builder.with_options(ControllerOptions(workers=self._options.workers))
+
+    def _pods_of(self, node: Node) -> Iterable[Request]:
+        if node.name in self._options.nodes:
+            yield from (pod.key for pod in self.client.list(Pod) if pod.spec.node_name == node.name)
 
     def start(self, stop: threading.Event) -> None:
         """Waits for the end of the process, then ends the containers."""
@@ -98,6 +105,9 @@ class KubeletReconciler(Reconciler):
             runner = None
         if pod is None or pod.spec.node_name not in self._options.nodes:
             return None
+        node = self.client.find(Node, pod.spec.node_name)
+        if node is not None and is_silent(node):
+            return None
         if MIRROR in pod.metadata.annotations:
             if pod.is_deleting:
                 self._finish_deletion(request, pod, None)
@@ -111,7 +121,7 @@ class KubeletReconciler(Reconciler):
             if runner is None:
                 return None
         delay = runner.sync(pod)
-        self._write_status(pod, runner)
+        self._write_status(pod, runner, node_ready=node is None or says_ready(node))
         return Result(requeue_after=delay) if delay is not None else None
 
     def _adopt(self, request: Request, pod: Pod) -> PodRunner | None:
@@ -153,8 +163,8 @@ class KubeletReconciler(Reconciler):
             runner = self._restored(pod)
         return runner.log(container, previous=previous)
 
-    def _write_status(self, pod: Pod, runner: PodRunner) -> None:
-        status = runner.status(pod)
+    def _write_status(self, pod: Pod, runner: PodRunner, *, node_ready: bool = True) -> None:
+        status = runner.status(pod, node_ready=node_ready)
         current = pod.status.to_dict()
         if PodStatus.from_dict(current | status).to_dict() == current:
             return

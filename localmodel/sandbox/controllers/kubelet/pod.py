@@ -261,8 +261,11 @@ class PodRunner:
             return "Failed" if failed else "Succeeded"
         return "Running"
 
-    def status(self, pod: Pod) -> Json:
-        """The pod's status, with the conditions that other parts (the scheduler) wrote kept."""
+    def status(self, pod: Pod, *, node_ready: bool = True) -> Json:
+        """The pod's status, with the conditions that other parts (the scheduler) wrote kept.
+
+        A pod is not Ready while its node is not.
+        """
         phase = self.phase
         now = format_time(self._node.clock.now())
         initialized = all(c.succeeded for c in self._init)
@@ -275,7 +278,7 @@ class PodRunner:
                 {"type": "PodScheduled", "status": "True"},
                 _condition("Initialized", initialized, finished or "ContainersNotInitialized"),
                 _condition("ContainersReady", ready, unready),
-                _condition("Ready", ready, unready),
+                _condition("Ready", ready and node_ready, unready or "NodeNotReady"),
             ],
             now,
         )
