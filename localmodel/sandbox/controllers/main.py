@@ -6,6 +6,7 @@ Runs until SIGTERM or SIGINT. Node NAME's root is WORKDIR/nodes/NAME; the logs o
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,7 @@ def _run(args: argparse.Namespace) -> None:
                 nodes=names,
                 directory=args.workdir.resolve() / "nodes",
                 images=dict(args.image),
+                kubeconfig=kubeconfig_path(args.kubeconfig),
                 anonymous_auth=args.kubelet_anonymous_auth,
             ),
             jobs=JobOptions(first_delay=args.job_backoff),
@@ -150,6 +152,13 @@ def build_manager(
     manager.add(runner)
     manager.add(server)
     return manager
+
+
+def kubeconfig_path(flag: str | None) -> Path | None:
+    """The file that the programs take by default, if it is there; see `load_config`."""
+    named = flag or os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or Path.home() / ".kube" / "config"
+    path = Path(named).resolve()
+    return path if path.is_file() else None
 
 
 def node_names(count: int) -> tuple[str, ...]:

@@ -80,9 +80,13 @@ class Container:
         self.waiting: tuple[str, str] = ("ContainerCreating", "")
         """Reason and message, for as long as there is no process and no termination."""
         self.ready = False
+        self.started = False
+        """The startup probe has succeeded, if there is one."""
         self.started_at: datetime | None = None
         self.not_before = 0.0
         """Monotonic time before which it is not started again."""
+        self._kill_at = 0.0
+        """Monotonic time of SIGKILL, for a container that was told to end; else 0."""
         self._process: subprocess.Popen[bytes] | None = None
         self._command: Command | None = None
         self._output: LogWriter | None = None
@@ -141,7 +145,7 @@ class Container:
         if self._output is not None:
             self._output.finish(LAST_OUTPUT)
         self._process = None
-        self.ready = False
+        self.ready, self.started, self._kill_at = False, False, 0.0
         exit_code, signum = (code, 0) if code >= 0 else (128 - code, -code)
         self.termination = Termination(
             exit_code=exit_code,
@@ -211,6 +215,22 @@ class Container:
         if self._process is not None:
             self._process.terminate()
 
+    def end_within(self, grace: float) -> float | None:
+        """SIGTERM now, SIGKILL after `grace` seconds from the first call on; seconds to look again, None when ended."""
+        if self._process is None:
+            return None
+        now = self._clock.monotonic()
+        if not self._kill_at:
+            self.terminate()
+            self._kill_at = now + grace
+        elif now >= self._kill_at:
+            self.kill()
+        return max(self._kill_at - now, 0.05)
+
+    @property
+    def is_ending(self) -> bool:
+        return self._kill_at > 0
+
     def kill(self) -> None:
         """SIGKILL to the process and what it started."""
         if self._process is not None:
@@ -244,7 +264,7 @@ class Container:
             "image": self.spec.get("image", ""),
             "imageID": "",
             "ready": self.ready,
-            "started": self.is_running,
+            "started": self.is_running and self.started,
             "restartCount": self.restarts,
             "state": self._state(),
             "lastState": {"terminated": last.to_dict()} if last else {},

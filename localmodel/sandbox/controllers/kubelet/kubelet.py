@@ -31,9 +31,12 @@ from localmodel.sandbox.controllers.kinds import MIRROR, Node
 from localmodel.sandbox.controllers.nodes import is_silent, says_ready
 from localmodel.sandbox.spawn import Spawner
 
+from .addresses import PodAddresses
+from .commands import Surroundings
+from .credentials import load_cluster
 from .images import ImageTable
 from .logs import LogWriter
-from .pod import LogNotFoundError, PodRunner, Surroundings
+from .pod import LogNotFoundError, PodRunner
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
@@ -54,6 +57,8 @@ class KubeletOptions:
     """Node NAME's root is DIRECTORY/NAME."""
     images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Images beside the ones known by default: name -> command."""
+    kubeconfig: Path | None = None
+    """Names the API server that pods talk to; without it they get no access to one."""
     anonymous_auth: bool = False
     """Whether its port answers those who show no client certificate."""
     workers: int = 4
@@ -72,6 +77,8 @@ class KubeletReconciler(Reconciler):
         self._options = options
         self._images = ImageTable(options.images)
         self._spawner = spawner or Spawner()
+        self._addresses = PodAddresses(options.nodes)
+        self._cluster = load_cluster(options.kubeconfig) if options.kubeconfig else None
         self._exits = Channel(EnqueueRequestForObject(), name="container-exits")
         self._runners: dict[Request, PodRunner] = {}
         """Pods with a runner, until the pod object is gone. A worker touches only the entry of its own request."""
@@ -137,9 +144,12 @@ class KubeletReconciler(Reconciler):
         surroundings = Surroundings(
             root=self._options.directory / pod.spec.node_name,
             reader=self.live,
+            client=self.client,
             images=self._images,
             spawner=self._spawner,
             clock=self.clock,
+            addresses=self._addresses,
+            cluster=self._cluster,
         )
         runner = PodRunner(
             pod,
@@ -196,5 +206,6 @@ class KubeletReconciler(Reconciler):
         """Ends what still runs at once and removes the pod's directory; its logs stay."""
         runner.kill()
         runner.wait(STOP_GRACE)
+        runner.release()
         shutil.rmtree(runner.scratch, ignore_errors=True)
         self._runners.pop(request, None)
