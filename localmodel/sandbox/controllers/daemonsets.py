@@ -20,14 +20,14 @@ import structlog
 
 from localmodel.runtime.client import Preconditions, Reader
 from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
-from localmodel.runtime.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from localmodel.runtime.errors import AlreadyExistsError, ApiError, ConflictError, ForbiddenError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import DaemonSet, Pod
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.selectors import Selector
 
 from . import daemonpods
-from .kinds import MIRROR, Node
+from .kinds import MIRROR, Node, is_namespace_terminating
 from .revisions import ControllerRevision, clean_up, current_revision
 
 if TYPE_CHECKING:
@@ -99,6 +99,14 @@ class DaemonSetReconciler(Reconciler):
         if refusal := daemonpods.unsupported(daemon_set):
             self.recorder.event(daemon_set, "Warning", "Unsupported", refusal)
             return None
+        try:
+            return self._run(daemon_set)
+        except ForbiddenError as error:
+            if not is_namespace_terminating(error):
+                raise
+            return None
+
+    def _run(self, daemon_set: DaemonSet) -> Result | None:
         revision = current_revision(self.client, self.live, daemon_set)
         pods = self._claim(daemon_set, self.client)
         it = _Pass(daemon_set, sorted(self.client.list(Node), key=lambda n: n.name), by_node(pods), revision)
@@ -213,7 +221,8 @@ class DaemonSetReconciler(Reconciler):
             try:
                 pod = self._create_on(it, node)
             except ApiError as error:
-                self.recorder.event(it.daemon_set, "Warning", "FailedCreate", f"Error creating: {error}")
+                if not is_namespace_terminating(error):
+                    self.recorder.event(it.daemon_set, "Warning", "FailedCreate", f"Error creating: {error}")
                 raise
             if pod is not None:
                 self.recorder.event(it.daemon_set, "Normal", "SuccessfulCreate", f"Created pod: {pod.name}")

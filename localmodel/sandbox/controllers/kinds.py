@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from localmodel.runtime.client import Reader
+from localmodel.runtime.errors import ApiError
 from localmodel.runtime.objects import CustomResourceDefinition, Namespace, Object, RESTMapping
 
 Json = dict[str, Any]
@@ -94,3 +95,8 @@ def served_kinds(crd: CustomResourceDefinition) -> list[RESTMapping]:
         for version in crd.spec["versions"]
         if version.get("storage") and version.get("served")
     ]
+
+
+def is_namespace_terminating(error: ApiError) -> bool:
+    """Whether an object was not made because its namespace is on its way out: nothing that has to be told."""
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in error.causes)

@@ -115,9 +115,30 @@ def build_manager(
     jobs: JobOptions,
     lifecycle: NodeLifecycleOptions | None = None,
 ) -> Manager:
-    """All controllers, ready to be started."""
-    mappings = [*BUILT_IN, *custom_kinds(client)]
-    collector = GarbageCollector(mappings)
+    """All controllers and the nodes, ready to be started; raises OSError, and ValueError for a bad kubeconfig."""
+    manager = build_controllers(client, jobs=jobs, lifecycle=lifecycle)
+    runner = KubeletReconciler(kubelet)
+    server = KubeletServer(
+        client,
+        runner,
+        directory=kubelet.directory.parent / "kubelet",
+        anonymous=kubelet.anonymous_auth,
+        clock=manager.clock,
+    )
+    nodes = replace(nodes, kubelet_port=server.port)
+    for reconciler in (SchedulerReconciler(), NodeReconciler(nodes), runner):
+        manager.add_reconciler(reconciler)
+    manager.add(NodeRegistration(client, nodes))
+    manager.add(runner)
+    manager.add(server)
+    return manager
+
+
+def build_controllers(
+    client: LiveClient, *, jobs: JobOptions, lifecycle: NodeLifecycleOptions | None = None
+) -> Manager:
+    """What a kube-controller-manager does: everything but scheduler and nodes."""
+    collector = GarbageCollector([*BUILT_IN, *custom_kinds(client)])
     options = ManagerOptions(
         component="localmodel-sandbox",
         metrics_addr="0",
@@ -128,11 +149,6 @@ def build_manager(
     manager = Manager(client, options)
     collector.index(manager.cache)
     collecting = manager.add_reconciler(collector)
-    runner = KubeletReconciler(kubelet)
-    server = KubeletServer(
-        client, runner, directory=kubelet.directory / ".kubelet", anonymous=kubelet.anonymous_auth, clock=manager.clock
-    )
-    nodes = replace(nodes, kubelet_port=server.port)
     for reconciler in (
         CustomKindReconciler(lambda mapping: collector.look_after(mapping, manager.cache, collecting)),
         NamespaceReconciler(),
@@ -140,17 +156,11 @@ def build_manager(
         VolumeReconciler(),
         JobReconciler(jobs),
         DaemonSetReconciler(),
-        SchedulerReconciler(),
-        NodeReconciler(nodes),
         NodeLifecycleReconciler(lifecycle),
         TaintEvictionReconciler(),
         PodGCReconciler(lifecycle),
-        runner,
     ):
         manager.add_reconciler(reconciler)
-    manager.add(NodeRegistration(client, nodes))
-    manager.add(runner)
-    manager.add(server)
     return manager
 
 

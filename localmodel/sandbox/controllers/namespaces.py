@@ -7,6 +7,7 @@ Rules: https://kubernetes.io/docs/tasks/administer-cluster/namespaces/ (two-step
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -67,10 +68,8 @@ class NamespaceReconciler(Reconciler):
         remaining: list[PartialObjectMetadata] = []
         for mapping in self._namespaced_kinds():
             kind = PartialObjectMetadata.of(mapping)
-            for obj in self._list(kind, namespace.metadata.name):
-                remaining.append(obj)
-                if not obj.is_deleting:
-                    self._delete(obj)
+            deleted = [obj for obj in self._list(kind, namespace.metadata.name) if self._delete(obj)]
+            remaining += self._list(kind, namespace.metadata.name) if deleted else []
         return remaining
 
     def _namespaced_kinds(self) -> list[RESTMapping]:
@@ -83,36 +82,44 @@ class NamespaceReconciler(Reconciler):
         except NotFoundError:  # the kind is not served
             return []
 
-    def _delete(self, obj: PartialObjectMetadata) -> None:
+    def _delete(self, obj: PartialObjectMetadata) -> bool:
+        """Deletes an object that is not being deleted yet; True for either."""
+        if obj.is_deleting:
+            return True
         try:
             self.client.delete(obj)
         except NotFoundError:
             log.debug("object went by itself", object=str(obj))
+        return True
 
     def _report(self, namespace: Namespace, remaining: list[PartialObjectMetadata]) -> None:
-        held = sorted({name for obj in remaining for name in obj.metadata.finalizers})
-        kinds = sorted({obj.mapping.group_resource for obj in remaining})
-        now = format_time(self.clock.now())
-        conditions = [
-            {
-                "type": "NamespaceContentRemaining",
-                "status": "True" if remaining else "False",
-                "reason": "SomeResourcesRemain" if remaining else "ContentRemoved",
-                "message": f"Some resources are remaining: {', '.join(kinds)}" if remaining else "All content removed",
-                "lastTransitionTime": now,
-            },
-            {
-                "type": "NamespaceFinalizersRemaining",
-                "status": "True" if held else "False",
-                "reason": "SomeFinalizersRemain" if held else "ContentHasNoFinalizers",
-                "message": f"Some content has finalizers: {', '.join(held)}" if held else "No finalizers remain",
-                "lastTransitionTime": now,
-            },
-        ]
-        if [(c["type"], c["message"]) for c in conditions] == [
-            (c.get("type"), c.get("message")) for c in namespace.status.to_dict().get("conditions") or []
-        ]:
+        kinds = Counter(obj.mapping.group_resource for obj in remaining)
+        held = Counter(name for obj in remaining for name in obj.metadata.finalizers)
+        left = ", ".join(f"{kind}. has {count} resource instances" for kind, count in sorted(kinds.items()))
+        holding = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(held.items()))
+        conditions = [_condition(*texts) for texts in _NOTHING_WRONG]
+        if left:
+            text = f"Some resources are remaining: {left}"
+            conditions.append(_condition("NamespaceContentRemaining", "SomeResourcesRemain", text))
+        else:
+            text = "All content successfully removed"
+            conditions.append(_condition("NamespaceContentRemaining", "ContentRemoved", text))
+        if holding:
+            text = f"Some content in the namespace has finalizers remaining: {holding}"
+            conditions.append(_condition("NamespaceFinalizersRemaining", "SomeFinalizersRemain", text))
+        else:
+            text = "All content-preserving finalizers finished"
+            conditions.append(_condition("NamespaceFinalizersRemaining", "ContentHasNoFinalizers", text))
+        for condition, remains in zip(conditions[-2:], (left, holding), strict=True):
+            condition["status"] = "True" if remains else "False"
+        known = {c.get("type"): c for c in namespace.status.to_dict().get("conditions") or []}
+        if all(condition.items() <= known.get(condition["type"], {}).items() for condition in conditions):
             return
+        now = format_time(self.clock.now())
+        for condition in conditions:
+            before = known.get(condition["type"], {})
+            same = before.get("status") == condition["status"]
+            condition["lastTransitionTime"] = before.get("lastTransitionTime", now) if same else now
         try:
             self.client.status.patch(namespace, {"status": {"conditions": conditions}})
         except ApiError as error:
@@ -129,3 +136,19 @@ class NamespaceReconciler(Reconciler):
         except NotFoundError:
             return
         log.info("namespace emptied", namespace=namespace.name)
+
+
+_NOTHING_WRONG = (
+    ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+    ("NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    (
+        "NamespaceDeletionContentFailure",
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+)
+"""Type, reason and message of the conditions that are False here always."""
+
+
+def _condition(type_: str, reason: str, message: str) -> dict[str, str]:
+    return {"type": type_, "status": "False", "reason": reason, "message": message}

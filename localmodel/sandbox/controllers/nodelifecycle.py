@@ -1,9 +1,10 @@
 """What becomes of nodes and of their pods: `NodeLifecycleReconciler`, `TaintEvictionReconciler`, `PodGCReconciler`.
 
-A node whose kubelet is silent for the grace period is Ready=Unknown. One that is not Ready, or is unschedulable, is
-tainted so, and its pods are not Ready either. A pod that does not tolerate a NoExecute taint is deleted, at once or
-after the seconds that it tolerates it; the usual five minutes stand for a pod that says nothing of not-ready and
-unreachable, as an API server would have added. A pod of a node that is gone fails and goes.
+A node whose kubelet is silent for the grace period is Ready=Unknown, and its pods are not Ready; a kubelet that says
+that its node is not Ready speaks for its pods itself. A node that is not Ready, or is unschedulable, is tainted so. A
+pod that does not tolerate a NoExecute taint is deleted, at once or after the seconds that it tolerates it; the usual
+five minutes stand for a pod that says nothing of not-ready and unreachable, as an API server would have added. A pod of
+a node that is gone fails and goes.
 Rules: https://kubernetes.io/docs/concepts/architecture/nodes/,
 https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/. Neighbour: `nodes`, the kubelets' side.
 """
@@ -30,6 +31,7 @@ from .placement import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDU
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
+    from localmodel.runtime.client import Client
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +70,7 @@ class NodeLifecycleReconciler(Reconciler):
         if remaining <= 0 and ready_status(node) != "Unknown":
             node = self._write_unknown(node)
         self._taint(node)
-        if ready_status(node) != "True":
+        if ready_status(node) == "Unknown":
             self._mark_pods_not_ready(node)
         return Result(requeue_after=remaining) if remaining > 0 else None
 
@@ -181,7 +183,10 @@ class TaintEvictionReconciler(Reconciler):
             return None
         if remaining > 0:
             return Result(requeue_after=remaining)
+        now = format_time(self.clock.now())
+        message = "Taint manager: deleting due to NoExecute taint"
         try:
+            mark_disrupted(self.client, pod, "DeletionByTaintManager", message, now)
             self.client.delete(pod, preconditions=Preconditions(uid=pod.metadata.uid))
         except (NotFoundError, ConflictError):
             return None
@@ -238,20 +243,27 @@ class PodGCReconciler(Reconciler):
         return None
 
     def _end(self, pod: Pod) -> None:
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists",
-            "lastTransitionTime": format_time(self.clock.now()),
-        }
-        others = [c for c in pod.status.conditions if c.get("type") != "DisruptionTarget"]
+        now = format_time(self.clock.now())
         try:
             if not pod.is_finished:
-                status = {"phase": "Failed", "conditions": [*others, condition]}
-                self.client.status.patch(pod, {"metadata": {"uid": pod.metadata.uid}, "status": status})
+                message = "PodGC: node no longer exists"
+                mark_disrupted(self.client, pod, "DeletionByPodGC", message, now, phase="Failed")
             self.client.delete(pod, grace_period_seconds=0, preconditions=Preconditions(uid=pod.metadata.uid))
         except (NotFoundError, ConflictError) as error:
             log.debug("pod of a node that is gone went by itself", pod=str(pod.key), reason=str(error))
             return
         log.info("removed the pod of a node that is gone", pod=str(pod.key), node=pod.spec.node_name)
+
+
+def mark_disrupted(client: Client, pod: Pod, reason: str, message: str, now: str, *, phase: str = "") -> None:
+    """Says in the pod's status that it ends by no fault of its own; raises NotFoundError, ConflictError."""
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": now,
+    }
+    others = [c for c in pod.status.conditions if c.get("type") != "DisruptionTarget"]
+    status = {"conditions": [*others, condition], **({"phase": phase} if phase else {})}
+    client.status.patch(pod, {"metadata": {"uid": pod.metadata.uid}, "status": status})

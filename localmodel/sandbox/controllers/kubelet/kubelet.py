@@ -28,7 +28,7 @@ from localmodel.runtime.objects import ObjectKey, Pod, PodStatus
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 from localmodel.sandbox.controllers.kinds import MIRROR, Node
-from localmodel.sandbox.controllers.nodes import is_silent, says_ready
+from localmodel.sandbox.controllers.nodes import is_silent
 from localmodel.sandbox.spawn import Spawner
 
 from .addresses import PodAddresses
@@ -128,7 +128,7 @@ class KubeletReconciler(Reconciler):
             if runner is None:
                 return None
         delay = runner.sync(pod)
-        self._write_status(pod, runner, node_ready=node is None or says_ready(node))
+        self._write_status(pod, runner)
         return Result(requeue_after=delay) if delay is not None else None
 
     def _adopt(self, request: Request, pod: Pod) -> PodRunner | None:
@@ -173,8 +173,8 @@ class KubeletReconciler(Reconciler):
             runner = self._restored(pod)
         return runner.log(container, previous=previous)
 
-    def _write_status(self, pod: Pod, runner: PodRunner, *, node_ready: bool = True) -> None:
-        status = runner.status(pod, node_ready=node_ready)
+    def _write_status(self, pod: Pod, runner: PodRunner) -> None:
+        status = runner.status(pod)
         current = pod.status.to_dict()
         if PodStatus.from_dict(current | status).to_dict() == current:
             return
@@ -186,6 +186,8 @@ class KubeletReconciler(Reconciler):
 
     def _stop(self, request: Request, pod: Pod, runner: PodRunner | None) -> Result | None:
         grace = pod.metadata.deletion_grace_period_seconds
+        if runner is None and not pod.is_finished:
+            runner = self._adopt(request, pod)
         if runner is not None:
             delay = runner.stop(DEFAULT_GRACE if grace is None else grace)
             if delay is not None:

@@ -235,12 +235,12 @@ class PodRunner:
         now = self._node.clock.monotonic()
         for container in self._containers:
             container.observe()
-        if not self.is_running:
-            return None
         if self._stop_at is None:
             for container in self._containers:
                 container.terminate()
         self._stop_at = min(self._stop_at or now + grace, now + grace)
+        if not self.is_running:
+            return None
         if now >= self._stop_at:
             self.kill()
         return max(self._stop_at - now, 0.05)
@@ -271,15 +271,16 @@ class PodRunner:
         once = [c for c in self._init if not is_sidecar(c)]
         if any(c.termination and not c.succeeded for c in once) and self._policy == "Never":
             return "Failed"
-        if self._reason == "DeadlineExceeded" and not self.is_running:
-            return "Failed"
+        if self._stop_at is not None and not self.is_running:
+            succeeded = self._reason != "DeadlineExceeded" and all(c.succeeded for c in self._main)
+            return "Succeeded" if succeeded else "Failed"
         if not self._is_initialized:
             return "Pending"
         if any(c.is_running for c in self._main):
             return "Running"
         if any(c.termination is None for c in self._main):
             return "Pending" if all(c.termination is None for c in self._main) else "Running"
-        if self._is_done or self._stop_at is not None:
+        if self._is_done:
             if self.is_running:  # a sidecar
                 return "Running"
             return "Succeeded" if all(c.succeeded for c in self._main) else "Failed"
@@ -296,11 +297,8 @@ class PodRunner:
             return False
         return self._policy == "Never" or (self._policy == "OnFailure" and all(c.succeeded for c in self._main))
 
-    def status(self, pod: Pod, *, node_ready: bool = True) -> Json:
-        """The pod's status, with the conditions that other parts (the scheduler) wrote kept.
-
-        A pod is not Ready while its node is not.
-        """
+    def status(self, pod: Pod) -> Json:
+        """The pod's status, with the conditions that other parts (the scheduler) wrote kept."""
         phase = self.phase
         now = format_time(self._node.clock.now())
         initialized = self._is_initialized
@@ -314,7 +312,7 @@ class PodRunner:
                 {"type": "PodScheduled", "status": "True"},
                 _condition("Initialized", initialized, finished or "ContainersNotInitialized"),
                 _condition("ContainersReady", ready, unready),
-                _condition("Ready", ready and node_ready, unready or "NodeNotReady"),
+                _condition("Ready", ready, unready),
             ],
             now,
         )
