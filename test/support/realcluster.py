@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +20,11 @@ from localmodel.runtime.objects import Namespace
 from localmodel.runtime.rest import LiveClient
 from localmodel.sandbox.apiserver.tls import Authority
 from localmodel.sandbox.cluster import free_port
+from localmodel.sandbox.spawn import Spawner, stop_process
 
 from .eventually import eventually
+
+NO_SERVICE_ACCOUNTS = "--disable-admission-plugins=ServiceAccount"
 
 
 def assets() -> Path:
@@ -38,12 +40,13 @@ def missing_binaries(*names: str) -> str:
 class RealCluster:
     """Usage: `with RealCluster(directory) as cluster: cluster.client()`."""
 
-    def __init__(self, directory: Path, *, flags: tuple[str, ...] = ()) -> None:
-        """`flags`: more of kube-apiserver's."""
+    def __init__(self, directory: Path, *, flags: tuple[str, ...] = (NO_SERVICE_ACCOUNTS,)) -> None:
+        """`flags`: more of kube-apiserver's. Without its default pods need the account that a controller makes."""
         self.directory = directory
         self.kubeconfig = directory / "kubeconfig"
         self.authority = Authority.ensure(directory, now=datetime.now(UTC))
         self._flags = flags
+        self._spawner = Spawner()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._clients: list[LiveClient] = []
 
@@ -79,7 +82,6 @@ class RealCluster:
             "--service-account-signing-key-file=sa.key",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=RBAC",
-            "--disable-admission-plugins=ServiceAccount",
             *self._flags,
         )
         try:
@@ -104,13 +106,7 @@ class RealCluster:
         for client in self._clients:
             client.close()
         while self._processes:
-            process = self._processes.pop()
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop_process(self._processes.pop(), grace=5)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -168,10 +164,12 @@ class RealCluster:
         self.kubeconfig.write_text(yaml.safe_dump(document))
 
     def _run(self, program: str, *flags: str) -> None:
-        with (self.directory / f"{program}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [str(assets() / program), *flags], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        process = self._spawner.spawn(
+            [str(assets() / program), *flags],
+            env=dict(os.environ),
+            directory=self.directory,
+            output=self.directory / f"{program}.log",
+        )
         self._processes.append(process)
 
 

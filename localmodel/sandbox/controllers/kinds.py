@@ -8,7 +8,7 @@ from pydantic import Field
 
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ApiError
-from localmodel.runtime.objects import CustomResourceDefinition, Namespace, Object, RESTMapping
+from localmodel.runtime.objects import CustomResourceDefinition, Object, RESTMapping
 
 Json = dict[str, Any]
 
@@ -68,14 +68,6 @@ class Binding(Object):
     def type_for(cls, pod_name: str) -> type[Binding]:
         mapping = _of("", "v1", "Binding", f"pods/{pod_name}/binding")
         return type("Binding", (cls,), {"mapping": mapping, "__module__": __name__})
-
-
-class NamespaceFinalize(Namespace):
-    """A Namespace that is updated at namespaces/NAME/finalize, where alone spec.finalizers can be changed."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.metadata.name}/finalize"
 
 
 def custom_kinds(reader: Reader) -> list[RESTMapping]:

@@ -29,6 +29,7 @@ from .garbage import CustomKindReconciler, GarbageCollector
 from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
 from .kubelet import KubeletOptions, KubeletReconciler, KubeletServer
+from .kubelet.credentials import authority_of, load_cluster
 from .namespaces import NamespaceReconciler
 from .nodelifecycle import NodeLifecycleOptions, NodeLifecycleReconciler, PodGCReconciler, TaintEvictionReconciler
 from .nodes import NodeOptions, NodeReconciler, NodeRegistration
@@ -116,7 +117,8 @@ def build_manager(
     lifecycle: NodeLifecycleOptions | None = None,
 ) -> Manager:
     """All controllers and the nodes, ready to be started; raises OSError, and ValueError for a bad kubeconfig."""
-    manager = build_controllers(client, jobs=jobs, lifecycle=lifecycle)
+    authority = authority_of(load_cluster(kubelet.kubeconfig)) if kubelet.kubeconfig else ""
+    manager = build_controllers(client, jobs=jobs, lifecycle=lifecycle, authority=authority)
     runner = KubeletReconciler(kubelet)
     server = KubeletServer(
         client,
@@ -135,9 +137,12 @@ def build_manager(
 
 
 def build_controllers(
-    client: LiveClient, *, jobs: JobOptions, lifecycle: NodeLifecycleOptions | None = None
+    client: LiveClient, *, jobs: JobOptions, lifecycle: NodeLifecycleOptions | None = None, authority: str = ""
 ) -> Manager:
-    """What a kube-controller-manager does: everything but scheduler and nodes."""
+    """What a kube-controller-manager does: everything but scheduler and nodes.
+
+    `authority`: the API server's, in PEM, for the namespaces.
+    """
     collector = GarbageCollector([*BUILT_IN, *custom_kinds(client)])
     options = ManagerOptions(
         component="localmodel-sandbox",
@@ -151,7 +156,7 @@ def build_controllers(
     collecting = manager.add_reconciler(collector)
     for reconciler in (
         CustomKindReconciler(lambda mapping: collector.look_after(mapping, manager.cache, collecting)),
-        NamespaceReconciler(),
+        NamespaceReconciler(authority),
         VolumeClaimReconciler(),
         VolumeReconciler(),
         JobReconciler(jobs),

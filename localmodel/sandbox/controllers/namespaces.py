@@ -1,4 +1,5 @@
-"""`NamespaceReconciler`: gives each namespace its default ServiceAccount, and empties one that is being deleted.
+"""`NamespaceReconciler`: gives each namespace its default ServiceAccount and the API server's authority, for pods, and
+empties one that is being deleted.
 
 A namespace in deletion keeps the finalizer `kubernetes` in its spec until nothing is left in it; only the `finalize`
 subresource removes that. Objects with finalizers of their own hold it up, and the status says which.
@@ -8,13 +9,17 @@ Rules: https://kubernetes.io/docs/tasks/administer-cluster/namespaces/ (two-step
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
 
 from localmodel.runtime.errors import AlreadyExistsError, ApiError, ForbiddenError, NotFoundError
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
+    ConfigMap,
     Namespace,
+    Object,
     ObjectMeta,
     PartialObjectMetadata,
     RESTMapping,
@@ -23,13 +28,15 @@ from localmodel.runtime.objects import (
 )
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .kinds import BUILT_IN, EVENTS, NamespaceFinalize, custom_kinds
+from .kinds import BUILT_IN, EVENTS, custom_kinds
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
 
 log = structlog.get_logger(__name__)
 
+DEFAULT_ACCOUNT = "default"
+ROOT_CA = "kube-root-ca.crt"
 POLL = 0.3
 """Seconds between two looks at a namespace that still has content: there is no event for all kinds at once."""
 
@@ -37,15 +44,30 @@ POLL = 0.3
 class NamespaceReconciler(Reconciler):
     """Watches namespaces; looks at their content only while they are being deleted."""
 
+    def __init__(self, authority: str = "") -> None:
+        """`authority`: the API server's, in PEM, that every namespace gets a ConfigMap with; none if empty."""
+        self._authority = authority
+
     def setup(self, builder: Builder) -> None:
-        builder.named("namespace").for_(Namespace).owns(ServiceAccount)
+        builder.named("namespace").for_(Namespace)
+        for kind in (ServiceAccount, ConfigMap):
+            builder.watches(PartialObjectMetadata.of(kind.mapping), EnqueueRequestsFromMapFunc(self._namespace_of))
+
+    @staticmethod
+    def _namespace_of(obj: PartialObjectMetadata) -> Iterable[Request]:
+        """What every namespace has comes back when it is deleted."""
+        if (obj.mapping.plural, obj.name) in (("serviceaccounts", DEFAULT_ACCOUNT), ("configmaps", ROOT_CA)):
+            yield Request("", obj.namespace)
 
     def reconcile(self, request: Request) -> Result | None:
         namespace = self.client.find(Namespace, request.name)
         if namespace is None:
             return None
         if not namespace.is_deleting:
-            self._ensure_service_account(namespace)
+            self._ensure(ServiceAccount(metadata=ObjectMeta(name=DEFAULT_ACCOUNT, namespace=namespace.name)))
+            if self._authority:
+                metadata = ObjectMeta(name=ROOT_CA, namespace=namespace.name)
+                self._ensure(ConfigMap(metadata=metadata, data={"ca.crt": self._authority}))
             return None
         remaining = self._empty(namespace)
         self._report(namespace, remaining)
@@ -54,14 +76,15 @@ class NamespaceReconciler(Reconciler):
         self._finalize(namespace)
         return None
 
-    def _ensure_service_account(self, namespace: Namespace) -> None:
-        if self.live.find(ServiceAccount, "default", namespace=namespace.name) is not None:
+    def _ensure(self, obj: Object) -> None:
+        """Makes what every namespace has, if it is not there."""
+        if self.live.find(type(obj), obj.name, namespace=obj.namespace) is not None:
             return
         try:
-            self.client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace=namespace.name)))
-        except (AlreadyExistsError, ForbiddenError) as error:
+            self.client.create(obj)
+        except (AlreadyExistsError, ForbiddenError, NotFoundError) as error:
             # Somebody else made it, or the namespace is just being deleted.
-            log.debug("default service account not created", namespace=namespace.name, reason=str(error))
+            log.debug("content of a namespace not created", object=str(obj), reason=str(error))
 
     def _empty(self, namespace: Namespace) -> list[PartialObjectMetadata]:
         """Deletes everything in the namespace; what is still there afterwards."""
@@ -129,10 +152,9 @@ class NamespaceReconciler(Reconciler):
         live = self.live.find(Namespace, namespace.name)
         if live is None or not live.is_deleting:
             return
-        finalized = NamespaceFinalize.from_dict(live.to_dict())
-        finalized.spec["finalizers"] = [f for f in live.spec.get("finalizers") or [] if f != "kubernetes"]
+        live.spec["finalizers"] = [name for name in live.spec.get("finalizers") or [] if name != "kubernetes"]
         try:
-            self.client.update(finalized)
+            self.client.subresource("finalize").update(live)
         except NotFoundError:
             return
         log.info("namespace emptied", namespace=namespace.name)

@@ -104,7 +104,8 @@ class Launcher:
 
     def _access(self, pod: Pod, mounts: Sequence[Mount]) -> dict[str, str]:
         """KUBECONFIG, if the pod has its account's token: mounted by its spec, or as every pod has it."""
-        if self.node.cluster is None:
+        account = pod.spec.service_account_name
+        if self.node.cluster is None or not account:
             return {}
         mounted = next((mount.directory for mount in mounts if mount.mount_path == ACCOUNT_DIRECTORY), None)
         if mounted is not None:
@@ -114,7 +115,6 @@ class Launcher:
             self.tokens.ensure(pod, token)
         else:
             return {}
-        account = pod.spec.service_account_name or "default"
         text = kubeconfig_of(dict(self.node.cluster), {"tokenFile": str(token)}, name=account, namespace=pod.namespace)
         path = self.scratch / "serviceaccount" / "kubeconfig"
         replace_file(path, text.encode())

@@ -7,6 +7,7 @@ configuration is looked for: so it gets a kubeconfig that names the token's file
 
 from __future__ import annotations
 
+import base64
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,14 @@ def load_cluster(kubeconfig: Path) -> Json:
     if authority := cluster.get("certificate-authority"):
         cluster["certificate-authority"] = str((kubeconfig.parent / authority).resolve())
     return cluster
+
+
+def authority_of(cluster: Json) -> str:
+    """The API server's authority, in PEM, of a kubeconfig's cluster entry; empty if it names none. Raises OSError."""
+    if data := cluster.get("certificate-authority-data"):
+        return base64.b64decode(data).decode()
+    path = cluster.get("certificate-authority")
+    return Path(path).read_text() if path else ""
 
 
 def kubeconfig_of(cluster: Json, user: Json, *, name: str, namespace: str = "") -> str:

@@ -9,6 +9,7 @@ What a kubelet offers beside logs (exec, attach, port-forward) is refused.
 from __future__ import annotations
 
 import http.server
+import json
 import select
 import socket
 import ssl
@@ -22,7 +23,7 @@ import structlog
 
 from localmodel.runtime.client import Client
 from localmodel.runtime.clock import Clock, RealClock
-from localmodel.runtime.errors import ApiError, TransportError
+from localmodel.runtime.errors import ApiError, TransportError, make_status
 from localmodel.runtime.objects import ObjectKey
 from localmodel.sandbox.apiserver.tls import Authority, ensure_certificate
 
@@ -126,7 +127,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._container_log(ObjectKey(parts[1], parts[2]), parts[3], query)
         elif parts[0] in _NOT_THERE:
             text = f"the sandbox's kubelet cannot {parts[0]}: containers are plain processes of this machine"
-            self._answer(501, text)
+            # As a Status: an API server hands this on to kubectl as it is.
+            status = make_status("NotImplemented", 501, text)
+            self._answer(501, json.dumps(status), content_type="application/json")
         else:
             self._answer(404, "404 page not found")
 
@@ -165,10 +168,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         readable, _, _ = select.select([self.connection], [], [], 0)
         return not readable
 
-    def _answer(self, code: int, text: str) -> None:
+    def _answer(self, code: int, text: str, *, content_type: str = "text/plain; charset=utf-8") -> None:
         body = text.encode()
         self.send_response(code)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         if self.command != "GET":
             self.send_header("Connection", "close")  # its body is not read
