@@ -23,13 +23,13 @@ from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
+from localmodel.sandbox.kubeconfig import authority_of
 
 from .daemonsets import DaemonSetReconciler
 from .garbage import CustomKindReconciler, GarbageCollector
 from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
 from .kubelet import KubeletOptions, KubeletReconciler, KubeletServer
-from .kubelet.credentials import authority_of, load_cluster
 from .namespaces import NamespaceReconciler
 from .nodelifecycle import NodeLifecycleOptions, NodeLifecycleReconciler, PodGCReconciler, TaintEvictionReconciler
 from .nodes import NodeOptions, NodeReconciler, NodeRegistration
@@ -117,7 +117,7 @@ def build_manager(
     lifecycle: NodeLifecycleOptions | None = None,
 ) -> Manager:
     """All controllers and the nodes, ready to be started; raises OSError, and ValueError for a bad kubeconfig."""
-    authority = authority_of(load_cluster(kubelet.kubeconfig)) if kubelet.kubeconfig else ""
+    authority = authority_of(kubelet.kubeconfig) if kubelet.kubeconfig else ""
     manager = build_controllers(client, jobs=jobs, lifecycle=lifecycle, authority=authority)
     runner = KubeletReconciler(kubelet)
     server = KubeletServer(

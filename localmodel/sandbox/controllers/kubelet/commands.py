@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.objects import Pod
+from localmodel.sandbox.apiserver.kubeconfig import write_kubeconfig
+from localmodel.sandbox.kubeconfig import other_kubeconfig
 from localmodel.sandbox.spawn import Spawner
 
 from .addresses import PodAddresses
 from .container import Command, Container
-from .credentials import ACCOUNT_DIRECTORY, PodTokens, account_of, kubeconfig_of, mounts_account, replace_file
+from .credentials import ACCOUNT_DIRECTORY, PodTokens, account_of, mounts_account
 from .environment import ContainerConfigError, build_environment, expand
 from .images import ImageTable
 from .mounts import Mount, PodVolumes, container_mounts, rewrite
@@ -42,8 +44,8 @@ class Surroundings:
     spawner: Spawner
     clock: Clock
     addresses: PodAddresses
-    cluster: Mapping[str, Any] | None = None
-    """How pods reach the API server (a kubeconfig's cluster entry); None if that is not known: they get no access."""
+    kubeconfig: Path | None = None
+    """Says how pods reach the API server; None if that is not known: they get no access."""
 
 
 class UnknownImageError(ContainerConfigError):
@@ -105,7 +107,7 @@ class Launcher:
     def _access(self, pod: Pod, mounts: Sequence[Mount]) -> dict[str, str]:
         """KUBECONFIG, if the pod has its account's token: mounted by its spec, or as every pod has it."""
         account = pod.spec.service_account_name
-        if self.node.cluster is None or not account:
+        if self.node.kubeconfig is None or not account:
             return {}
         mounted = next((mount.directory for mount in mounts if mount.mount_path == ACCOUNT_DIRECTORY), None)
         if mounted is not None:
@@ -115,7 +117,8 @@ class Launcher:
             self.tokens.ensure(pod, token)
         else:
             return {}
-        text = kubeconfig_of(dict(self.node.cluster), {"tokenFile": str(token)}, name=account, namespace=pod.namespace)
         path = self.scratch / "serviceaccount" / "kubeconfig"
-        replace_file(path, text.encode())
+        credentials = {"tokenFile": str(token)}
+        content = other_kubeconfig(self.node.kubeconfig, account, credentials, namespace=pod.namespace)
+        write_kubeconfig(path, content)
         return {"KUBECONFIG": str(path)}

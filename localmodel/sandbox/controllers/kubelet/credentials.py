@@ -7,13 +7,10 @@ configuration is looked for: so it gets a kubeconfig that names the token's file
 
 from __future__ import annotations
 
-import base64
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
@@ -90,42 +87,6 @@ def mounts_account(pod: Pod, account: ServiceAccount | None) -> bool:
     if wanted is None and account is not None:
         wanted = account.to_dict().get("automountServiceAccountToken")
     return wanted is not False
-
-
-def load_cluster(kubeconfig: Path) -> Json:
-    """The cluster entry (server, authority) of a kubeconfig's current context; raises OSError, ValueError."""
-    document = yaml.safe_load(kubeconfig.read_text())
-    try:
-        contexts = {entry["name"]: entry["context"] for entry in document["contexts"]}
-        clusters = {entry["name"]: entry["cluster"] for entry in document["clusters"]}
-        cluster = dict(clusters[contexts[document["current-context"]]["cluster"]])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{kubeconfig} has no current context with a cluster") from error
-    if authority := cluster.get("certificate-authority"):
-        cluster["certificate-authority"] = str((kubeconfig.parent / authority).resolve())
-    return cluster
-
-
-def authority_of(cluster: Json) -> str:
-    """The API server's authority, in PEM, of a kubeconfig's cluster entry; empty if it names none. Raises OSError."""
-    if data := cluster.get("certificate-authority-data"):
-        return base64.b64decode(data).decode()
-    path = cluster.get("certificate-authority")
-    return Path(path).read_text() if path else ""
-
-
-def kubeconfig_of(cluster: Json, user: Json, *, name: str, namespace: str = "") -> str:
-    """A kubeconfig for one cluster and one user, in YAML."""
-    context = {"cluster": "cluster", "user": name, **({"namespace": namespace} if namespace else {})}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "cluster", "cluster": cluster}],
-        "users": [{"name": name, "user": user}],
-        "contexts": [{"name": name, "context": context}],
-        "current-context": name,
-    }
-    return str(yaml.safe_dump(document))
 
 
 def replace_file(path: Path, content: bytes) -> None:

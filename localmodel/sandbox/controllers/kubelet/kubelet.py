@@ -33,7 +33,6 @@ from localmodel.sandbox.spawn import Spawner
 
 from .addresses import PodAddresses
 from .commands import Surroundings
-from .credentials import load_cluster
 from .images import ImageTable
 from .logs import LogWriter
 from .pod import LogNotFoundError, PodRunner
@@ -78,7 +77,6 @@ class KubeletReconciler(Reconciler):
         self._images = ImageTable(options.images)
         self._spawner = spawner or Spawner()
         self._addresses = PodAddresses(options.nodes)
-        self._cluster = load_cluster(options.kubeconfig) if options.kubeconfig else None
         self._exits = Channel(EnqueueRequestForObject(), name="container-exits")
         self._runners: dict[Request, PodRunner] = {}
         """Pods with a runner, until the pod object is gone. A worker touches only the entry of its own request."""
@@ -149,7 +147,7 @@ class KubeletReconciler(Reconciler):
             spawner=self._spawner,
             clock=self.clock,
             addresses=self._addresses,
-            cluster=self._cluster,
+            kubeconfig=self._options.kubeconfig,
         )
         runner = PodRunner(
             pod,
