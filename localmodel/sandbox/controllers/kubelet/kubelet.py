@@ -164,8 +164,11 @@ class KubeletReconciler(Reconciler):
         Raises PodNotFoundError, LogNotFoundError, and what a read at the API server raises.
         """
         pod = self.live.find(Pod, key.name, namespace=key.namespace)
-        if pod is None or pod.spec.node_name not in self._options.nodes or MIRROR in pod.metadata.annotations:
+        if pod is None or pod.spec.node_name not in self._options.nodes:
             raise PodNotFoundError(f'pod "{key.name}" does not exist')
+        if MIRROR in pod.metadata.annotations:
+            text = "is not run by the kubelet: its log is with whoever runs it (`sandbox up`: logs/agent-NODE.log)"
+            raise LogNotFoundError(f'container "{container}" in pod "{key.name}" {text}')
         runner = self._runners.get(Request(key.namespace, key.name))
         if runner is None or runner.uid != pod.metadata.uid:
             runner = self._restored(pod)
