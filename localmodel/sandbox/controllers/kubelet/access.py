@@ -30,6 +30,8 @@ AUTHORITY_NAMESPACE, AUTHORITY_NAME, AUTHORITY_KEY = (
     "client-ca-file",
 )
 RELOAD_SECONDS = 60.0
+RETRY_SECONDS = 1.0
+"""Until the authority is looked for again, where there was none."""
 VERDICT_SECONDS = 30.0
 _REMEMBERED = 256
 
@@ -63,8 +65,8 @@ class Access:
         self._clock = clock
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._loaded = 0.0
-        """Monotonic time at which `_context` was made."""
+        self._reload_at = 0.0
+        """Monotonic time at which `_context` is made anew."""
         self._verdicts: dict[KubeletUser, tuple[float, bool]] = {}
         """User -> monotonic time at which it was asked, whether the user may."""
 
@@ -72,11 +74,14 @@ class Access:
         """For the next connection."""
         with self._lock:
             now = self._clock.monotonic()
-            if self._context is None or now - self._loaded > RELOAD_SECONDS:
-                self._context, self._loaded = self._make_context(), now
+            if self._context is None or now >= self._reload_at:
+                self._context = self._make_context()
+                knows_clients = self._context.verify_mode != ssl.CERT_NONE
+                self._reload_at = now + (RELOAD_SECONDS if knows_clients else RETRY_SECONDS)
             return self._context
 
     def _make_context(self) -> ssl.SSLContext:
+        """Asks for client certificates if the authority for them is known."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._certificate.certificate, self._certificate.key)

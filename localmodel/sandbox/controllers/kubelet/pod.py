@@ -17,7 +17,7 @@ from typing import Any
 from localmodel.runtime.errors import ApiError, RuntimeLibraryError, TransportError
 from localmodel.runtime.objects import Pod, format_time
 
-from .addresses import HOST_IP
+from .addresses import HOST_IP, NoAddressLeftError
 from .commands import Launcher, Surroundings, UnknownImageError
 from .container import Container
 from .environment import ContainerConfigError
@@ -115,7 +115,8 @@ class PodRunner:
             container.observe()
         if self.phase in ("Succeeded", "Failed"):
             return None
-        self._assign_address(pod)
+        if not self._assign_address(pod):
+            return RETRY
         if (left := self._time_left(pod)) is not None and left <= 0:
             self._reason = "DeadlineExceeded"
             self._message = "Pod was active on the node longer than the specified deadline"
@@ -131,10 +132,16 @@ class PodRunner:
         delays += [self._drive(container, pod, once=False) for container in self._main]
         return _soonest(delays)
 
-    def _assign_address(self, pod: Pod) -> None:
-        if not self._address:
-            known = str(pod.status.to_dict().get("podIP") or "")
+    def _assign_address(self, pod: Pod) -> bool:
+        if self._address:
+            return True
+        known = str(pod.status.to_dict().get("podIP") or "")
+        try:
             self._address = self._node.addresses.assign(self._node_name, self.uid, known=known)
+        except NoAddressLeftError as error:
+            self._report("Warning", "FailedCreatePodSandBox", str(error))
+            return False
+        return True
 
     def _time_left(self, pod: Pod) -> float | None:
         """Seconds until the pod has run for too long."""
