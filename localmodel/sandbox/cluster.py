@@ -32,7 +32,7 @@ from localmodel.runtime.rest import LiveClient
 
 from . import install
 from .apiserver.kubeconfig import token_credentials, write_kubeconfig
-from .controllers.kubelet.kubelet import MIRROR
+from .controllers.kinds import MIRROR
 from .controllers.main import node_names
 from .kubeconfig import DATA_DIR, other_kubeconfig
 from .supervisor import Child, Program, Supervisor, ending

@@ -109,6 +109,11 @@ def other_kubeconfig(admin: Path, user: str, credentials: Json, *, namespace: st
     return yaml.safe_dump(document, sort_keys=False).encode()
 
 
+def authority_of(kubeconfig: Path) -> str:
+    """The API server's authority, in PEM, that a kubeconfig names; empty for none. Raises KubeconfigError, OSError."""
+    return base64.b64decode(_current_cluster(kubeconfig)[1].get("certificate-authority-data", "")).decode()
+
+
 def _current_cluster(kubeconfig: Path) -> tuple[str, Json]:
     """Name and entry of the current context's cluster, the authority's certificate in the entry itself."""
     try:

@@ -37,23 +37,26 @@ class Spawner:
         thread.start()
 
     def spawn(
-        self, command: Sequence[str], *, env: Mapping[str, str], directory: Path, log: Path
+        self, command: Sequence[str], *, env: Mapping[str, str], directory: Path, output: Path | int
     ) -> subprocess.Popen[bytes]:
-        """Starts `command` in a session of its own, its output appended to `log`; raises OSError.
+        """Starts `command` in a session of its own; raises OSError.
 
-        A program that cannot be found exits with status 127 and says so in the log.
+        Both its streams go to `output`: appended to a file, or to an open file descriptor. A program that cannot be
+        found exits with status 127 and says so there.
         """
-        request = _Request(partial(self._spawn, command, env, directory, log), Future())
+        request = _Request(partial(self._spawn, command, env, directory, output), Future())
         self._requests.put(request)
         return request.answer.result()
 
     @staticmethod
-    def _spawn(command: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> subprocess.Popen[bytes]:
-        with log.open("ab") as output:
+    def _spawn(
+        command: Sequence[str], env: Mapping[str, str], directory: Path, output: Path | int
+    ) -> subprocess.Popen[bytes]:
+        with output.open("ab") if isinstance(output, Path) else contextlib.nullcontext(output) as stdout:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=stdout,
                 stderr=subprocess.STDOUT,
                 env=dict(env),
                 cwd=directory,

@@ -82,7 +82,7 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
-        return self._spawner.spawn(program.command, env=program.env, directory=program.directory, log=self.log)
+        return self._spawner.spawn(program.command, env=program.env, directory=program.directory, output=self.log)
 
     def _keep_running(self) -> None:
         delay = FIRST_DELAY

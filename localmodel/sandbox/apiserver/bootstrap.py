@@ -24,6 +24,8 @@ Json = dict[str, Any]
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 ROOT_CA = "kube-root-ca.crt"
+CLIENT_AUTHORITY = "extension-apiserver-authentication"
+"""The ConfigMap that tells kubelets and extension servers whose client certificates count."""
 _TRUSTED = WriteOptions(field_manager="kube-apiserver", field_validation="Ignore")
 
 
@@ -33,6 +35,7 @@ def bootstrap(registry: Registry, *, authority_pem: str) -> None:
     for name in SYSTEM_NAMESPACES:
         _ensure(registry, _definition(registry, "", "namespaces"), "", {"metadata": {"name": name}})
     contents.start()
+    _publish_authority(registry, authority_pem)
     for document in default_roles():
         _ensure(registry, _definition(registry, GROUP, f"{document['kind'].lower()}s"), "", document)
     RoleAggregation(registry, _definition(registry, GROUP, "clusterroles")).start()
@@ -43,6 +46,17 @@ def default_roles() -> list[Json]:
     data = resources.files(__package__).joinpath("data", "roles.json").read_bytes()
     decoded: list[Json] = msgspec.json.decode(data)
     return decoded
+
+
+def _publish_authority(registry: Registry, authority_pem: str) -> None:
+    """Unlike the rest brought up to date: the authority may be a new one."""
+    config_maps, data = _definition(registry, "", "configmaps"), {"client-ca-file": authority_pem}
+    if registry.store.get(config_maps.resource, "kube-system", CLIENT_AUTHORITY) is None:
+        registry.create(config_maps, "kube-system", {"metadata": {"name": CLIENT_AUTHORITY}, "data": data}, _TRUSTED)
+        return
+    current = registry.get(config_maps, "kube-system", CLIENT_AUTHORITY)
+    if (current.get("data") or {}).get("client-ca-file") != authority_pem:
+        registry.update(config_maps, "kube-system", CLIENT_AUTHORITY, {**current, "data": data}, _TRUSTED)
 
 
 def _definition(registry: Registry, group: str, plural: str) -> ResourceDefinition:

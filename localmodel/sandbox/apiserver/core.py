@@ -37,6 +37,7 @@ from .impersonation import HeaderError, Impersonation
 from .messages import Answer, NoAnswer, Request, Response, WatchResponse
 from .negotiation import decode_body
 from .openapi import OpenApi
+from .podlogs import ClientContext, PodLogs, asks_kubelet
 from .rbac import Attributes, Rbac
 from .resources import ResourceHandler, error_response, not_allowed
 from .reviews import Reviews, check_kind
@@ -81,9 +82,18 @@ class ApiServerCore:
     """Serves a registry. Thread-safe as far as the registry is."""
 
     def __init__(
-        self, registry: Registry, tokens: Tokens, *, clock: SkewedClock, audit: AuditLog | None = None
+        self,
+        registry: Registry,
+        tokens: Tokens,
+        *,
+        clock: SkewedClock,
+        audit: AuditLog | None = None,
+        kubelet_context: ClientContext | None = None,
     ) -> None:
-        """`clock` is that of the registry and the tokens, too."""
+        """`clock` is that of the registry and the tokens, too.
+
+        `kubelet_context`: TLS towards kubelets, with the client certificate that they ask for.
+        """
         self.registry = registry
         self.server_url = ""
         """As clients reach it; shown in discovery."""
@@ -95,7 +105,8 @@ class ApiServerCore:
         self.authenticator = Authenticator(tokens, self._metadata, clock=clock)
         self.openapi = OpenApi(self.api_resources, self._custom_schema)
         self._resources = ResourceHandler(registry)
-        self._subresources = SubresourceHandler(registry, self._resources, tokens)
+        logs = PodLogs(registry, kubelet_context)
+        self._subresources = SubresourceHandler(registry, self._resources, tokens, logs)
         self._reviews = Reviews(self.rbac, self.authenticator, clock=clock)
         registry.validating_admission.append(EscalationCheck(self.rbac))
         self._review_kinds = {
@@ -106,7 +117,7 @@ class ApiServerCore:
         self.custom_resources = CustomResources(registry, self.openapi.reset)
         self.faults = ServerFaults(registry, clock)
         self.control = Control(self.faults, tokens)
-        self.waits: list[Callable[[Request], bool]] = [lambda _: self.faults.has_delays]
+        self.waits: list[Callable[[Request], bool]] = [lambda _: self.faults.has_delays, asks_kubelet]
         """Asked about each request; True if it may have to wait for a webhook, an injected delay or the like."""
         self.event_expiry = EventExpiry(registry)
 

@@ -24,7 +24,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .core import ApiServerCore
-from .messages import JSON, Answer, NoAnswer, Request, WatchResponse
+from .messages import Answer, NoAnswer, Request, WatchResponse
 from .peers import PeerCertificate
 
 BODY_LIMIT = 3 * 1024 * 1024
@@ -330,7 +330,9 @@ class HttpProtocol(HttpToolsProtocol):
         # The head goes out at once, also before the first event: clients wait for it. HTTP/1.0 knows no chunks.
         self._keep_alive = self._keep_alive and not self._is_http10
         self.transport.write(
-            self._head(200, JSON, b"" if self._is_http10 else b"transfer-encoding: chunked\r\n", watch.headers)
+            self._head(
+                200, watch.content_type, b"" if self._is_http10 else b"transfer-encoding: chunked\r\n", watch.headers
+            )
         )
         self._run_tick()
         self.send_events()

@@ -1,4 +1,5 @@
-"""What goes into the transport-free core and what comes out of it: `Request`, `Response`, `WatchResponse`.
+"""What goes into the transport-free core and what comes out of it: `Request`, `Response`, `WatchResponse`,
+`StreamResponse`.
 
 The HTTP front (`front`) makes a Request of what arrived and sends what `ApiServerCore.handle` returned; tests make
 Requests by hand. A `WatchResponse` is a queue of lines, filled by the thread that writes to the store and emptied by
@@ -24,6 +25,8 @@ Headers = Sequence[tuple[str, str]]
 
 PENDING_LIMIT = 8 * 1024 * 1024
 """Bytes that may wait for a watcher; one that falls further behind is cut off and lists again, as on a real server."""
+STREAM_LIMIT = 1024 * 1024
+"""Bytes that may wait for the reader of a stream before its writer waits, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +89,9 @@ class WatchResponse:
     were pushed, so that many watches can share them.
     """
 
-    def __init__(self, *, headers: Headers = ()) -> None:
+    def __init__(self, *, headers: Headers = (), content_type: str = JSON) -> None:
         self.headers = headers
+        self.content_type = content_type
         self.on_close: Callable[[], None] = lambda: None
         """Called once, when the watch is over for whatever reason."""
         self.tick: Callable[[], float] = lambda: 3600.0
@@ -185,6 +189,41 @@ class WatchResponse:
             self.on_end()
         if wake:
             wake()
+
+
+class StreamResponse(WatchResponse):
+    """The text of an answer that is still being made, such as a log that is followed.
+
+    Its writer is a thread that may wait: nothing is dropped and nobody is cut off when the reader is slow.
+    """
+
+    def __init__(self, *, content_type: str) -> None:
+        super().__init__(content_type=content_type)
+        self._room = threading.Condition()
+        self._unsent = 0
+        """Bytes written and not taken. Guarded by `_room`."""
+
+    def write(self, data: bytes) -> None:
+        """Queues a piece; waits while there is more than STREAM_LIMIT, until the stream has ended."""
+        with self._room:
+            while self._unsent > STREAM_LIMIT and not self.ended:
+                self._room.wait()
+            self._unsent += len(data)
+        self.push(data)
+
+    def take(self, *args: Any, **options: Any) -> bytes:
+        """As a watch's; makes room for the writer."""
+        batch = super().take(*args, **options)
+        if batch:
+            with self._room:
+                self._unsent -= len(batch)
+                self._room.notify_all()
+        return batch
+
+    def _end(self, *, drop: bool) -> None:
+        super()._end(drop=drop)
+        with self._room:
+            self._room.notify_all()
 
 
 Answer = Response | WatchResponse | NoAnswer

@@ -33,6 +33,7 @@ from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
 from .front import Front, HttpProtocol
 from .kubeconfig import certificate_credentials, kubeconfig, token_credentials, write_kubeconfig
+from .kubeletclient import KubeletClient
 from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate
 from .tokens import Tokens, load_signing_key
 from .users import MASTERS
@@ -90,7 +91,10 @@ class ApiServer:
         self._certificate = ensure_certificate(directory, self._authority, host=self._options.host, now=clock.now())
         self._tokens = Tokens(load_signing_key(directory / "token.key"), clock=clock)
         self.registry = Registry(VersionedStore(journal=self._journal), clock=clock)
-        self.core = ApiServerCore(self.registry, self._tokens, clock=clock, audit=self._audit)
+        kubelets = KubeletClient(self._authority, directory, clock=clock)
+        self.core = ApiServerCore(
+            self.registry, self._tokens, clock=clock, audit=self._audit, kubelet_context=kubelets.context
+        )
         for rule in self._options.faults:
             self.core.control.add(rule)
         self._front = Front(self.core)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localmodel.runtime.errors import BadRequestError, ConflictError, ServiceUnavailableError
+from localmodel.runtime.errors import ApiError, BadRequestError, ConflictError, error_from_status, make_status
 from localmodel.runtime.objects import GroupVersionKind, ObjectKey, format_time
 from localmodel.runtime.testing.answers import not_found
 from localmodel.runtime.testing.definitions import ResourceDefinition
@@ -18,6 +18,7 @@ from . import gotypes
 from . import requestoptions as options
 from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body, decode_json, negotiate
+from .podlogs import PodLogs
 from .resources import ResourceHandler, not_allowed, user_info
 from .reviews import check_kind
 from .routing import RequestInfo, not_found_page
@@ -33,10 +34,11 @@ _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 class SubresourceHandler:
     """Serves `/RESOURCE/NAME/SUBRESOURCE`; falls back to the registry's own merges."""
 
-    def __init__(self, registry: Registry, resources: ResourceHandler, tokens: Tokens) -> None:
+    def __init__(self, registry: Registry, resources: ResourceHandler, tokens: Tokens, logs: PodLogs) -> None:
         self._registry = registry
         self._resources = resources
         self._token_requests = TokenRequests(registry, tokens)
+        self._logs = logs
 
     def handle(
         self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
@@ -50,7 +52,9 @@ class SubresourceHandler:
             case ("pods", "eviction"):
                 return self._evict(request, info, definition, user)
             case ("pods", "log"):
-                return self._log(info, definition)
+                return self._logs.handle(request, info, definition)
+            case ("pods", "exec" | "attach" | "portforward" | "proxy"):
+                raise _not_there(info)
             case ("serviceaccounts", "token"):
                 return self._token(request, info, definition)
         if definition.subresource(info.subresource) is None:
@@ -115,14 +119,6 @@ class SubresourceHandler:
         self._registry.delete(definition, info.namespace, info.name, user=user_info(user), **wanted)
         return _success(201)
 
-    def _log(self, info: RequestInfo, definition: ResourceDefinition) -> Response:
-        pod = self._registry.get(definition, info.namespace, info.name)
-        node = (pod.get("spec") or {}).get("nodeName") or "NODE"
-        folder = f"nodes/{node}/logs/{info.namespace}_{info.name}_{pod['metadata']['uid']}"
-        raise ServiceUnavailableError.of(
-            f"this API server asks no kubelet for logs: read the files in {folder} of the sandbox's working directory"
-        )
-
     def _token(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
         if info.verb != "create":
             raise not_allowed()
@@ -132,6 +128,14 @@ class SubresourceHandler:
         gotypes.decode(TOKEN_REQUEST, body)
         answer = self._token_requests.create(definition, ObjectKey(info.namespace, info.name), body)
         return Response.of_json(answer, status=201)
+
+
+def _not_there(info: RequestInfo) -> ApiError:
+    """kubectl exec, attach, port-forward, cp and proxy: nothing here carries such a connection."""
+    text = f"the sandbox has no pods/{info.subresource}: containers are plain processes of this machine, in the folder "
+    text += "nodes/NODE of its working directory"
+    details = {"name": info.name, "kind": "pods"}
+    return error_from_status(make_status("NotImplemented", 501, text, details), code=501)
 
 
 def _success(code: int) -> Response:

@@ -167,7 +167,8 @@ class GarbageCollector(Reconciler):
             obj,
             "Warning",
             "OwnerRefInvalidNamespace",
-            f"ownerRef [{reference.kind}/{reference.name}, uid: {reference.uid}] is namespaced, but {obj} is not",
+            f"ownerRef [{reference.api_version}/{reference.kind}, namespace: , name: {reference.name}, "
+            f'uid: {reference.uid}] does not exist in namespace ""',
         )
 
     def _delete(self, obj: PartialObjectMetadata, propagation: Propagation) -> None:
@@ -251,7 +252,7 @@ class GarbageCollector(Reconciler):
         """The owners of the kinds looked after."""
         for reference in obj.metadata.owner_references:
             kind = self._by_kind.get((reference.group, reference.kind))
-            if kind is not None:
+            if kind is not None and (obj.namespace or not kind.mapping.namespaced):
                 namespace = obj.namespace if kind.mapping.namespaced else ""
                 yield ResourceKey(namespace, reference.name, kind.mapping.group_resource)
 

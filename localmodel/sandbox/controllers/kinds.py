@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from localmodel.runtime.client import Reader
-from localmodel.runtime.objects import CustomResourceDefinition, Namespace, Object, RESTMapping
+from localmodel.runtime.errors import ApiError
+from localmodel.runtime.objects import CustomResourceDefinition, Object, RESTMapping
 
 Json = dict[str, Any]
 
@@ -22,6 +23,7 @@ BUILT_IN: tuple[RESTMapping, ...] = (
     _of("", "v1", "Secret"),
     _of("", "v1", "Service"),
     _of("", "v1", "ServiceAccount"),
+    _of("apps", "v1", "ControllerRevision"),
     _of("apps", "v1", "DaemonSet"),
     _of("apps", "v1", "Deployment"),
     _of("apps", "v1", "ReplicaSet"),
@@ -39,6 +41,9 @@ BUILT_IN: tuple[RESTMapping, ...] = (
 """Kinds with owners or owned. Events are left out: nothing owns them, and they are many."""
 
 EVENTS = _of("", "v1", "Event")
+
+MIRROR = "kubernetes.io/config.mirror"
+"""The annotation of a pod that only shows what its kubelet runs without it."""
 
 
 class Node(Object):
@@ -65,14 +70,6 @@ class Binding(Object):
         return type("Binding", (cls,), {"mapping": mapping, "__module__": __name__})
 
 
-class NamespaceFinalize(Namespace):
-    """A Namespace that is updated at namespaces/NAME/finalize, where alone spec.finalizers can be changed."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.metadata.name}/finalize"
-
-
 def custom_kinds(reader: Reader) -> list[RESTMapping]:
     """The storage version of every custom resource that the API server serves."""
     return [mapping for crd in reader.list(CustomResourceDefinition) for mapping in served_kinds(crd)]
@@ -90,3 +87,8 @@ def served_kinds(crd: CustomResourceDefinition) -> list[RESTMapping]:
         for version in crd.spec["versions"]
         if version.get("storage") and version.get("served")
     ]
+
+
+def is_namespace_terminating(error: ApiError) -> bool:
+    """Whether an object was not made because its namespace is on its way out: nothing that has to be told."""
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in error.causes)

@@ -6,7 +6,9 @@ Runs until SIGTERM or SIGINT. Node NAME's root is WORKDIR/nodes/NAME; the logs o
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -21,12 +23,15 @@ from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
+from localmodel.sandbox.kubeconfig import authority_of
 
+from .daemonsets import DaemonSetReconciler
 from .garbage import CustomKindReconciler, GarbageCollector
 from .jobs import JobOptions, JobReconciler
 from .kinds import BUILT_IN, custom_kinds
-from .kubelet import KubeletOptions, KubeletReconciler
+from .kubelet import KubeletOptions, KubeletReconciler, KubeletServer
 from .namespaces import NamespaceReconciler
+from .nodelifecycle import NodeLifecycleOptions, NodeLifecycleReconciler, PodGCReconciler, TaintEvictionReconciler
 from .nodes import NodeOptions, NodeReconciler, NodeRegistration
 from .scheduler import SchedulerReconciler
 from .volumes import VolumeClaimReconciler, VolumeReconciler
@@ -45,6 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=COMMAND",
         help="the local command that stands for the image whose repository ends in NAME; may be repeated",
+    )
+    parser.add_argument(
+        "--kubelet-anonymous-auth",
+        action="store_true",
+        help="lets whoever reaches the kubelets' port (on 127.0.0.1) read logs: for a kube-apiserver without "
+        "--kubelet-client-certificate",
+    )
+    parser.add_argument(
+        "--node-monitor-grace-period",
+        type=float,
+        default=NodeLifecycleOptions.grace_period,
+        metavar="SECONDS",
+        help="silence of a kubelet after which its node's state is Unknown (default: %(default)s)",
     )
     parser.add_argument(
         "--job-backoff",
@@ -74,8 +92,15 @@ def _run(args: argparse.Namespace) -> None:
         manager = build_manager(
             client,
             nodes=NodeOptions(names=names),
-            kubelet=KubeletOptions(nodes=names, directory=args.workdir.resolve() / "nodes", images=dict(args.image)),
+            kubelet=KubeletOptions(
+                nodes=names,
+                directory=args.workdir.resolve() / "nodes",
+                images=dict(args.image),
+                kubeconfig=kubeconfig_path(args.kubeconfig),
+                anonymous_auth=args.kubelet_anonymous_auth,
+            ),
             jobs=JobOptions(first_delay=args.job_backoff),
+            lifecycle=NodeLifecycleOptions(grace_period=args.node_monitor_grace_period),
         )
         log.info("starting controllers", nodes=list(names), workdir=str(args.workdir))
         manager.start(stop)
@@ -83,10 +108,42 @@ def _run(args: argparse.Namespace) -> None:
         client.close()
 
 
-def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOptions, jobs: JobOptions) -> Manager:
-    """All controllers, ready to be started."""
-    mappings = [*BUILT_IN, *custom_kinds(client)]
-    collector = GarbageCollector(mappings)
+def build_manager(
+    client: LiveClient,
+    *,
+    nodes: NodeOptions,
+    kubelet: KubeletOptions,
+    jobs: JobOptions,
+    lifecycle: NodeLifecycleOptions | None = None,
+) -> Manager:
+    """All controllers and the nodes, ready to be started; raises OSError, and ValueError for a bad kubeconfig."""
+    authority = authority_of(kubelet.kubeconfig) if kubelet.kubeconfig else ""
+    manager = build_controllers(client, jobs=jobs, lifecycle=lifecycle, authority=authority)
+    runner = KubeletReconciler(kubelet)
+    server = KubeletServer(
+        client,
+        runner,
+        directory=kubelet.directory.parent / "kubelet",
+        anonymous=kubelet.anonymous_auth,
+        clock=manager.clock,
+    )
+    nodes = replace(nodes, kubelet_port=server.port)
+    for reconciler in (SchedulerReconciler(), NodeReconciler(nodes), runner):
+        manager.add_reconciler(reconciler)
+    manager.add(NodeRegistration(client, nodes))
+    manager.add(runner)
+    manager.add(server)
+    return manager
+
+
+def build_controllers(
+    client: LiveClient, *, jobs: JobOptions, lifecycle: NodeLifecycleOptions | None = None, authority: str = ""
+) -> Manager:
+    """What a kube-controller-manager does: everything but scheduler and nodes.
+
+    `authority`: the API server's, in PEM, for the namespaces.
+    """
+    collector = GarbageCollector([*BUILT_IN, *custom_kinds(client)])
     options = ManagerOptions(
         component="localmodel-sandbox",
         metrics_addr="0",
@@ -97,21 +154,26 @@ def build_manager(client: LiveClient, *, nodes: NodeOptions, kubelet: KubeletOpt
     manager = Manager(client, options)
     collector.index(manager.cache)
     collecting = manager.add_reconciler(collector)
-    runner = KubeletReconciler(kubelet)
     for reconciler in (
         CustomKindReconciler(lambda mapping: collector.look_after(mapping, manager.cache, collecting)),
-        NamespaceReconciler(),
+        NamespaceReconciler(authority),
         VolumeClaimReconciler(),
         VolumeReconciler(),
         JobReconciler(jobs),
-        SchedulerReconciler(),
-        NodeReconciler(nodes),
-        runner,
+        DaemonSetReconciler(),
+        NodeLifecycleReconciler(lifecycle),
+        TaintEvictionReconciler(),
+        PodGCReconciler(lifecycle),
     ):
         manager.add_reconciler(reconciler)
-    manager.add(NodeRegistration(client, nodes))
-    manager.add(runner)
     return manager
+
+
+def kubeconfig_path(flag: str | None) -> Path | None:
+    """The file that the programs take by default, if it is there; see `load_config`."""
+    named = flag or os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or Path.home() / ".kube" / "config"
+    path = Path(named).resolve()
+    return path if path.is_file() else None
 
 
 def node_names(count: int) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""`NamespaceReconciler`: gives each namespace its default ServiceAccount, and empties one that is being deleted.
+"""`NamespaceReconciler`: gives each namespace its default ServiceAccount and the API server's authority, for pods, and
+empties one that is being deleted.
 
 A namespace in deletion keeps the finalizer `kubernetes` in its spec until nothing is left in it; only the `finalize`
 subresource removes that. Objects with finalizers of their own hold it up, and the status says which.
@@ -7,13 +8,18 @@ Rules: https://kubernetes.io/docs/tasks/administer-cluster/namespaces/ (two-step
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
 
 from localmodel.runtime.errors import AlreadyExistsError, ApiError, ForbiddenError, NotFoundError
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
+    ConfigMap,
     Namespace,
+    Object,
     ObjectMeta,
     PartialObjectMetadata,
     RESTMapping,
@@ -22,13 +28,15 @@ from localmodel.runtime.objects import (
 )
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .kinds import BUILT_IN, EVENTS, NamespaceFinalize, custom_kinds
+from .kinds import BUILT_IN, EVENTS, custom_kinds
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
 
 log = structlog.get_logger(__name__)
 
+DEFAULT_ACCOUNT = "default"
+ROOT_CA = "kube-root-ca.crt"
 POLL = 0.3
 """Seconds between two looks at a namespace that still has content: there is no event for all kinds at once."""
 
@@ -36,15 +44,30 @@ POLL = 0.3
 class NamespaceReconciler(Reconciler):
     """Watches namespaces; looks at their content only while they are being deleted."""
 
+    def __init__(self, authority: str = "") -> None:
+        """`authority`: the API server's, in PEM, that every namespace gets a ConfigMap with; none if empty."""
+        self._authority = authority
+
     def setup(self, builder: Builder) -> None:
-        builder.named("namespace").for_(Namespace).owns(ServiceAccount)
+        builder.named("namespace").for_(Namespace)
+        for kind in (ServiceAccount, ConfigMap):
+            builder.watches(PartialObjectMetadata.of(kind.mapping), EnqueueRequestsFromMapFunc(self._namespace_of))
+
+    @staticmethod
+    def _namespace_of(obj: PartialObjectMetadata) -> Iterable[Request]:
+        """What every namespace has comes back when it is deleted."""
+        if (obj.mapping.plural, obj.name) in (("serviceaccounts", DEFAULT_ACCOUNT), ("configmaps", ROOT_CA)):
+            yield Request("", obj.namespace)
 
     def reconcile(self, request: Request) -> Result | None:
         namespace = self.client.find(Namespace, request.name)
         if namespace is None:
             return None
         if not namespace.is_deleting:
-            self._ensure_service_account(namespace)
+            self._ensure(ServiceAccount(metadata=ObjectMeta(name=DEFAULT_ACCOUNT, namespace=namespace.name)))
+            if self._authority:
+                metadata = ObjectMeta(name=ROOT_CA, namespace=namespace.name)
+                self._ensure(ConfigMap(metadata=metadata, data={"ca.crt": self._authority}))
             return None
         remaining = self._empty(namespace)
         self._report(namespace, remaining)
@@ -53,24 +76,23 @@ class NamespaceReconciler(Reconciler):
         self._finalize(namespace)
         return None
 
-    def _ensure_service_account(self, namespace: Namespace) -> None:
-        if self.live.find(ServiceAccount, "default", namespace=namespace.name) is not None:
+    def _ensure(self, obj: Object) -> None:
+        """Makes what every namespace has, if it is not there."""
+        if self.live.find(type(obj), obj.name, namespace=obj.namespace) is not None:
             return
         try:
-            self.client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace=namespace.name)))
-        except (AlreadyExistsError, ForbiddenError) as error:
+            self.client.create(obj)
+        except (AlreadyExistsError, ForbiddenError, NotFoundError) as error:
             # Somebody else made it, or the namespace is just being deleted.
-            log.debug("default service account not created", namespace=namespace.name, reason=str(error))
+            log.debug("content of a namespace not created", object=str(obj), reason=str(error))
 
     def _empty(self, namespace: Namespace) -> list[PartialObjectMetadata]:
         """Deletes everything in the namespace; what is still there afterwards."""
         remaining: list[PartialObjectMetadata] = []
         for mapping in self._namespaced_kinds():
             kind = PartialObjectMetadata.of(mapping)
-            for obj in self._list(kind, namespace.metadata.name):
-                remaining.append(obj)
-                if not obj.is_deleting:
-                    self._delete(obj)
+            deleted = [obj for obj in self._list(kind, namespace.metadata.name) if self._delete(obj)]
+            remaining += self._list(kind, namespace.metadata.name) if deleted else []
         return remaining
 
     def _namespaced_kinds(self) -> list[RESTMapping]:
@@ -83,36 +105,44 @@ class NamespaceReconciler(Reconciler):
         except NotFoundError:  # the kind is not served
             return []
 
-    def _delete(self, obj: PartialObjectMetadata) -> None:
+    def _delete(self, obj: PartialObjectMetadata) -> bool:
+        """Deletes an object that is not being deleted yet; True for either."""
+        if obj.is_deleting:
+            return True
         try:
             self.client.delete(obj)
         except NotFoundError:
             log.debug("object went by itself", object=str(obj))
+        return True
 
     def _report(self, namespace: Namespace, remaining: list[PartialObjectMetadata]) -> None:
-        held = sorted({name for obj in remaining for name in obj.metadata.finalizers})
-        kinds = sorted({obj.mapping.group_resource for obj in remaining})
-        now = format_time(self.clock.now())
-        conditions = [
-            {
-                "type": "NamespaceContentRemaining",
-                "status": "True" if remaining else "False",
-                "reason": "SomeResourcesRemain" if remaining else "ContentRemoved",
-                "message": f"Some resources are remaining: {', '.join(kinds)}" if remaining else "All content removed",
-                "lastTransitionTime": now,
-            },
-            {
-                "type": "NamespaceFinalizersRemaining",
-                "status": "True" if held else "False",
-                "reason": "SomeFinalizersRemain" if held else "ContentHasNoFinalizers",
-                "message": f"Some content has finalizers: {', '.join(held)}" if held else "No finalizers remain",
-                "lastTransitionTime": now,
-            },
-        ]
-        if [(c["type"], c["message"]) for c in conditions] == [
-            (c.get("type"), c.get("message")) for c in namespace.status.to_dict().get("conditions") or []
-        ]:
+        kinds = Counter(obj.mapping.group_resource for obj in remaining)
+        held = Counter(name for obj in remaining for name in obj.metadata.finalizers)
+        left = ", ".join(f"{kind}. has {count} resource instances" for kind, count in sorted(kinds.items()))
+        holding = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(held.items()))
+        conditions = [_condition(*texts) for texts in _NOTHING_WRONG]
+        if left:
+            text = f"Some resources are remaining: {left}"
+            conditions.append(_condition("NamespaceContentRemaining", "SomeResourcesRemain", text))
+        else:
+            text = "All content successfully removed"
+            conditions.append(_condition("NamespaceContentRemaining", "ContentRemoved", text))
+        if holding:
+            text = f"Some content in the namespace has finalizers remaining: {holding}"
+            conditions.append(_condition("NamespaceFinalizersRemaining", "SomeFinalizersRemain", text))
+        else:
+            text = "All content-preserving finalizers finished"
+            conditions.append(_condition("NamespaceFinalizersRemaining", "ContentHasNoFinalizers", text))
+        for condition, remains in zip(conditions[-2:], (left, holding), strict=True):
+            condition["status"] = "True" if remains else "False"
+        known = {c.get("type"): c for c in namespace.status.to_dict().get("conditions") or []}
+        if all(condition.items() <= known.get(condition["type"], {}).items() for condition in conditions):
             return
+        now = format_time(self.clock.now())
+        for condition in conditions:
+            before = known.get(condition["type"], {})
+            same = before.get("status") == condition["status"]
+            condition["lastTransitionTime"] = before.get("lastTransitionTime", now) if same else now
         try:
             self.client.status.patch(namespace, {"status": {"conditions": conditions}})
         except ApiError as error:
@@ -122,10 +152,25 @@ class NamespaceReconciler(Reconciler):
         live = self.live.find(Namespace, namespace.name)
         if live is None or not live.is_deleting:
             return
-        finalized = NamespaceFinalize.from_dict(live.to_dict())
-        finalized.spec["finalizers"] = [f for f in live.spec.get("finalizers") or [] if f != "kubernetes"]
+        live.spec["finalizers"] = [name for name in live.spec.get("finalizers") or [] if name != "kubernetes"]
         try:
-            self.client.update(finalized)
+            self.client.subresource("finalize").update(live)
         except NotFoundError:
             return
         log.info("namespace emptied", namespace=namespace.name)
+
+
+_NOTHING_WRONG = (
+    ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+    ("NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    (
+        "NamespaceDeletionContentFailure",
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+)
+"""Type, reason and message of the conditions that are False here always."""
+
+
+def _condition(type_: str, reason: str, message: str) -> dict[str, str]:
+    return {"type": type_, "status": "False", "reason": reason, "message": message}

@@ -1,8 +1,13 @@
 """The simulated nodes: makes them, and says regularly that they are Ready.
 
-`NodeReconciler` keeps each Node there with its labels and its Ready condition; a deleted one comes back, as a kubelet
-registers again. The annotation `sandbox.localmodel.kserve.io/ready: "false"` on a Node makes it NotReady, to
-try what happens then.
+`NodeReconciler` keeps each Node there with its labels, its Ready condition and its lease; a deleted one comes back, as
+a kubelet registers again. Two annotations on a Node are switches, to try what happens then:
+
+- `sandbox.localmodel.kserve.io/ready: "false"`: the kubelet says that the node is not Ready.
+- `sandbox.localmodel.kserve.io/silent: "true"`: the kubelet says nothing any more, as if the machine were gone: no
+  heartbeats, no status of pods; deleted, the Node stays away until somebody creates it, or the controllers start again.
+
+Neighbour: `nodelifecycle`, which draws the conclusions.
 """
 
 from __future__ import annotations
@@ -29,8 +34,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 READY_ANNOTATION = "sandbox.localmodel.kserve.io/ready"
+SILENT_ANNOTATION = "sandbox.localmodel.kserve.io/silent"
 HEARTBEAT = 60.0
-"""Seconds between two heartbeats of a node."""
+"""Seconds between two heartbeats in a node's status."""
+LEASE_SECONDS = 40
+RENEWAL = LEASE_SECONDS / 4
+"""Seconds between two renewals of a node's lease, the usual heartbeat."""
 
 LEASE_NAMESPACE = "kube-node-lease"
 
@@ -48,6 +57,8 @@ class NodeOptions:
     names: Sequence[str]
     labels: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_LABELS))
     """Labels of every node, beside kubernetes.io/hostname."""
+    kubelet_port: int = 0
+    """Where an API server reaches the kubelet, at the node's address; 0 announces none."""
 
 
 class NodeReconciler(Reconciler):
@@ -55,6 +66,10 @@ class NodeReconciler(Reconciler):
 
     def __init__(self, options: NodeOptions) -> None:
         self._options = options
+        self._silent: set[str] = set()
+        """Nodes that were silent when they were last seen."""
+        self._renewed: dict[str, float] = {}
+        """Monotonic time of the last renewal of a node's lease."""
 
     def setup(self, builder: Builder) -> None:
         builder.named("node").for_(Node)
@@ -64,30 +79,35 @@ class NodeReconciler(Reconciler):
             return None
         node = self.client.find(Node, request.name)
         if node is None:
+            if request.name in self._silent:
+                return None
             node = register(self.client, request.name, self._options)
         if node.is_deleting:
             return None
+        if is_silent(node):
+            self._silent.add(node.name)
+            return None
+        self._silent.discard(node.name)
         status = self._status(node)
         if status != node.status:
             self.client.status.patch(node, {"status": status})
+        if self.clock.monotonic() - self._renewed.get(node.name, -RENEWAL) >= RENEWAL:
             self._renew_lease(node)
-        return Result(requeue_after=HEARTBEAT)
+        return Result(requeue_after=RENEWAL)
 
     def _renew_lease(self, node: Node) -> None:
-        """The lease that `kubectl describe node` shows; nobody here judges a node by it."""
         owner = OwnerReference(api_version="v1", kind="Node", name=node.name, uid=node.metadata.uid)
-        spec = LeaseSpec(
-            holder_identity=node.name, lease_duration_seconds=int(2 * HEARTBEAT), renew_time=self.clock.now()
-        )
+        spec = LeaseSpec(holder_identity=node.name, lease_duration_seconds=LEASE_SECONDS, renew_time=self.clock.now())
         metadata = ObjectMeta(name=node.name, namespace=LEASE_NAMESPACE, owner_references=[owner])
         try:
             self.client.apply(Lease(metadata=metadata, spec=spec), field_owner="kubelet", force=True)
         except NotFoundError:
             log.debug("no namespace for node leases", namespace=LEASE_NAMESPACE)
+        self._renewed[node.name] = self.clock.monotonic()
 
     def _status(self, node: Node) -> dict[str, Any]:
         """The node's status; its heartbeat moves only when the last one is old, so that writing it causes no loop."""
-        ready = node.metadata.annotations.get(READY_ANNOTATION) != "false"
+        ready = says_ready(node)
         now = format_time(self.clock.now())
         old: dict[str, Any] = next((c for c in node.status.get("conditions") or [] if c.get("type") == "Ready"), {})
         condition = {
@@ -102,11 +122,20 @@ class NodeReconciler(Reconciler):
         same_status = old.get("status") == condition["status"]
         condition["lastTransitionTime"] = old.get("lastTransitionTime", now) if same_status else now
         others = [c for c in node.status.get("conditions") or [] if c.get("type") != "Ready"]
-        return {**node.status, **description(node.name), "conditions": [*others, condition]}
+        return {**node.status, **description(node.name, self._options.kubelet_port), "conditions": [*others, condition]}
 
     def _stale_before(self) -> str:
         """Times of one format compare as text."""
         return format_time(self.clock.now() - timedelta(seconds=HEARTBEAT - 1))
+
+
+def says_ready(node: Node) -> bool:
+    """Whether the node's kubelet says, or would say, that it is Ready."""
+    return node.metadata.annotations.get(READY_ANNOTATION) != "false"
+
+
+def is_silent(node: Node) -> bool:
+    return node.metadata.annotations.get(SILENT_ANNOTATION) == "true"
 
 
 class NodeRegistration:
@@ -143,13 +172,17 @@ def register(client: Client, name: str, options: NodeOptions) -> Node:
     return node
 
 
-def description(name: str) -> dict[str, Any]:
-    """The constant part of a node's status."""
+def description(name: str, kubelet_port: int = 0) -> dict[str, Any]:
+    """The constant part of a node's status.
+
+    Without an address of the type Hostname: a kube-apiserver would take that first, and it could not be resolved.
+    """
     capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1800G"}
     return {
         "capacity": capacity,
         "allocatable": capacity,
-        "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": "127.0.0.1"}],
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet_port}} if kubelet_port else {},
         "nodeInfo": {
             "architecture": "amd64",
             "bootID": "",

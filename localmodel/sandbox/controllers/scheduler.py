@@ -1,9 +1,11 @@
 """`SchedulerReconciler`: gives each pod that has none a node.
 
-A node fits if it is Ready and schedulable, if the pod tolerates its taints, if it matches the pod's nodeSelector and
-required node affinity (labels and the field metadata.name), and if every claim of the pod is bound to a volume whose
-node affinity admits it. Of the fitting nodes the one with the fewest pods wins. A pod that fits nowhere stays Pending
-with the reasons in its PodScheduled condition and in an event, and is tried again when a node, claim or volume changes.
+A node fits if the pod tolerates its taints (not being Ready, or schedulable, is one), if it matches the pod's
+nodeSelector and required node affinity (labels and the field metadata.name), and if every claim of the pod is bound to
+a volume whose node affinity admits it. Claims that wait for their first consumer get volumes of one fitting node
+reserved first. Of the fitting nodes the one with the fewest pods wins. A pod that fits nowhere
+stays Pending with the reasons in its PodScheduled condition and in an event, and is tried again when a node, claim or
+volume changes.
 Resources, ports, inter-pod affinity and topology spread are not looked at.
 Rules: https://kubernetes.io/docs/concepts/scheduling-eviction/.
 """
@@ -16,21 +18,22 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from localmodel.api.affinity import SelectorError, node_matches
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import Node as NodeHead
 from localmodel.runtime.objects import (
     ObjectMeta,
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
+    StorageClass,
     format_time,
 )
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from . import placement
 from .kinds import Binding, Node
-from .volumes import claims_of_pod
+from .placement import NO_EXECUTE, NO_SCHEDULE
+from .volumes import best_volume, claims_of_pod, reserve
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
@@ -55,34 +58,60 @@ class SchedulerReconciler(Reconciler):
         pod = self.client.find(Pod, request.name, namespace=request.namespace)
         if pod is None or not is_waiting(pod):
             return None
-        problem, volumes = self._volumes(pod)
+        problem, volumes, unbound = self._volumes(pod)
         if problem:
             self._unschedulable(pod, problem)
             return None
         nodes = self.client.list(Node)
         problems = {node.name: misfit(pod, node, volumes) for node in nodes}
         fitting = [node for node in nodes if not problems[node.name]]
-        if not fitting:
-            self._unschedulable(pod, summary(problems))
-            return None
         load = Counter(p.spec.node_name for p in self.client.list(Pod) if not p.is_finished)
-        self._bind(pod, min(fitting, key=lambda node: (load[node.name], node.name)))
+        fitting.sort(key=lambda node: (load[node.name], node.name))
+        if unbound:
+            self._reserve(pod, unbound, fitting, problems)
+        elif fitting:
+            self._bind(pod, fitting[0])
+        else:
+            self._unschedulable(pod, summary(problems))
         return None
 
-    def _volumes(self, pod: Pod) -> tuple[str, list[PersistentVolume]]:
-        """The volumes behind the pod's claims; or why they are not there yet."""
-        volumes = []
+    def _volumes(self, pod: Pod) -> tuple[str, list[PersistentVolume], list[PersistentVolumeClaim]]:
+        """Why the pod's claims are in the way, or nothing; the volumes behind them; claims that wait for the pod."""
+        volumes: list[PersistentVolume] = []
+        unbound: list[PersistentVolumeClaim] = []
         for key in claims_of_pod(pod):
             claim = self.client.find(PersistentVolumeClaim, key.name, namespace=key.namespace)
             if claim is None:
-                return f'persistentvolumeclaim "{key.name}" not found', []
+                return f'persistentvolumeclaim "{key.name}" not found', [], []
             if claim.is_deleting:
-                return f'persistentvolumeclaim "{key.name}" is being deleted', []
+                return f'persistentvolumeclaim "{key.name}" is being deleted', [], []
             volume = self.client.find(PersistentVolume, claim.spec.volume_name) if claim.spec.volume_name else None
-            if claim.status.phase != "Bound" or volume is None:
-                return "pod has unbound immediate PersistentVolumeClaims", []
-            volumes.append(volume)
-        return "", volumes
+            if claim.status.phase == "Bound" and volume is not None:
+                volumes.append(volume)
+            elif not claim.spec.volume_name and self._waits_for_consumer(claim):
+                unbound.append(claim)
+            else:
+                return "pod has unbound immediate PersistentVolumeClaims", [], []
+        return "", volumes, unbound
+
+    def _waits_for_consumer(self, claim: PersistentVolumeClaim) -> bool:
+        found = self.client.find(StorageClass, claim.spec.storage_class_name or "")
+        return found is not None and found.volume_binding_mode == "WaitForFirstConsumer"
+
+    def _reserve(
+        self, pod: Pod, claims: list[PersistentVolumeClaim], nodes: list[Node], problems: dict[str, str]
+    ) -> None:
+        """Reserves a volume for each claim, all of them on the first node that has them; the binding wakes the pod."""
+        for node in nodes:
+            chosen = volumes_on(node, claims, self.client.list(PersistentVolume))
+            if chosen is None:
+                problems[node.name] = "node(s) didn't find available persistent volumes to bind"
+                continue
+            for claim, volume in zip(claims, chosen, strict=True):
+                if volume.spec.claim_ref is None or not volume.spec.claim_ref.uid:
+                    reserve(self.client, volume, claim)
+            return
+        self._unschedulable(pod, summary(problems))
 
     def _bind(self, pod: Pod, node: Node) -> None:
         binding = Binding.type_for(pod.name)(
@@ -119,51 +148,44 @@ def is_waiting(pod: Pod) -> bool:
 
 def misfit(pod: Pod, node: Node, volumes: list[PersistentVolume]) -> str:
     """Why the pod cannot run on the node, or an empty string."""
-    if node.is_deleting or not node.is_ready:
+    if node.is_deleting:
         return "node(s) were not ready"
-    if node.spec.get("unschedulable"):
-        return "node(s) were unschedulable"
-    for taint in node.spec.get("taints") or []:
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerates(pod, taint):
-            return f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
-    if not matches_selectors(pod, node):
+    spec = pod.spec.to_dict()
+    if taint := placement.untolerated(spec.get("tolerations") or [], node, (NO_SCHEDULE, NO_EXECUTE)):
+        return _taint_problem(taint)
+    if not placement.matches_selectors(spec, node):
         return "node(s) didn't match Pod's node affinity/selector"
     if not all(_admits(volume, node) for volume in volumes):
         return "node(s) had volume node affinity conflict"
     return ""
 
 
-def matches_selectors(pod: Pod, node: Node) -> bool:
-    """The pod's nodeSelector and its required node affinity."""
-    labels = node.metadata.labels
-    if any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
-        return False
-    affinity = pod.spec.to_dict().get("affinity") or {}
-    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
-    return not required or _node_matches(required, node)
+def volumes_on(
+    node: Node, claims: list[PersistentVolumeClaim], volumes: list[PersistentVolume]
+) -> list[PersistentVolume] | None:
+    """A volume for each claim, of those that the node may use; None if there are not enough."""
+    left, chosen = [volume for volume in volumes if _admits(volume, node)], []
+    for claim in claims:
+        volume = best_volume(left, claim)
+        if volume is None:
+            return None
+        left.remove(volume)
+        chosen.append(volume)
+    return chosen
+
+
+def _taint_problem(taint: dict[str, Any]) -> str:
+    match taint.get("key"):
+        case placement.UNSCHEDULABLE:
+            return "node(s) were unschedulable"
+        case placement.NOT_READY:
+            return "node(s) were not ready"
+    return f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
 
 
 def _admits(volume: PersistentVolume, node: Node) -> bool:
     required = (volume.spec.node_affinity or {}).get("required")
-    return not required or _node_matches(required, node)
-
-
-def _node_matches(required: dict[str, Any], node: Node) -> bool:
-    try:
-        return node_matches({"required": required}, NodeHead(metadata=node.metadata))
-    except SelectorError:
-        return False
-
-
-def _tolerates(pod: Pod, taint: dict[str, Any]) -> bool:
-    for toleration in pod.spec.to_dict().get("tolerations") or []:
-        key_fits = not toleration.get("key") or toleration["key"] == taint.get("key")
-        exists = toleration.get("operator") == "Exists"
-        value_fits = exists or toleration.get("value", "") == taint.get("value", "")
-        effect_fits = not toleration.get("effect") or toleration["effect"] == taint.get("effect")
-        if key_fits and value_fits and effect_fits and (toleration.get("key") or exists):
-            return True
-    return False
+    return not required or placement.node_fits(required, node)
 
 
 def summary(problems: dict[str, str]) -> str:

@@ -4,8 +4,9 @@ A claim is bound by its volume's name, by the volume's claimRef, or to the small
 modes, volume mode, capacity, selector). Both sides name each other: first the volume's claimRef gets the claim's uid,
 then the claim's volumeName is set, then both phases. A volume whose claim is gone is Released and keeps the old claim's
 reference: nothing binds to it until somebody clears that, which is the trap our manager has to step around.
-Volumes in use are protected by the usual finalizers. There is no provisioner, so nothing is ever made or recycled. A
-claim that names no volume is bound at once, too, where its class says WaitForFirstConsumer.
+A claim that names no volume and has none reserved for it waits for its pod, and the scheduler's choice, where its class
+says WaitForFirstConsumer. Volumes in use are protected by the usual finalizers. There is no provisioner, so nothing is
+ever made, and a released volume whose policy is to delete it has Failed.
 Rules: https://kubernetes.io/docs/concepts/storage/persistent-volumes/.
 """
 
@@ -22,6 +23,8 @@ from localmodel.runtime.objects import (
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
+    StorageClass,
+    format_time,
     parse_quantity,
 )
 from localmodel.runtime.reconcile import Reconciler, Request, Result
@@ -29,6 +32,8 @@ from localmodel.runtime.selectors import Selector
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
+    from localmodel.runtime.client import Client
+    from localmodel.runtime.clock import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +52,17 @@ class VolumeClaimReconciler(Reconciler):
         builder.named("volume-claim").for_(PersistentVolumeClaim)
         builder.watches(PersistentVolume, EnqueueRequestsFromMapFunc(self._claims_of))
         builder.watches(Pod, EnqueueRequestsFromMapFunc(claims_of_pod))
+        builder.watches(StorageClass, EnqueueRequestsFromMapFunc(self._claims_that_wait))
 
     def _claims_of(self, volume: PersistentVolume) -> Iterable[Request]:
         """The volume's own claim; for one that is free, every claim that waits."""
         if volume.spec.claim_ref is not None:
             yield Request(volume.spec.claim_ref.namespace, volume.spec.claim_ref.name)
             return
-        yield from (c.key for c in self.client.list(PersistentVolumeClaim) if c.status.phase != "Bound")
+        yield from self._claims_that_wait(volume)
+
+    def _claims_that_wait(self, _: object) -> Iterable[Request]:
+        return (c.key for c in self.client.list(PersistentVolumeClaim) if c.status.phase != "Bound")
 
     def reconcile(self, request: Request) -> Result | None:
         claim = self.client.find(PersistentVolumeClaim, request.name, namespace=request.namespace)
@@ -86,12 +95,38 @@ class VolumeClaimReconciler(Reconciler):
     def _volume_for(self, claim: PersistentVolumeClaim) -> PersistentVolume | None:
         if claim.spec.volume_name:
             return self._named_volume(claim)
-        candidates = [v for v in self.client.list(PersistentVolume) if is_for(v, claim) and not misfit(v, claim)]
-        if not candidates:
-            self._pending(claim, "no persistent volumes available for this claim and no storage class is set")
-            return None
-        prebound = [v for v in candidates if v.spec.claim_ref is not None]
-        return min(prebound or candidates, key=lambda v: (capacity(v), v.name))
+        waits = self._waits_for_consumer(claim)
+        volume = best_volume(self.client.list(PersistentVolume), claim, reserved_only=waits)
+        if volume is None:
+            self._tell_why_pending(claim, waits=waits)
+        return volume
+
+    def _waits_for_consumer(self, claim: PersistentVolumeClaim) -> bool:
+        """Its class leaves the choice to the scheduler, which knows the pod."""
+        name = claim.spec.storage_class_name
+        found = self.client.find(StorageClass, name) if name else None
+        return found is not None and found.volume_binding_mode == "WaitForFirstConsumer"
+
+    def _tell_why_pending(self, claim: PersistentVolumeClaim, *, waits: bool) -> None:
+        name = claim.spec.storage_class_name
+        if waits:
+            pods = [p for p in self.client.list(Pod, namespace=claim.namespace) if claim.key in claims_of_pod(p)]
+            waiting = sorted(pod.name for pod in pods if not pod.is_finished and not pod.spec.node_name)
+            if waiting:
+                text = f"waiting for pod {waiting[0]} to be scheduled"
+                self._pending(claim, text, reason="WaitForPodScheduled")
+            else:
+                text = "waiting for first consumer to be created before binding"
+                self._pending(claim, text, reason="WaitForFirstConsumer")
+        elif not name:
+            text = "no persistent volumes available for this claim and no storage class is set"
+            self._pending(claim, text, reason="FailedBinding")
+        else:
+            found = self.client.find(StorageClass, name)
+            text = f'storageclass.storage.k8s.io "{name}" not found'
+            if found is not None:
+                text = f"no volume plugin matched name: {found.provisioner}"
+            self._pending(claim, text, reason="ProvisioningFailed", warning=True)
 
     def _named_volume(self, claim: PersistentVolumeClaim) -> PersistentVolume | None:
         name = claim.spec.volume_name
@@ -100,30 +135,22 @@ class VolumeClaimReconciler(Reconciler):
             if BIND_COMPLETED in claim.metadata.annotations:
                 self._lost(claim)
             else:
-                self._pending(claim, f'volume "{name}" not found')
+                self._pending(claim)
             return None
         if not is_for(volume, claim):
-            self._pending(claim, f'volume "{name}" already bound to a different claim.')
+            text = f'volume "{name}" already bound to a different claim.'
+            self._pending(claim, text, reason="FailedBinding", warning=True)
             return None
         if BIND_COMPLETED not in claim.metadata.annotations and (problem := misfit(volume, claim)):
-            self._pending(claim, f'Cannot bind to requested volume "{name}": {problem}', reason="VolumeMismatch")
+            text = f'Cannot bind to requested volume "{name}": {problem}'
+            self._pending(claim, text, reason="VolumeMismatch", warning=True)
             return None
         return volume
 
     def _bind(self, claim: PersistentVolumeClaim, volume: PersistentVolume) -> None:
         reference = volume.spec.claim_ref
         if reference is None or reference.uid != claim.metadata.uid:
-            if reference is None:
-                volume.metadata.annotations[BOUND_BY_CONTROLLER] = "yes"
-            volume.spec.claim_ref = ObjectReference(
-                api_version="v1",
-                kind="PersistentVolumeClaim",
-                namespace=claim.namespace,
-                name=claim.name,
-                uid=claim.metadata.uid,
-                resource_version=claim.metadata.resource_version,
-            )
-            volume = self.client.update(volume)
+            volume = reserve(self.client, volume, claim)
         if claim.spec.volume_name != volume.name or BIND_COMPLETED not in claim.metadata.annotations:
             if claim.spec.volume_name != volume.name:
                 claim.metadata.annotations[BOUND_BY_CONTROLLER] = "yes"
@@ -136,10 +163,13 @@ class VolumeClaimReconciler(Reconciler):
             self.client.status.patch(claim, {"status": wanted})
             log.info("bound claim", claim=str(claim.key), volume=volume.name)
         if volume.status.phase != "Bound":
-            self.client.status.patch(volume, {"status": {"phase": "Bound"}})
+            self.client.status.patch(volume, {"status": phase_change("Bound", self.clock)})
 
-    def _pending(self, claim: PersistentVolumeClaim, message: str, *, reason: str = "FailedBinding") -> None:
-        self.recorder.event(claim, "Warning" if reason == "VolumeMismatch" else "Normal", reason, message)
+    def _pending(
+        self, claim: PersistentVolumeClaim, message: str = "", *, reason: str = "", warning: bool = False
+    ) -> None:
+        if reason:
+            self.recorder.event(claim, "Warning" if warning else "Normal", reason, message)
         if claim.status.phase != "Pending":
             self.client.status.patch(claim, {"status": {"phase": "Pending"}})
 
@@ -148,7 +178,7 @@ class VolumeClaimReconciler(Reconciler):
             return
         message = "Bound claim has lost its PersistentVolume. Any data on the volume is lost!"
         self.recorder.event(claim, "Warning", "ClaimLost", message)
-        self.client.status.patch(claim, {"status": {"phase": "Lost"}})
+        self.client.status.patch(claim, {"status": {"phase": "Lost", "accessModes": None, "capacity": None}})
 
 
 class VolumeReconciler(Reconciler):
@@ -177,10 +207,24 @@ class VolumeReconciler(Reconciler):
         if VOLUME_PROTECTION not in volume.metadata.finalizers:
             volume.metadata.finalizers.append(VOLUME_PROTECTION)
             volume = self.client.update(volume)
-        if phase != volume.status.phase:
-            self.client.status.patch(volume, {"status": {"phase": phase}})
+        if phase == "Released" and volume.spec.to_dict().get("persistentVolumeReclaimPolicy") in ("Delete", "Recycle"):
+            self._fail_to_reclaim(volume)
+        elif phase != volume.status.phase:
+            self.client.status.patch(volume, {"status": phase_change(phase, self.clock)})
             log.info("volume changed phase", volume=volume.name, phase=phase)
         return None
+
+    def _fail_to_reclaim(self, volume: PersistentVolume) -> None:
+        """Nothing here deletes what is behind a volume; a kube-controller-manager without plugins says the same."""
+        policy = volume.spec.to_dict()["persistentVolumeReclaimPolicy"]
+        if volume.status.phase == "Failed":
+            return
+        if policy == "Delete":
+            text = f'error getting deleter volume plugin for volume "{volume.name}": no volume plugin matched'
+        else:
+            text = "No recycler plugin found for the volume!"
+        self.recorder.event(volume, "Warning", f"VolumeFailed{policy}", text)
+        self.client.status.patch(volume, {"status": {**phase_change("Failed", self.clock), "message": text}})
 
     def _phase(self, volume: PersistentVolume) -> str:
         """Released only if the API server, not just the cache, says that the claim is gone."""
@@ -198,6 +242,36 @@ def claims_of_pod(pod: Pod) -> list[Request]:
     """The claims that a pod mounts."""
     sources = [volume.persistent_volume_claim for volume in pod.spec.volumes]
     return [Request(pod.namespace, source.claim_name) for source in sources if source is not None]
+
+
+def phase_change(phase: str, clock: Clock) -> dict[str, Any]:
+    """The status of a volume that comes to another phase."""
+    return {"phase": phase, "lastPhaseTransitionTime": format_time(clock.now()), "message": None, "reason": None}
+
+
+def best_volume(
+    volumes: Iterable[PersistentVolume], claim: PersistentVolumeClaim, *, reserved_only: bool = False
+) -> PersistentVolume | None:
+    """The volume that is reserved for the claim, else the smallest free one that fits."""
+    fitting = [volume for volume in volumes if is_for(volume, claim) and not misfit(volume, claim)]
+    reserved = [volume for volume in fitting if volume.spec.claim_ref is not None]
+    candidates = reserved if reserved or reserved_only else fitting
+    return min(candidates, key=lambda volume: (capacity(volume), volume.name), default=None)
+
+
+def reserve(client: Client, volume: PersistentVolume, claim: PersistentVolumeClaim) -> PersistentVolume:
+    """Writes the claim into a volume that nobody has, or that is reserved for it by name; raises ApiError."""
+    if volume.spec.claim_ref is None:
+        volume.metadata.annotations[BOUND_BY_CONTROLLER] = "yes"
+    volume.spec.claim_ref = ObjectReference(
+        api_version="v1",
+        kind="PersistentVolumeClaim",
+        namespace=claim.namespace,
+        name=claim.name,
+        uid=claim.metadata.uid,
+        resource_version=claim.metadata.resource_version,
+    )
+    return client.update(volume)
 
 
 def is_for(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
@@ -221,7 +295,8 @@ def misfit(volume: PersistentVolume, claim: PersistentVolumeClaim) -> str:
         return "incompatible volumeMode"
     if capacity(volume) < request(claim):
         return "requested PV is too small"
-    if asked.get("selector") and not _selects(asked["selector"], volume.metadata.labels):
+    selector = Selector.of_label_selector(asked.get("selector") or {})
+    if not selector.matches(volume.metadata.labels):
         return "labels do not match the selector"
     return ""
 
@@ -232,18 +307,3 @@ def capacity(volume: PersistentVolume) -> int:
 
 def request(claim: PersistentVolumeClaim) -> int:
     return parse_quantity((claim.spec.resources.get("requests") or {}).get("storage", "0"))
-
-
-def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
-    for expression in selector.get("matchExpressions") or []:
-        key, values = expression["key"], ",".join(expression.get("values") or [])
-        parts.append(
-            {
-                "In": f"{key} in ({values})",
-                "NotIn": f"{key} notin ({values})",
-                "Exists": key,
-                "DoesNotExist": f"!{key}",
-            }[expression["operator"]]
-        )
-    return Selector.of(",".join(parts)).matches(labels)

@@ -9,7 +9,8 @@ import pytest
 from localmodel.runtime.errors import ApiError
 from localmodel.runtime.objects import Job, ObjectKey, Pod
 from localmodel.runtime.testing import FakeClient, FakeClock, wire
-from localmodel.sandbox.controllers.jobs import CONTROLLER_UID, JobOptions, JobReconciler, pod_name
+from localmodel.sandbox.controllers.jobpods import CONTROLLER_UID, pod_name
+from localmodel.sandbox.controllers.jobs import JobOptions, JobReconciler
 
 KEY = ObjectKey("jobs", "fetch")
 
@@ -74,7 +75,7 @@ def test_a_stale_job_makes_no_second_pod_for_the_same_attempt() -> None:
     world = World(job())
     stale = world.job
     world.reconcile()
-    world.reconciler._create_pod(stale)
+    assert world.reconciler._create_pods(stale, [], 1) == 0
     assert len(world.pods) == 1
 
 
@@ -205,9 +206,129 @@ def test_a_suspended_job_runs_nothing_until_it_is_resumed() -> None:
     assert world.condition("Suspended") == ("False", "JobResumed")
 
 
-@pytest.mark.parametrize("spec", [{"completions": 2}, {"parallelism": 3}, {"completionMode": "Indexed"}])
+@pytest.mark.parametrize(
+    "spec",
+    [{"parallelism": 3}, {"completionMode": "Indexed"}, {"successPolicy": {"rules": []}}, {"managedBy": "x.example/y"}],
+)
 def test_what_it_cannot_do_is_refused_with_an_event(spec: dict[str, Any]) -> None:
     world = World(job(**spec))
     world.reconcile()
     assert world.pods == []
     assert world.reconciler.recorder.reasons == ["Unsupported"]  # type: ignore[attr-defined]
+
+
+# accounting
+
+
+def tracked(pod: Pod) -> bool:
+    return "batch.kubernetes.io/job-tracking" in pod.metadata.finalizers
+
+
+def test_a_pod_is_held_until_its_end_is_counted() -> None:
+    world = World(job(backoffLimit=2))
+    world.reconcile()
+    assert [tracked(pod) for pod in world.pods] == [True]
+    world.end("Failed")
+    world.reconcile()
+    assert [tracked(pod) for pod in world.pods] == [False]
+    world.reconcile()
+    assert world.job.status.failed == 1
+
+
+def test_an_end_that_a_crash_left_half_counted_is_counted_once() -> None:
+    world = World(job(backoffLimit=2))
+    world.reconcile()
+    world.end("Failed")
+    uid = world.pods[0].metadata.uid
+    world.client.status.patch(world.job, {"status": {"uncountedTerminatedPods": {"failed": [uid]}}})
+    for _ in range(3):
+        world.reconcile()
+    assert world.job.status.failed == 1
+
+
+def test_an_end_whose_pod_was_let_go_before_a_crash_is_counted() -> None:
+    world = World(job(backoffLimit=2))
+    world.reconcile()
+    world.end("Failed")
+    pod = world.pods[0]
+    world.client.status.patch(world.job, {"status": {"uncountedTerminatedPods": {"failed": [pod.metadata.uid]}}})
+    world.client.patch(pod, {"metadata": {"finalizers": None}})
+    world.reconcile()
+    assert world.job.status.failed == 1
+
+
+def test_the_pods_of_a_job_that_is_deleted_are_let_go() -> None:
+    world = World(job())
+    world.reconcile()
+    world.client.delete(world.job)
+    world.reconcile()
+    assert not any(tracked(pod) for pod in world.pods)
+
+
+def test_as_many_pods_run_as_the_parallelism_allows_and_the_completions_need() -> None:
+    world = World(job(completions=3, parallelism=2))
+    world.reconcile()
+    assert len(world.pods) == 2
+    for running in (2, 1, 0):
+        world.end("Succeeded")
+        world.reconcile()
+        assert sum(not pod.is_finished for pod in world.pods) == running
+    assert world.job.is_complete
+    assert world.job.status.succeeded == 3
+
+
+def test_a_smaller_parallelism_ends_pods_without_counting_them() -> None:
+    world = World(job(completions=3, parallelism=3))
+    world.reconcile()
+    world.client.patch(world.job, {"spec": {"parallelism": 1}})
+    world.reconcile()
+    assert (len(world.pods), world.job.status.failed, world.job.status.active) == (1, 0, 1)
+
+
+# failure policy
+
+
+def failing(world: World, code: int, **status: Any) -> None:
+    """Lets the pod that runs end with an exit code."""
+    pod = next(pod for pod in world.pods if not pod.is_finished)
+    ended = {"name": "c", "state": {"terminated": {"exitCode": code}}}
+    world.client.status.patch(pod, {"status": {"phase": "Failed", "containerStatuses": [ended], **status}})
+    world.reconcile()
+
+
+def rule(action: str, **match: Any) -> dict[str, Any]:
+    return {"podFailurePolicy": {"rules": [{"action": action, **match}]}}
+
+
+CODES = {"onExitCodes": {"operator": "In", "values": [42]}}
+DISRUPTED = {"onPodConditions": [{"type": "DisruptionTarget"}]}
+
+
+def test_an_exit_code_can_fail_the_job_at_once() -> None:
+    world = World(job(backoffLimit=5, **rule("FailJob", **CODES)))
+    world.reconcile()
+    failing(world, 42)
+    assert world.condition("Failed") == ("True", "PodFailurePolicy")
+
+
+def test_an_ignored_failure_is_replaced_and_not_counted() -> None:
+    world = World(job(backoffLimit=0, **rule("Ignore", **DISRUPTED)))
+    world.reconcile()
+    for _ in range(3):
+        failing(world, 137, conditions=[{"type": "DisruptionTarget", "status": "True"}])
+    assert (world.job.status.failed, world.job.status.active, len(world.pods)) == (0, 1, 4)
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    rules = [{"action": "Count", **CODES}, {"action": "FailJob", **CODES}]
+    world = World(job(backoffLimit=5, podFailurePolicy={"rules": rules}))
+    world.reconcile()
+    failing(world, 42)
+    assert (world.job.status.failed, world.job.is_failed) == (1, False)
+
+
+def test_another_exit_code_counts_as_ever() -> None:
+    world = World(job(backoffLimit=0, **rule("FailJob", **CODES)))
+    world.reconcile()
+    failing(world, 1)
+    assert world.condition("Failed") == ("True", "BackoffLimitExceeded")

@@ -30,6 +30,12 @@ def pod(**spec: Any) -> Pod:
 # images
 
 
+def command(image: str, *given: str) -> list[str]:
+    found = ImageTable().find(image)
+    assert found is not None
+    return found.command_line(given, [], "127.64.0.1")
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -42,16 +48,18 @@ def pod(**spec: Any) -> Pod:
     ],
 )
 def test_download_images_run_the_downloader(image: str) -> None:
-    assert ImageTable().entry_point(image) == DOWNLOAD
+    assert command(image) == [*DOWNLOAD]
 
 
 @pytest.mark.parametrize("image", ["nginx", "storage-initializer-extra", "kserve/agent", "notstorage-initializer", ""])
 def test_other_images_are_not_known(image: str) -> None:
-    assert ImageTable().entry_point(image) is None
+    assert ImageTable().find(image) is None
 
 
 def test_images_can_be_added() -> None:
-    assert ImageTable({"server": ("serve", "-v")}).entry_point("kserve/server:1") == ("serve", "-v")
+    image = ImageTable({"server": ("serve", "-v")}).find("kserve/server:1")
+    assert image is not None
+    assert image.command_line([], ["x"], "127.64.0.1") == ["serve", "-v", "x"]
 
 
 # environment

@@ -106,14 +106,14 @@ def test_output_goes_to_the_programs_log(tmp_path: Path) -> None:
 
 def test_a_missing_program_exits_127_and_says_so(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    process = Spawner().spawn(["no-such-program"], env=ENV, directory=tmp_path, log=log)
+    process = Spawner().spawn(["no-such-program"], env=ENV, directory=tmp_path, output=log)
     assert process.wait(10) == 127
     assert "cannot run no-such-program" in log.read_text()
 
 
 def test_sigpipe_is_not_ignored_by_a_spawned_program(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    process = Spawner().spawn(["grep", "SigIgn", "/proc/self/status"], env=ENV, directory=tmp_path, log=log)
+    process = Spawner().spawn(["grep", "SigIgn", "/proc/self/status"], env=ENV, directory=tmp_path, output=log)
     assert process.wait(10) == 0
     assert int(log.read_text().split()[1], 16) & (1 << (signal.SIGPIPE - 1)) == 0
 
@@ -125,7 +125,7 @@ spawner, here = Spawner(), pathlib.Path(sys.argv[1])
 def start():
     depth = int(sys.argv[2])
     command = ["sleep", "60"] if depth == 0 else [sys.executable, sys.argv[0], str(here), str(depth - 1)]
-    process = spawner.spawn(command, env={"PATH": "/usr/bin:/bin"}, directory=here, log=here / f"log-{depth}")
+    process = spawner.spawn(command, env={"PATH": "/usr/bin:/bin"}, directory=here, output=here / f"log-{depth}")
     (here / f"pid-{depth}").write_text(str(process.pid))
 thread = threading.Thread(target=start)
 thread.start()
@@ -151,7 +151,7 @@ def test_children_and_grandchildren_die_with_a_killed_parent(tmp_path: Path) -> 
 
 
 def test_stop_process_reports_the_exit_status(tmp_path: Path) -> None:
-    process = Spawner().spawn(["sleep", "60"], env=ENV, directory=tmp_path, log=tmp_path / "log")
+    process = Spawner().spawn(["sleep", "60"], env=ENV, directory=tmp_path, output=tmp_path / "log")
     assert stop_process(process, grace=5) == -signal.SIGTERM
 
 
@@ -170,7 +170,7 @@ def interrupted(thread):
     start(thread)
     raise KeyboardInterrupt
 threading.Thread.start = interrupted
-Spawner().spawn(["sleep", "60"], env={}, directory=None, log=None)
+Spawner().spawn(["sleep", "60"], env={}, directory=None, output=None)
 """
 
 

@@ -21,11 +21,15 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.objects import format_time
 from localmodel.sandbox.spawn import Spawner, signal_group
 
+from .logs import LogWriter
+
 BACK_OFF = "CrashLoopBackOff"
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0
 MESSAGE_LIMIT = 4096
 LOG_MESSAGE_BYTES, LOG_MESSAGE_LINES = 2048, 80
+LAST_OUTPUT = 1.0
+"""Seconds that the output of a process may still take after its end."""
 
 Json = dict[str, Any]
 
@@ -76,11 +80,17 @@ class Container:
         self.waiting: tuple[str, str] = ("ContainerCreating", "")
         """Reason and message, for as long as there is no process and no termination."""
         self.ready = False
+        self.started = False
+        """The startup probe has succeeded, if there is one."""
         self.started_at: datetime | None = None
         self.not_before = 0.0
         """Monotonic time before which it is not started again."""
+        self._kill_at = 0.0
+        """Monotonic time of SIGKILL, for a container that was told to end; else 0."""
         self._process: subprocess.Popen[bytes] | None = None
         self._command: Command | None = None
+        self._output: LogWriter | None = None
+        """Of the current run, or of the last one."""
         self._spawner = spawner
         self._clock = clock
         self._wake = wake
@@ -98,19 +108,29 @@ class Container:
         """What runs, or ran last."""
         return self._command
 
+    @property
+    def output(self) -> LogWriter | None:
+        """Of what runs, or ran last here."""
+        return self._output
+
     def start(self, command: Command) -> None:
         """Starts the process; a run before this one becomes the last termination."""
         if self.termination is not None:
             self.last_termination, self.termination = self.termination, None
             self.restarts += 1
-        command.log.parent.mkdir(parents=True, exist_ok=True)
         command.termination_log.unlink(missing_ok=True)
         self._command = command
         self.waiting, self.not_before = ("ContainerCreating", ""), 0.0
         self.started_at = self._clock.now()
-        self._process = self._spawner.spawn(
-            command.arguments, env=command.env, directory=command.directory, log=command.log
-        )
+        self._output = LogWriter(command.log, self._clock)
+        try:
+            self._process = self._spawner.spawn(
+                command.arguments, env=command.env, directory=command.directory, output=self._output.descriptor
+            )
+        except BaseException:
+            self._output.abandon()
+            raise
+        self._output.start()
         threading.Thread(target=self._wait, args=(self._process,), name=f"wait-{self.name}", daemon=True).start()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
@@ -122,8 +142,10 @@ class Container:
         if self._process is None or (code := self._process.poll()) is None:
             return
         signal_group(self._process, signal.SIGKILL)  # what the container left behind
+        if self._output is not None:
+            self._output.finish(LAST_OUTPUT)
         self._process = None
-        self.ready = False
+        self.ready, self.started, self._kill_at = False, False, 0.0
         exit_code, signum = (code, 0) if code >= 0 else (128 - code, -code)
         self.termination = Termination(
             exit_code=exit_code,
@@ -147,18 +169,29 @@ class Container:
     def restore(self, status: Json) -> None:
         """Takes over what the pod's status says of a container that this kubelet did not start."""
         self.restarts = status.get("restartCount", 0)
+        if last := (status.get("lastState") or {}).get("terminated"):
+            self.last_termination = _termination(last)
         state = status.get("state") or {}
         if terminated := state.get("terminated"):
-            self.termination = Termination(
-                exit_code=terminated.get("exitCode", 0),
-                reason=terminated.get("reason", ""),
-                message=terminated.get("message", ""),
-                started_at=_parse(terminated.get("startedAt")),
-                finished_at=_parse(terminated.get("finishedAt")),
-            )
+            self.termination = _termination(terminated)
         elif running := state.get("running"):
             self.started_at = _parse(running.get("startedAt"))
             self.lose()
+        elif self.last_termination is not None:  # it waited for its next run
+            self.termination, self.last_termination = self.last_termination, None
+
+    def logged_run(self, *, previous: bool) -> int | None:
+        """The number of the run whose log is asked for: the current or last one, or the one before; None for none.
+
+        While it waits for its next start, the last run is both, as in Kubernetes.
+        """
+        if self._backs_off:
+            return self.restarts
+        if previous:
+            return self.restarts - 1 if self.last_termination is not None else None
+        if self.is_running or self.termination is not None:
+            return self.restarts
+        return None
 
     def back_off(self) -> float:
         """Seconds until a container that ended may be started again: 1 s, doubling with each restart."""
@@ -181,6 +214,22 @@ class Container:
         """Asks the process to end (SIGTERM)."""
         if self._process is not None:
             self._process.terminate()
+
+    def end_within(self, grace: float) -> float | None:
+        """SIGTERM now, SIGKILL after `grace` seconds from the first call on; seconds to look again, None when ended."""
+        if self._process is None:
+            return None
+        now = self._clock.monotonic()
+        if not self._kill_at:
+            self.terminate()
+            self._kill_at = now + grace
+        elif now >= self._kill_at:
+            self.kill()
+        return max(self._kill_at - now, 0.05)
+
+    @property
+    def is_ending(self) -> bool:
+        return self._kill_at > 0
 
     def kill(self) -> None:
         """SIGKILL to the process and what it started."""
@@ -215,7 +264,7 @@ class Container:
             "image": self.spec.get("image", ""),
             "imageID": "",
             "ready": self.ready,
-            "started": self.is_running,
+            "started": self.is_running and self.started,
             "restartCount": self.restarts,
             "state": self._state(),
             "lastState": {"terminated": last.to_dict()} if last else {},
@@ -239,6 +288,17 @@ def _tail(path: Path, limit: int) -> str:
             return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def _termination(status: Json) -> Termination:
+    return Termination(
+        exit_code=status.get("exitCode", 0),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        started_at=_parse(status.get("startedAt")),
+        finished_at=_parse(status.get("finishedAt")),
+        signal=status.get("signal", 0),
+    )
 
 
 def _parse(text: str | None) -> datetime | None:

@@ -6,8 +6,11 @@ Rules: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/po
 from __future__ import annotations
 
 import base64
+import json
+import math
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from localmodel.runtime.client import Reader
@@ -73,7 +76,7 @@ def _value_from(source: dict[str, Any], container: dict[str, Any], pod: Pod, rea
     if reference := source.get("fieldRef"):
         return field_value(pod, reference["fieldPath"])
     if reference := source.get("resourceFieldRef"):
-        return _resource(container, reference["resource"])
+        return resource_value(container, reference)
     raise ContainerConfigError(f"the sandbox does not know the source of a variable: {', '.join(source)}")
 
 
@@ -98,25 +101,59 @@ def config_map_data(reader: Reader, namespace: str, name: str, *, optional: bool
 
 
 def field_value(pod: Pod, path: str) -> str:
-    """A field of the pod by its downward API path; raises ContainerConfigError for one that is not offered."""
+    """A field of the pod by its downward API path; raises ContainerConfigError for one that is not offered.
+
+    metadata.labels and metadata.annotations, all of them, are for volumes: one `key="value"` a line.
+    """
     if match := _MAP_FIELD.fullmatch(path):
         values = pod.metadata.labels if match[1] == "labels" else pod.metadata.annotations
         return values.get(match[2], "")
+    status = pod.status.to_dict()
     fields = {
         "metadata.name": pod.name,
         "metadata.namespace": pod.namespace,
         "metadata.uid": pod.metadata.uid,
+        "metadata.labels": _lines(pod.metadata.labels),
+        "metadata.annotations": _lines(pod.metadata.annotations),
         "spec.nodeName": pod.spec.node_name,
         "spec.serviceAccountName": pod.spec.service_account_name or "default",
-        "status.hostIP": "127.0.0.1",
-        "status.podIP": "127.0.0.1",
+        "status.hostIP": status.get("hostIP") or "127.0.0.1",
+        "status.hostIPs": status.get("hostIP") or "127.0.0.1",
+        "status.podIP": status.get("podIP") or "127.0.0.1",
+        "status.podIPs": status.get("podIP") or "127.0.0.1",
     }
     if path not in fields:
         raise ContainerConfigError(f"unsupported fieldPath: {path}")
     return fields[path]
 
 
-def _resource(container: dict[str, Any], resource: str) -> str:
-    section, _, name = resource.partition(".")
-    quantity = ((container.get("resources") or {}).get(section) or {}).get(name)
-    return str(parse_quantity(quantity)) if quantity is not None else "0"
+def _lines(values: Mapping[str, str]) -> str:
+    return "\n".join(f"{key}={json.dumps(value)}" for key, value in sorted(values.items()))
+
+
+_NODE_CAPACITY = {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "1800G"}
+"""What a container without a limit may use: all of its node (`nodes.description`)."""
+
+
+def resource_value(container: dict[str, Any], reference: dict[str, Any]) -> str:
+    """A request or limit of a container, in units of the divisor, rounded up; a request that is missing is 0."""
+    section, _, name = reference["resource"].partition(".")
+    resources = container.get("resources") or {}
+    quantity = (resources.get(section) or {}).get(name)
+    if quantity is None and section == "limits":
+        quantity = _NODE_CAPACITY.get(name)
+    if quantity is None and section == "requests":
+        quantity = (resources.get("limits") or {}).get(name)
+    divisor = _exact(reference.get("divisor") or "1") or Fraction(1)
+    return str(math.ceil(_exact(quantity or "0") / divisor))
+
+
+def _exact(quantity: Any) -> Fraction:
+    """A quantity with what stands behind its point: cpu is counted in thousandths."""
+    text = str(quantity)
+    if text.endswith("m"):
+        return Fraction(text[:-1]) / 1000
+    try:
+        return Fraction(text)
+    except ValueError:
+        return Fraction(parse_quantity(text))

@@ -4,14 +4,15 @@ For each pod that is bound to one of its nodes it keeps a `PodRunner` and writes
 A pod in deletion is stopped (SIGTERM, the grace period, SIGKILL) and then deleted for good, which only a kubelet does.
 The runners live in memory and their processes die with this one; a pod that an earlier kubelet left running is looked
 at live, its containers are lost, and so it fails or is started again, as its restart policy says.
-Pods of other nodes and mirror pods (annotation kubernetes.io/config.mirror) are not ours to run.
+Pods of other nodes and mirror pods (annotation kubernetes.io/config.mirror) are not ours to run. The kubelet of a node
+that is silent (`nodes`) does nothing; its containers run on.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,21 +23,25 @@ from localmodel.runtime.client import Preconditions
 from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.event import GenericEvent
-from localmodel.runtime.handler import EnqueueRequestForObject
-from localmodel.runtime.objects import Pod, PodStatus
+from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
+from localmodel.runtime.objects import ObjectKey, Pod, PodStatus
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
+from localmodel.sandbox.controllers.kinds import MIRROR, Node
+from localmodel.sandbox.controllers.nodes import is_silent
 from localmodel.sandbox.spawn import Spawner
 
+from .addresses import PodAddresses
+from .commands import Surroundings
 from .images import ImageTable
-from .pod import PodRunner, Surroundings
+from .logs import LogWriter
+from .pod import LogNotFoundError, PodRunner
 
 if TYPE_CHECKING:
     from localmodel.runtime.builder import Builder
 
 log = structlog.get_logger(__name__)
 
-MIRROR = "kubernetes.io/config.mirror"
 DEFAULT_GRACE = 30
 STOP_GRACE = 2.0
 """Seconds that containers get when the kubelet itself is stopped."""
@@ -51,7 +56,15 @@ class KubeletOptions:
     """Node NAME's root is DIRECTORY/NAME."""
     images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Images beside the ones known by default: name -> command."""
+    kubeconfig: Path | None = None
+    """Names the API server that pods talk to; without it they get no access to one."""
+    anonymous_auth: bool = False
+    """Whether its port answers those who show no client certificate."""
     workers: int = 4
+
+
+class PodNotFoundError(LogNotFoundError):
+    """The kubelet runs no such pod."""
 
 
 class KubeletReconciler(Reconciler):
@@ -63,6 +76,7 @@ class KubeletReconciler(Reconciler):
         self._options = options
         self._images = ImageTable(options.images)
         self._spawner = spawner or Spawner()
+        self._addresses = PodAddresses(options.nodes)
         self._exits = Channel(EnqueueRequestForObject(), name="container-exits")
         self._runners: dict[Request, PodRunner] = {}
         """Pods with a runner, until the pod object is gone. A worker touches only the entry of its own request."""
@@ -71,7 +85,12 @@ class KubeletReconciler(Reconciler):
 
     def setup(self, builder: Builder) -> None:
         builder.named("kubelet").for_(Pod).watches_source(self._exits)
+        builder.watches(Node, EnqueueRequestsFromMapFunc(self._pods_of))
         builder.with_options(ControllerOptions(workers=self._options.workers))
+
+    def _pods_of(self, node: Node) -> Iterable[Request]:
+        if node.name in self._options.nodes:
+            yield from (pod.key for pod in self.client.list(Pod) if pod.spec.node_name == node.name)
 
     def start(self, stop: threading.Event) -> None:
         """Waits for the end of the process, then ends the containers."""
@@ -90,6 +109,9 @@ class KubeletReconciler(Reconciler):
             self._remove(request, runner)
             runner = None
         if pod is None or pod.spec.node_name not in self._options.nodes:
+            return None
+        node = self.client.find(Node, pod.spec.node_name)
+        if node is not None and is_silent(node):
             return None
         if MIRROR in pod.metadata.annotations:
             if pod.is_deleting:
@@ -112,12 +134,20 @@ class KubeletReconciler(Reconciler):
         live = self.live.find(Pod, pod.name, namespace=pod.namespace)
         if live is None or live.metadata.uid != pod.metadata.uid or live.is_finished:
             return None
+        runner = self._runners[request] = self._restored(live)
+        return runner
+
+    def _restored(self, pod: Pod) -> PodRunner:
+        """A runner that takes the pod over from an earlier kubelet, as its status has it."""
         surroundings = Surroundings(
             root=self._options.directory / pod.spec.node_name,
             reader=self.live,
+            client=self.client,
             images=self._images,
             spawner=self._spawner,
             clock=self.clock,
+            addresses=self._addresses,
+            kubeconfig=self._options.kubeconfig,
         )
         runner = PodRunner(
             pod,
@@ -125,9 +155,24 @@ class KubeletReconciler(Reconciler):
             wake=lambda: self._exits.send(GenericEvent(pod)),
             report=lambda type_, reason, message: self.recorder.event(pod, type_, reason, message),  # type: ignore[arg-type]
         )
-        runner.restore(live)
-        self._runners[request] = runner
+        runner.restore(pod)
         return runner
+
+    def open_log(self, key: ObjectKey, container: str, *, previous: bool) -> tuple[Path, LogWriter | None]:
+        """The log of a container of one of the pods, and who still writes it. May be called by any thread.
+
+        Raises PodNotFoundError, LogNotFoundError, and what a read at the API server raises.
+        """
+        pod = self.live.find(Pod, key.name, namespace=key.namespace)
+        if pod is None or pod.spec.node_name not in self._options.nodes:
+            raise PodNotFoundError(f'pod "{key.name}" does not exist')
+        if MIRROR in pod.metadata.annotations:
+            text = "is not run by the kubelet: its log is with whoever runs it (`sandbox up`: logs/agent-NODE.log)"
+            raise LogNotFoundError(f'container "{container}" in pod "{key.name}" {text}')
+        runner = self._runners.get(Request(key.namespace, key.name))
+        if runner is None or runner.uid != pod.metadata.uid:
+            runner = self._restored(pod)
+        return runner.log(container, previous=previous)
 
     def _write_status(self, pod: Pod, runner: PodRunner) -> None:
         status = runner.status(pod)
@@ -142,6 +187,8 @@ class KubeletReconciler(Reconciler):
 
     def _stop(self, request: Request, pod: Pod, runner: PodRunner | None) -> Result | None:
         grace = pod.metadata.deletion_grace_period_seconds
+        if runner is None and not pod.is_finished:
+            runner = self._adopt(request, pod)
         if runner is not None:
             delay = runner.stop(DEFAULT_GRACE if grace is None else grace)
             if delay is not None:
@@ -162,5 +209,6 @@ class KubeletReconciler(Reconciler):
         """Ends what still runs at once and removes the pod's directory; its logs stay."""
         runner.kill()
         runner.wait(STOP_GRACE)
+        runner.release()
         shutil.rmtree(runner.scratch, ignore_errors=True)
         self._runners.pop(request, None)
