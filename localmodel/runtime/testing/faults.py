@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localmodel.runtime.errors import TransportError
-from localmodel.runtime.objects import Object
 
 from .builtins import definition_of
 from .registry import Registry
 
 if TYPE_CHECKING:
+    from localmodel.runtime.objects import Object
+
     from .fake import Action
 
 _NEVER = threading.Event()
