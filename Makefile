@@ -31,7 +31,9 @@ acceptance: .venv/.dev kubectl
 	../shared/acceptance/run $(ACCEPTANCE_SUITES)
 
 benchmark: .venv/.dev
-	PYTHONPATH=test $(BIN)/python -m benchmark --write docs/runtime/benchmarks.md $(ARGS)
+	@command -v wrk >/dev/null || { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
+	PYTHONPATH=test $(BIN)/python -m benchmark --write docs/runtime/benchmarks.md $(ARGS); missed=$$?; \
+	PYTHONPATH=test $(BIN)/python -m benchmark --group apiserver --write docs/sandbox-benchmarks.md $(ARGS) && exit $$missed
 
 generate: .venv/.dev
 	$(BIN)/python hack/update-crds

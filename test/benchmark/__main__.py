@@ -1,4 +1,4 @@
-"""Measures localmodel.runtime beside the official client and compares the ratios with their targets.
+"""Measures localmodel.runtime beside the official client, or the embedded API server, and compares with the targets.
 
 Exit code 1 means that a target was missed.
 """
@@ -10,32 +10,37 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .apiserver_cases import APISERVER_CASES
 from .case import Case, Pace, Round
 from .cases import CASES
 from .report import machine, table
 from .running import SideError, run_case
 
+GROUPS = {"runtime": CASES, "apiserver": APISERVER_CASES}
 ROUNDS = {"full": 5, "quick": 3, "tiny": 1}
 MARK = "<!-- results: written by make benchmark -->\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"by default all: {', '.join(CASES)}")
+    names = "; ".join(f"{group}: {', '.join(cases)}" for group, cases in GROUPS.items())
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"by default all of the group ({names})")
+    parser.add_argument("--group", choices=GROUPS, default="runtime", help="what is measured (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds")
     parser.add_argument("--rounds", type=int, help="how often every side runs (5, or 3 with --quick)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace the results in this document")
     options = parser.parse_args(arguments)
-    unknown = set(options.cases) - CASES.keys()
+    cases = GROUPS[options.group]
+    unknown = set(options.cases) - cases.keys()
     if unknown:
-        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+        parser.error(f"there is no case {', '.join(sorted(unknown))} in {options.group}; there are {', '.join(cases)}")
     pace: Pace = "quick" if options.quick else "full"
     rounds = options.rounds or ROUNDS[pace]
     results: dict[str, tuple[Case, Sequence[Round]]] = {}
     failed = []
-    for name in options.cases or CASES:
+    for name in options.cases or cases:
         try:
-            results[name] = CASES[name], run_case(CASES[name], pace=pace, rounds=rounds)
+            results[name] = cases[name], run_case(cases[name], pace=pace, rounds=rounds)
         except SideError as error:
             failed.append(f"{name}: {error}")
             continue

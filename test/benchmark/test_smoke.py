@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
-from benchmark.__main__ import MARK, write
+from benchmark.__main__ import GROUPS, MARK, write
 from benchmark.case import Case, Line, Round
-from benchmark.cases import CASES
 from benchmark.report import quantity, row, table
-from benchmark.running import run_case
+from benchmark.running import SideError, run_case
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "runtime" / "benchmarks.md"
+DOCS = Path(__file__).parents[2] / "docs"
+DOCUMENTS = {"runtime": DOCS / "runtime" / "benchmarks.md", "apiserver": DOCS / "sandbox-benchmarks.md"}
+ALL_CASES = {name: case for cases in GROUPS.values() for name, case in cases.items()}
+NEEDS_WRK = {"apiserver-requests", "apiserver-watches"}
 
 Running = Mapping[str, Future[list[Round]]]
 
@@ -24,11 +27,15 @@ def running() -> Iterator[Running]:
     """The cases, side by side: most of their time is the start of processes."""
     with ThreadPoolExecutor(3) as pool:
         run = partial(run_case, pace="tiny", rounds=1)
-        yield {name: pool.submit(run, case) for name, case in CASES.items()}
+        yield {name: pool.submit(run, case) for name, case in ALL_CASES.items()}
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", ALL_CASES.values(), ids=ALL_CASES)
 def test_a_case_gives_the_numbers_of_its_lines(case: Case, running: Running) -> None:
+    if case.name in NEEDS_WRK and shutil.which("wrk") is None:
+        with pytest.raises(SideError, match="wrk is missing: install it"):
+            running[case.name].result(120)
+        pytest.skip("wrk is missing: install it (Debian: apt-get install wrk)")
     rounds = running[case.name].result(120)
 
     for line in case.lines:
@@ -84,10 +91,11 @@ def test_results_need_their_place_in_the_document(tmp_path: Path) -> None:
         write(document, "new\n")
 
 
-def test_the_committed_results_have_every_line() -> None:
-    text = DOCUMENT.read_text()
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_committed_results_have_every_line(group: str) -> None:
+    text = DOCUMENTS[group].read_text()
 
-    for case in CASES.values():
+    for case in GROUPS[group].values():
         assert case.title in text
         for line in case.lines:
             assert f"| {line.what} |" in text

@@ -13,6 +13,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from asyncio import sslproto
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -266,6 +267,9 @@ class ApiServer:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
             self._front.attach(self._loop)
+            if self._options.tls:
+                # asyncio gives each connection a buffer of 256 KiB to decrypt into; a TLS record has 16 KiB.
+                sslproto.SSLProtocol.max_size = min(sslproto.SSLProtocol.max_size, 2 * 16 * 1024)
             serving = asyncio.ensure_future(server.serve(sockets=sockets))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.002)
