@@ -388,7 +388,7 @@ def memory(context: Context) -> dict[str, float]:
 
 
 def prototype(_: Context) -> dict[str, float]:
-    """The numbers of feasibility.md 3.3: measured once, on another day, without TLS, RBAC and a quiet machine's cores."""
+    """The numbers of feasibility.md 3.3: measured once, without TLS, authentication, RBAC and admission."""
     return {
         "ready_seconds": 0.065,
         "resident_mib": 25.1,

@@ -17,7 +17,7 @@ from localmodel.runtime.testing.subresources import SCALE_PATHS, ScalePaths
 from . import schema as structural
 from .acceptance import Acceptor
 from .builtins import SCALE, STATUS
-from .cel import RuleSet
+from .rulememory import RememberedRules
 from .definitions import API_RESOURCE, PRINTER, SCHEMA
 from .discovery import ApiResource
 from .embedded import coerce, embedded_faults

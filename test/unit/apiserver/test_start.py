@@ -1,0 +1,18 @@
+"""The start is short because it imports little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+DISPENSABLE = ("pydantic", "rich", "attr", "sqlite3", "yaml", "jsonpatch", "kubernetes", "cel", "google")
+
+
+def test_the_server_starts_without_what_it_does_not_need() -> None:
+    code = (
+        "import localmodel.sandbox.apiserver.main, localmodel.sandbox.apiserver.server as s, sys;"
+        "server = s.ApiServer(s.ApiServerOptions(tls=False)); server.start(); server.stop();"
+        f"print(*(name for name in {DISPENSABLE} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
