@@ -17,7 +17,6 @@ from localmodel.runtime.testing.subresources import SCALE_PATHS, ScalePaths
 from . import schema as structural
 from .acceptance import Acceptor
 from .builtins import SCALE, STATUS
-from .rulememory import RememberedRules
 from .definitions import API_RESOURCE, PRINTER, SCHEMA
 from .discovery import ApiResource
 from .embedded import coerce, embedded_faults
@@ -129,7 +128,7 @@ class _Version:
         self._accepts = Acceptor(self.tree)
         # Objects written since then are as this schema wants them; of older ones nothing is known.
         self._known_since = int(crd["metadata"].get("resourceVersion") or 0)
-        self._rules = RuleSet(self.tree)
+        self._rules = RememberedRules(self.tree)
         self._status = self.tree.properties.get("status") or Schema({})
 
     def is_accepted(self, new: Json, old: Json | None) -> bool:
