@@ -178,8 +178,7 @@ def test_a_watcher_that_does_not_read_is_cut_and_can_list_again(server: ApiServe
         assert writer.answer()[0] == 201
         written += 1
         assert written * 500_000 < 4 * PENDING_LIMIT
-    with pytest.raises(ConnectionResetError):
-        lazy.file.read()
+    assert not lazy.file.read().endswith(b"\r\n0\r\n\r\n"), "the answer has no good end"
     again = Peer(server)
     again.send("GET", f"{CMS}?limit=1")
     assert again.answer()[1]["metadata"]["remainingItemCount"] >= written - 1
