@@ -23,6 +23,7 @@ from .embedded import coerce, embedded_faults
 from .fielderrors import Cause, below, invalid, join
 from .gotypes import decode_metadata
 from .jsonpath import compile_path
+from .rulememory import RememberedRules
 from .schema import Schema
 from .table import custom_printer
 from .validation import MISSING, list_faults, validate
