@@ -95,8 +95,8 @@ def _metadata_type() -> Any:
             "labels": pairs,
             "annotations": pairs,
             "finalizers": Annotated[list[str], listed],
-            "ownerReferences": Annotated[list[owner], listed],
-            "managedFields": Annotated[list[manager], listed],
+            "ownerReferences": Annotated[list[owner], listed],  # type: ignore[valid-type]
+            "managedFields": Annotated[list[manager], listed],  # type: ignore[valid-type]
         }
     )
 
