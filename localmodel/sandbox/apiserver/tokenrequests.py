@@ -133,7 +133,4 @@ def _end(now: datetime, lifetime: timedelta) -> str:
 
 
 def _invalid(name: str, faults: list[Cause]) -> ApiError:
-    error = invalid_kind(TOKEN_REQUEST.kind, TOKEN_REQUEST.group, name, faults)
-    if not name:
-        del error.status["details"]["name"]
-    return error
+    return invalid_kind(TOKEN_REQUEST.kind, TOKEN_REQUEST.group, name, faults)
