@@ -333,6 +333,7 @@ def volume(stage: Stage, name: str, **spec: Any) -> str:
         **spec,
     }
     stage.create("PersistentVolume", name, spec=body)
+    stage.until(lambda: phase(stage, "PersistentVolume", name) == "Available")  # and known to the binder
     return name
 
 

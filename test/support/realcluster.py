@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 import subprocess
 from datetime import UTC, datetime
@@ -16,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from localmodel.runtime.errors import ApiError, TransportError
 from localmodel.runtime.kubeconfig import load_config
-from localmodel.runtime.objects import Namespace
+from localmodel.runtime.objects import ConfigMap, Namespace, ObjectMeta, OwnerReference
 from localmodel.runtime.rest import LiveClient
+from localmodel.sandbox.apiserver.kubeletclient import unverified_context
 from localmodel.sandbox.apiserver.tls import Authority
 from localmodel.sandbox.cluster import free_port
 from localmodel.sandbox.spawn import Spawner, stop_process
@@ -101,6 +103,17 @@ class RealCluster:
             "--node-monitor-grace-period=1000h",
             f"--controllers={controllers}",
         )
+        self._wait_for_garbage_collector()
+
+    def _wait_for_garbage_collector(self) -> None:
+        """Which takes longest to start: until it collects an object whose owner never was."""
+        owner = OwnerReference(
+            api_version="v1", kind="ConfigMap", name="never", uid="11111111-1111-1111-1111-111111111111"
+        )
+        metadata = ObjectMeta(name="canary", namespace="default", owner_references=[owner])
+        client = self._probe()
+        client.create(ConfigMap(metadata=metadata))
+        eventually(lambda: client.find(ConfigMap, "canary", namespace="default") is None, timeout=90)
 
     def stop(self) -> None:
         for client in self._clients:
@@ -114,11 +127,19 @@ class RealCluster:
         self.stop()
 
     def _answers(self) -> bool:
+        """Whether kube-apiserver is healthy, and has the namespaces that tests use."""
+        address = self._probe().config.server.removeprefix("https://")
+        connection = http.client.HTTPSConnection(address, timeout=5, context=unverified_context())
         try:
-            with_default = [n.name for n in self._probe().list(Namespace)]
-        except (ApiError, TransportError):
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status != 200:
+                return False
+            names = [namespace.name for namespace in self._probe().list(Namespace)]
+        except (ApiError, TransportError, OSError, http.client.HTTPException):
             return False
-        return "default" in with_default and "kube-node-lease" in with_default
+        finally:
+            connection.close()
+        return "default" in names and "kube-node-lease" in names
 
     def _probe(self) -> LiveClient:
         return self._clients[0] if self._clients else self.client()

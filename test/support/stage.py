@@ -39,7 +39,7 @@ KINDS: dict[str, type[Object]] = {
 } | {"StorageClass": StorageClass}
 
 _numbers = itertools.count()
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class Stage:

@@ -31,7 +31,7 @@ from localmodel.sandbox.controllers.nodelifecycle import NodeLifecycleOptions
 
 RECORD = Path(__file__).with_name("controller_scripts.json")
 AT_ONCE = 8
-TIMEOUT = 120.0
+TIMEOUT = 240.0
 MISSING = missing_binaries("etcd", "kube-apiserver", "kube-controller-manager")
 
 
