@@ -1,0 +1,199 @@
+"""`Environment`: what expressions may name, and the compiler for them. `Program`: a compiled expression.
+
+Expressions are parsed and type-checked by cel-cpp (package cel-expr-python, Google's own binding), against the
+declarations of the Kubernetes library in this package; `evaluate` runs the checked tree. So what an expression needs
+and this server does not have is refused when it is compiled. Cost limits are not there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from . import validators
+from .evaluate import Activation, Builder
+from .functions import Function, type_spec
+from .library import LIBRARY, REDECLARED
+from .syntax import Tree
+from .values import EvaluationError
+
+DYN = "dyn"
+_STATUS = re.compile(r"^[A-Z_]+: (.*?)(?: \[[A-Z_]+\])?$", re.DOTALL)
+_FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)\n \| ", re.DOTALL)
+# Where cel-cpp words a fault otherwise than cel-go.
+_WORDINGS = (
+    (re.compile(r"(undefined field '[^']*') not found in struct '[^']*'"), r"\1"),
+    (re.compile(r"undeclared reference to 'variables\.([^'.]*)[^']*' \(in container ''\)"), r"undefined field '\1'"),
+    (
+        re.compile(r"expression of type '(.*)' cannot be the operand of a select operation"),
+        r"type '\1' does not support field selection",
+    ),
+    (re.compile(r"has\(\) argument must be a field selection"), "invalid argument to has() macro"),
+    (re.compile(r"\bnull_type\b"), "null"),
+)
+_MEMBER = re.compile(r"found no matching overload for '([A-Za-z0-9_]+)' applied to '\((.*)\)'")
+_TYPE_NAMES = {"BOOL": "bool", "STRING": "string", "INT": "int", "UINT": "uint", "DOUBLE": "double", "DYN": "dyn"}
+
+
+class CompilationError(ValueError):
+    """An expression that does not compile; the message is cel-go's and says where."""
+
+    def __init__(self, message: str, *, is_planning: bool = False) -> None:
+        super().__init__(message)
+        self.is_planning = is_planning
+        """Well typed, but a constant in it has no value: there is no "compilation failed" before such a message."""
+
+
+class Program:
+    """A compiled expression. Thread-safe."""
+
+    def __init__(self, source: str, result: str, tree: Tree, library: Mapping[str, Function]) -> None:
+        self.source = source
+        self.result = result
+        """The type: bool, string, int, ..., dyn, or in cel-cpp's notation."""
+        self._names = frozenset(tree.names.values())
+        self._evaluate = Builder(tree, library).build(tree.root)
+
+    def uses(self, variable: str) -> bool:
+        """Whether the expression names the variable."""
+        return variable in self._names
+
+    def evaluate(self, values: Mapping[str, Any], lazy: Mapping[str, Callable[[], Any]] | None = None) -> Any:
+        """The value; raises EvaluationError. `lazy` variables are computed when they are used."""
+        try:
+            return self._evaluate(values if isinstance(values, Activation) else Activation(values, lazy))
+        except RecursionError:
+            raise EvaluationError("the value is nested too deeply") from None
+
+
+class Environment:
+    """Variables by name, each with its type, and the library. `messages` has the object types that variables name."""
+
+    def __init__(self, variables: Mapping[str, str], *, messages: bytes | None = None) -> None:
+        """`messages` is a FileDescriptorProto (see `types`)."""
+        self._variables = dict(variables)
+        self._messages = messages
+        self._library, self._config = _library()
+
+    def extended(self, variables: Mapping[str, Any]) -> Environment:
+        """This environment with more variables; a type may be one that `compile` gave."""
+        wider = Environment.__new__(Environment)
+        wider.__dict__.update(self.__dict__)
+        wider._variables = {**self._variables, **variables}
+        return wider
+
+    def with_optional(self, variable: str) -> Environment:
+        """This environment with a variable that may be missing: optional_type of what it was."""
+        return self.extended({variable: f"optional_type<{self._variables[variable]}>"})
+
+    def compile(self, source: str) -> Program:
+        """Raises CompilationError."""
+        return self.compile_typed(source)[0]
+
+    def compile_typed(self, source: str) -> tuple[Program, Any]:
+        """The program, and its type as `extended` takes it."""
+        # Imported with the first expression: the binding brings a compiler of 50 MB.
+        from cel_expr_python import cel
+
+        try:
+            expression = self._env(cel).compile(source)
+            type_ = expression.return_type()
+        except RuntimeError as error:
+            raise CompilationError(_message(source, str(error))) from None
+        tree = Tree(expression.serialize())
+        try:
+            found = validators.faults(tree)
+        except validators.ConstantError as error:
+            raise CompilationError(f"program instantiation failed: {error}", is_planning=True) from None
+        if found:
+            raise CompilationError("\n".join(_located(source, *fault) for fault in sorted(found)))
+        name = _TYPE_NAMES.get(type_.name(), type_.name())
+        return Program(source, name, tree, self._library), type_
+
+    def _env(self, cel: Any) -> Any:
+        # Types out of a compiler are its own objects; those that are written stand in the configuration.
+        given = {name: type_ for name, type_ in self._variables.items() if not isinstance(type_, str)}
+        written = [{"name": name, **type_spec(type_)} for name, type_ in self._variables.items() if name not in given]
+        config = cel.NewEnvConfigFromYaml(msgspec.json.encode({**self._config, "variables": written}).decode())
+        return cel.NewEnv(_pool(self._messages), config=config, variables=given, extensions=[_optionals()])
+
+
+def _optionals() -> Any:
+    from cel_expr_python.ext import ext_optional
+
+    # Version 1 is without list.first() and last(), as in Kubernetes 1.32.
+    return ext_optional.ExtOptional(1)
+
+
+def _pool(messages: bytes | None) -> Any:
+    from google.protobuf import any_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+
+    pool = descriptor_pool.DescriptorPool()
+    for module in (any_pb2, duration_pb2, struct_pb2, timestamp_pb2, wrappers_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    if messages is not None:
+        pool.AddSerializedFile(messages)
+    return pool
+
+
+@lru_cache(maxsize=1)
+def _library() -> tuple[dict[str, Function], dict[str, Any]]:
+    """The functions by overload, and the compiler's configuration that declares them."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for function in (*LIBRARY, *REDECLARED):
+        by_name.setdefault(function.name, []).append(function.declaration())
+    config = {
+        "stdlib": {"exclude_functions": [{"name": name} for name in dict.fromkeys(f.name for f in REDECLARED)]},
+        "functions": [{"name": name, "overloads": overloads} for name, overloads in by_name.items()],
+    }
+    return {function.overload: function for function in LIBRARY}, config
+
+
+def _message(source: str, text: str) -> str:
+    """cel-go's message for a compiler's: its words, in the order of the positions."""
+    match = _STATUS.match(text)
+    text = match[1] if match else text
+    found = [(int(line), int(column), fault) for line, column, fault in _FAULT.findall(text)]
+    lines = source.split("\n")
+    if not found or any(line > len(lines) for line, _, _ in found):
+        return text
+    return "\n".join(
+        _shown(lines[line - 1], line, column, _worded(lines[line - 1], column, fault))
+        for line, column, fault in sorted(found)
+    )
+
+
+def _worded(line: str, column: int, fault: str) -> str:
+    for pattern, replacement in _WORDINGS:
+        fault = pattern.sub(replacement, fault)
+    member = _MEMBER.fullmatch(fault)
+    if member is not None and line[: column - 1].endswith(f".{member[1]}"):
+        receiver, *args = _split_types(member[2])
+        return f"found no matching overload for '{member[1]}' applied to '{receiver}.({', '.join(args)})'"
+    return fault
+
+
+def _split_types(text: str) -> list[str]:
+    """The types in `list(int), map(string, dyn)`."""
+    depth, parts = 0, [""]
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _located(source: str, position: int, fault: str) -> str:
+    before = source[:position]
+    line = before.count("\n")
+    return _shown(source.split("\n")[line], line + 1, position - before.rfind("\n"), fault)
+
+
+def _shown(text: str, line: int, column: int, fault: str) -> str:
+    return f"ERROR: <input>:{line}:{column}: {fault}\n | {text}\n | {'.' * (column - 1)}^"
