@@ -7,14 +7,13 @@ and this server does not have is refused when it is compiled. Cost limits are no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from . import validators
+from . import validators, wording
 from .evaluate import Activation, Builder
 from .functions import Function, type_spec
 from .library import LIBRARY, REDECLARED
@@ -22,21 +21,15 @@ from .syntax import Tree
 from .values import EvaluationError
 
 DYN = "dyn"
-_STATUS = re.compile(r"^[A-Z_]+: (.*?)(?: \[[A-Z_]+\])?$", re.DOTALL)
-_FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)\n \| ", re.DOTALL)
-# Where cel-cpp words a fault otherwise than cel-go.
-_WORDINGS = (
-    (re.compile(r"(undefined field '[^']*') not found in struct '[^']*'"), r"\1"),
-    (re.compile(r"undeclared reference to 'variables\.([^'.]*)[^']*' \(in container ''\)"), r"undefined field '\1'"),
-    (
-        re.compile(r"expression of type '(.*)' cannot be the operand of a select operation"),
-        r"type '\1' does not support field selection",
-    ),
-    (re.compile(r"has\(\) argument must be a field selection"), "invalid argument to has() macro"),
-    (re.compile(r"\bnull_type\b"), "null"),
-)
-_MEMBER = re.compile(r"found no matching overload for '([A-Za-z0-9_]+)' applied to '\((.*)\)'")
-_TYPE_NAMES = {"BOOL": "bool", "STRING": "string", "INT": "int", "UINT": "uint", "DOUBLE": "double", "DYN": "dyn"}
+_TYPE_NAMES = {
+    "NULL": "null_type",
+    "BOOL": "bool",
+    "STRING": "string",
+    "INT": "int",
+    "UINT": "uint",
+    "DOUBLE": "double",
+    "DYN": "dyn",
+}
 
 
 class CompilationError(ValueError):
@@ -78,6 +71,7 @@ class Environment:
         self._variables = dict(variables)
         self._messages = messages
         self._library, self._config = _library()
+        self._has_variables = False
 
     def extended(self, variables: Mapping[str, Any]) -> Environment:
         """This environment with more variables; a type may be one that `compile` gave."""
@@ -85,6 +79,12 @@ class Environment:
         wider.__dict__.update(self.__dict__)
         wider._variables = {**self._variables, **variables}
         return wider
+
+    def composed(self) -> Environment:
+        """This environment with `variables`, of which there are none as yet: each is added as `variables.NAME`."""
+        composed = self.extended({})
+        composed._has_variables = True
+        return composed
 
     def with_optional(self, variable: str) -> Environment:
         """This environment with a variable that may be missing: optional_type of what it was."""
@@ -103,14 +103,14 @@ class Environment:
             expression = self._env(cel).compile(source)
             type_ = expression.return_type()
         except RuntimeError as error:
-            raise CompilationError(_message(source, str(error))) from None
+            raise CompilationError(wording.message(source, str(error), has_variables=self._has_variables)) from None
         tree = Tree(expression.serialize())
         try:
             found = validators.faults(tree)
         except validators.ConstantError as error:
             raise CompilationError(f"program instantiation failed: {error}", is_planning=True) from None
         if found:
-            raise CompilationError("\n".join(_located(source, *fault) for fault in sorted(found)))
+            raise CompilationError("\n".join(wording.located(source, *fault) for fault in sorted(found)))
         name = _TYPE_NAMES.get(type_.name(), type_.name())
         return Program(source, name, tree, self._library), type_
 
@@ -151,49 +151,3 @@ def _library() -> tuple[dict[str, Function], dict[str, Any]]:
         "functions": [{"name": name, "overloads": overloads} for name, overloads in by_name.items()],
     }
     return {function.overload: function for function in LIBRARY}, config
-
-
-def _message(source: str, text: str) -> str:
-    """cel-go's message for a compiler's: its words, in the order of the positions."""
-    match = _STATUS.match(text)
-    text = match[1] if match else text
-    found = [(int(line), int(column), fault) for line, column, fault in _FAULT.findall(text)]
-    lines = source.split("\n")
-    if not found or any(line > len(lines) for line, _, _ in found):
-        return text
-    return "\n".join(
-        _shown(lines[line - 1], line, column, _worded(lines[line - 1], column, fault))
-        for line, column, fault in sorted(found)
-    )
-
-
-def _worded(line: str, column: int, fault: str) -> str:
-    for pattern, replacement in _WORDINGS:
-        fault = pattern.sub(replacement, fault)
-    member = _MEMBER.fullmatch(fault)
-    if member is not None and line[: column - 1].endswith(f".{member[1]}"):
-        receiver, *args = _split_types(member[2])
-        return f"found no matching overload for '{member[1]}' applied to '{receiver}.({', '.join(args)})'"
-    return fault
-
-
-def _split_types(text: str) -> list[str]:
-    """The types in `list(int), map(string, dyn)`."""
-    depth, parts = 0, [""]
-    for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
-
-
-def _located(source: str, position: int, fault: str) -> str:
-    before = source[:position]
-    line = before.count("\n")
-    return _shown(source.split("\n")[line], line + 1, position - before.rfind("\n"), fault)
-
-
-def _shown(text: str, line: int, column: int, fault: str) -> str:
-    return f"ERROR: <input>:{line}:{column}: {fault}\n | {text}\n | {'.' * (column - 1)}^"

@@ -42,7 +42,8 @@ class NamedFormat(Opaque):
     check: Check = field(compare=False)
 
 
-def _dns1035_label(value: str) -> list[str]:
+def dns1035_label(value: str) -> list[str]:
+    """What is wrong with the name of a service, or a version."""
     faults = [] if len(value) <= 63 else ["must be no more than 63 characters"]
     return faults if re.fullmatch(_DNS1035, value) else [*faults, _DNS1035_TEXT]
 
@@ -83,10 +84,10 @@ def _datetime(value: str) -> list[str]:
 _CHECKS: dict[str, Check] = {
     "dns1123Label": metadata.dns1123_label,
     "dns1123Subdomain": metadata.dns1123_subdomain,
-    "dns1035Label": _dns1035_label,
+    "dns1035Label": dns1035_label,
     "dns1123LabelPrefix": _prefix(metadata.dns1123_label),
     "dns1123SubdomainPrefix": _prefix(metadata.dns1123_subdomain),
-    "dns1035LabelPrefix": _prefix(_dns1035_label),
+    "dns1035LabelPrefix": _prefix(dns1035_label),
     "labelValue": metadata.label_value,
     "qualifiedName": _qualified_name,
     "uri": _uri,

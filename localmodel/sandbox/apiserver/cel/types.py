@@ -58,9 +58,11 @@ def fields_of(schema: Schema, *, is_resource: bool) -> dict[str, Schema]:
 class Messages:
     """Collects the message types that schemas need. `file` are all of them, as a FileDescriptorProto."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_escaped: bool = True) -> None:
+        """Fields of schemas are escaped for rules; admission's own types stand as they are."""
         from google.protobuf import descriptor_pb2
 
+        self._is_escaped = is_escaped
         self._file = descriptor_pb2.FileDescriptorProto(
             name="localmodel/schemas.proto", package=PACKAGE, syntax="proto3", dependency=_FILES
         )
@@ -89,7 +91,7 @@ class Messages:
         # Names like fooBar and foo_bar are two fields in JSON.
         message.options.deprecated_legacy_json_field_conflicts = True
         for number, (key, child) in enumerate(fields.items(), start=1):
-            escaped = escape(key)
+            escaped = escape(key) if self._is_escaped else key
             # A field without a type cannot be named, as in kube-apiserver.
             if escaped is not None and (child.type or child.int_or_string):
                 # Numbers from 19000 on are reserved.
