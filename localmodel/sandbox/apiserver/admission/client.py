@@ -98,8 +98,10 @@ class WebhookClient:
         """The JSON of the answer. Raises CallError; `config` is a webhook's clientConfig, `timeout` in seconds."""
         deadline = time.monotonic() + timeout
         shown = f'Post "{_url_of(config)}?timeout={timeout:.0f}s"'
+        address = ("", 0)
         try:
             endpoint = self.resolve(config)
+            address = endpoint.address
             answer = self._exchange(endpoint, f"{endpoint.target}?timeout={timeout:.0f}s", body, deadline)
         except TimeoutError:
             raise CallError(f"{shown}: context deadline exceeded") from None
@@ -107,7 +109,7 @@ class WebhookClient:
             why = _certificate_fault(error, urlsplit(_url_of(config)).hostname or "")
             raise CallError(f"{shown}: tls: failed to verify certificate: x509: {why}") from None
         except (OSError, http.client.HTTPException, LookupError) as error:
-            raise CallError(f"{shown}: {_reason(error, config)}") from None
+            raise CallError(f"{shown}: {_reason(error, address)}") from None
         return answer.decoded()
 
     def resolve(self, config: Json) -> Endpoint:
@@ -297,20 +299,18 @@ def _certificate_fault(error: ssl.SSLCertVerificationError, host: str) -> str:
             return error.verify_message
 
 
-def _reason(error: Exception, config: Json) -> str:
+def _reason(error: Exception, address: tuple[str, int]) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return f"dial tcp {_dialled(config)}: connect: connection refused"
+        return f"dial tcp {_dialled(*address)}: connect: connection refused"
     if isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead):
         return "EOF"
     if isinstance(error, socket.gaierror):
-        return f"dial tcp: lookup {urlsplit(_url_of(config)).hostname}: no such host"
+        return f"dial tcp: lookup {address[0]}: no such host"
     return str(error.args[0] if isinstance(error, LookupError) and error.args else error)
 
 
-def _dialled(config: Json) -> str:
-    """The address behind a URL, as host and port."""
-    parts = urlsplit(_url_of(config))
-    host, port = parts.hostname or "", parts.port or 443
+def _dialled(host: str, port: int) -> str:
+    """The address behind a name, as host and port."""
     with contextlib.suppress(OSError):
         host = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[-1][4][0])
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

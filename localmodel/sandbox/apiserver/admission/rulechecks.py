@@ -150,6 +150,6 @@ def expression(value: Any, field: str, env: Environment, results: Sequence[str],
     except CompilationError as error:
         yield invalid(field, source, f"compilation failed: {error}")
         return
-    if result not in (*results, "dyn"):
+    if result not in results:
         wanted = results[0] if len(results) == 1 else f"one of [{' '.join(results)}]"
         yield invalid(field, source, f"must evaluate to {wanted} but got {result}")

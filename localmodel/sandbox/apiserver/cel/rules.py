@@ -59,7 +59,7 @@ class Rule:
             self._program = environment.compile(self.source)
         except CompilationError as error:
             raise RuleError("rule", str(error) if error.is_planning else f"compilation failed: {error}") from None
-        if self._program.result not in ("bool", "dyn"):
+        if self._program.result != "bool":
             raise RuleError("rule", "cel expression must evaluate to a bool")
         self._message_program = None
         if expression := str(raw.get("messageExpression") or "").strip():
@@ -67,7 +67,7 @@ class Rule:
                 self._message_program = environment.compile(expression)
             except CompilationError as error:
                 raise RuleError("messageExpression", f"messageExpression compilation failed: {error}") from None
-            if self._message_program.result not in ("string", "dyn"):
+            if self._message_program.result != "string":
                 raise RuleError("messageExpression", "messageExpression must evaluate to a string")
         self.is_transition = self._program.uses("oldSelf")
 
