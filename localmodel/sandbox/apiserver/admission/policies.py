@@ -184,6 +184,7 @@ class ValidatingPolicies:
         self._rbac = rbac
         # Replaced as a whole, so that readers need no lock.
         self._pairs: tuple[tuple[Policy, Json], ...] = ()
+        self._compiled: dict[str, Policy] = {}
         self._definitions = {plural: self._definition(plural) for plural in (POLICIES, BINDINGS)}
         self._status = PolicyStatus(registry, self._definitions[POLICIES])
         self._load()
@@ -204,11 +205,14 @@ class ValidatingPolicies:
     def _load(self) -> None:
         compiled: dict[str, Policy] = {}
         for raw in self._objects(POLICIES):
+            name = raw["metadata"]["name"]
+            known = self._compiled.get(name)
             try:
-                compiled[raw["metadata"]["name"]] = Policy(raw)
+                compiled[name] = known if known is not None and known.spec == raw["spec"] else Policy(raw)
             except CompilationError as error:
                 # Validation refuses such a policy; it can only come from the data directory of another version.
-                log.error("policy does not compile and is not asked", policy=raw["metadata"]["name"], error=str(error))
+                log.error("policy does not compile and is not asked", policy=name, error=str(error))
+        self._compiled = compiled
         bindings = self._objects(BINDINGS)
         self._pairs = tuple(
             (policy, binding)

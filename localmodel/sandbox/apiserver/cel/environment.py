@@ -72,12 +72,15 @@ class Environment:
         self._messages = messages
         self._library, self._config = _library()
         self._has_variables = False
+        # The compiler's own environment, made with the first expression; it does not change.
+        self._env: Any = None
 
     def extended(self, variables: Mapping[str, Any]) -> Environment:
         """This environment with more variables; a type may be one that `compile` gave."""
         wider = Environment.__new__(Environment)
         wider.__dict__.update(self.__dict__)
         wider._variables = {**self._variables, **variables}
+        wider._env = None
         return wider
 
     def composed(self) -> Environment:
@@ -100,7 +103,9 @@ class Environment:
         from cel_expr_python import cel
 
         try:
-            expression = self._env(cel).compile(source)
+            if self._env is None:
+                self._env = self._made(cel)
+            expression = self._env.compile(source)
             type_ = expression.return_type()
         except RuntimeError as error:
             raise CompilationError(wording.message(source, str(error), has_variables=self._has_variables)) from None
@@ -114,12 +119,47 @@ class Environment:
         name = _TYPE_NAMES.get(type_.name(), type_.name())
         return Program(source, name, tree, self._library), type_
 
-    def _env(self, cel: Any) -> Any:
-        # Types out of a compiler are its own objects; those that are written stand in the configuration.
-        given = {name: type_ for name, type_ in self._variables.items() if not isinstance(type_, str)}
-        written = [{"name": name, **type_spec(type_)} for name, type_ in self._variables.items() if name not in given]
-        config = cel.NewEnvConfigFromYaml(msgspec.json.encode({**self._config, "variables": written}).decode())
+    def _made(self, cel: Any) -> Any:
+        # The binding makes optional types only out of a configuration, which takes long to read.
+        written = [
+            {"name": name, **type_spec(type_)}
+            for name, type_ in self._variables.items()
+            if isinstance(type_, str) and type_.startswith("optional_type")
+        ]
+        names = {variable["name"] for variable in written}
+        given = {
+            name: _built(cel, type_spec(type_)) if isinstance(type_, str) else type_
+            for name, type_ in self._variables.items()
+            if name not in names
+        }
+        config = _read({**self._config, "variables": written}) if written else _base_config()
         return cel.NewEnv(_pool(self._messages), config=config, variables=given, extensions=[_optionals()])
+
+
+def _read(config: dict[str, Any]) -> Any:
+    from cel_expr_python import cel
+
+    return cel.NewEnvConfigFromYaml(msgspec.json.encode(config).decode())
+
+
+@lru_cache(maxsize=1)
+def _base_config() -> Any:
+    return _read(_library()[1])
+
+
+def _built(cel: Any, spec: dict[str, Any]) -> Any:
+    """A type as the binding's own object."""
+    params = [_built(cel, param) for param in spec.get("params", ())]
+    match spec["type_name"]:
+        case "list":
+            return cel.Type.List(*(params or [cel.Type.DYN]))
+        case "map":
+            return cel.Type.Map(*(params or [cel.Type.DYN, cel.Type.DYN]))
+        case name:
+            return getattr(cel.Type, name.upper()) if name in _SCALARS else cel.Type(name)
+
+
+_SCALARS = frozenset({"bool", "int", "uint", "double", "string", "bytes", "dyn"})
 
 
 def _optionals() -> Any:
