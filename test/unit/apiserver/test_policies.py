@@ -82,6 +82,11 @@ class TestDecisions:
         assert create(api, x="ok")[0] == 201
         assert create(api, "b", x="bad")[0] == 422
 
+    def test_the_first_validation_that_fails_or_has_no_value_is_the_answer(self, api: InProcess) -> None:
+        install(api, {"expression": "object.nope == 1"}, {"expression": "false", "message": "second"})
+        text = "expression 'object.nope == 1' resulted in error: no such key: nope"
+        assert create(api)[1]["message"] == denied(text)
+
     def test_without_a_binding_nothing_is_asked(self, api: InProcess) -> None:
         spec = {"matchConstraints": ON_CONFIG_MAPS, "validations": [{"expression": "false"}]}
         api.create(POLICIES, {"metadata": {"name": "p"}, "spec": spec})
@@ -178,6 +183,20 @@ class TestParameters:
             assert answer["message"].endswith(
                 "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
             )
+
+    def test_a_kind_that_is_not_served_is_the_policys_fault(self, api: InProcess) -> None:
+        install(
+            api,
+            {"expression": "true"},
+            paramKind={"apiVersion": "foo/v1", "kind": "Bar"},
+            binding={"paramRef": {"name": "x", "parameterNotFoundAction": "Allow"}, "validationActions": ["Warn"]},
+        )
+        status, answer = create(api)
+        assert (status, answer["message"]) == (
+            422,
+            "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: failed to configure policy: "
+            "failed to find resource referenced by paramKind: 'foo/v1, Kind=Bar'",
+        )
 
 
 class TestAgents:

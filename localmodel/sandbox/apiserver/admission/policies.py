@@ -38,7 +38,11 @@ _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "
 
 
 class ConfigurationError(ValueError):
-    """A binding that cannot be evaluated: the policy's failure policy decides."""
+    """A binding that cannot be evaluated: the policy's failure policy decides, and the binding's actions do not."""
+
+
+class PolicyConfigurationError(ConfigurationError):
+    """The same of the policy itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Denial:
 
     message: str
     reason: str = ""
+    about: str = ""
+    """Of a configuration that cannot be evaluated: "policy" or "binding"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,32 +124,30 @@ class Policy:
 
     def denials(self, values: Json) -> Iterator[Denial]:
         """What the policy has against a write, with one parameter object."""
-        failed: list[Denial] = []
         try:
             if not self.conditions.hold(values):
                 return
         except EvaluationError as error:
-            failed.append(Denial(str(error)))
-        else:
-            lazy = self._lazy(values)
-            for validation in self.validations:
-                try:
-                    denial = validation.check(values, lazy)
-                except EvaluationError as error:
-                    failed.append(Denial(str(error)))
-                else:
-                    if denial is not None:
-                        yield denial
-            failed += self._annotation_failures(values, lazy)
-        if self.fails_closed:
-            yield from failed
-
-    def _annotation_failures(self, values: Json, lazy: dict[str, Callable[[], Any]]) -> Iterator[Denial]:
+            yield from self._failed(error)
+            return
+        lazy = self._lazy(values)
+        for validation in self.validations:
+            try:
+                denial = validation.check(values, lazy)
+            except EvaluationError as error:
+                yield from self._failed(error)
+            else:
+                if denial is not None:
+                    yield denial
         for source, program in self.annotations:
             try:
                 _evaluated(program, source, values, lazy)
             except EvaluationError as error:
-                yield Denial(str(error))
+                yield from self._failed(error)
+
+    def _failed(self, error: EvaluationError) -> Iterator[Denial]:
+        if self.fails_closed:
+            yield Denial(str(error))
 
     def _lazy(self, values: Json) -> dict[str, Callable[[], Any]]:
         """Each variable is computed when an expression first uses it, once for all of them."""
@@ -231,6 +235,10 @@ class ValidatingPolicies:
             actions = binding["spec"].get("validationActions") or ()
             where = f"ValidatingAdmissionPolicy '{policy.name}' with binding '{binding['metadata']['name']}'"
             for denial in self._denials(policy, binding, target):
+                if denial.about:
+                    whose = f"ValidatingAdmissionPolicy '{policy.name}'" if denial.about == "policy" else where
+                    denied.append((f"{whose} denied request: {denial.message}", denial))
+                    continue
                 if "Deny" in actions:
                     denied.append((f"{where} denied request: {denial.message}", denial))
                 if "Warn" in actions:
@@ -247,7 +255,8 @@ class ValidatingPolicies:
             params = self._params(policy, binding["spec"], target)
         except ConfigurationError as error:
             if policy.fails_closed:
-                yield Denial(f"failed to configure binding: {error}")
+                about = "policy" if isinstance(error, PolicyConfigurationError) else "binding"
+                yield Denial(f"failed to configure {about}: {error}", about=about)
             return
         values = Values(target, matched, self._rbac).all
         for param in params:
@@ -279,7 +288,7 @@ class ValidatingPolicies:
             if (gvk.api_version, gvk.kind) == (kind.get("apiVersion"), kind.get("kind")):
                 return definition
         group, _, version = str(kind.get("apiVersion", "")).rpartition("/")
-        raise ConfigurationError(
+        raise PolicyConfigurationError(
             f"failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind.get('kind')}'"
         )
 
