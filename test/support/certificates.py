@@ -24,8 +24,8 @@ class Pair:
     serial: int
 
 
-def make_pair(name: str = "webhook") -> Pair:
-    """A pair for localhost and 127.0.0.1, unlike every other."""
+def make_pair(name: str = "webhook", *hosts: str) -> Pair:
+    """A pair for localhost and these hosts, unlike every other."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -37,7 +37,9 @@ def make_pair(name: str = "webhook") -> Pair:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in ("localhost", *hosts)]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -6,14 +6,14 @@ version of each CustomResourceDefinition; `FakeClient` derives one from a typed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from localmodel.runtime.client import DEFAULT_WRITE, WriteOptions
-from localmodel.runtime.objects import RESTMapping
+from localmodel.runtime.objects import GroupVersionKind, RESTMapping
 
 from .schema import UNTYPED, MergeSchema
 
@@ -121,7 +121,10 @@ class UserInfo:
     """Who asks."""
 
     name: str = ""
+    """Empty for the server itself, whose writes are not subject to webhooks and policies."""
     groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False, compare=False)
 
 
 NOBODY = UserInfo()
@@ -135,12 +138,17 @@ class AdmissionAttributes:
     definition: ResourceDefinition
     namespace: str
     name: str
+    """Empty for a create whose name the server generates, and for what a deletecollection deletes."""
     subresource: str = ""
+    kind: GroupVersionKind | None = None
+    """Of the objects, where that is not the definition's: a Scale, a Binding."""
     object: Json | None
     """None for DELETE."""
     old_object: Json | None
     """None for CREATE. Not to be changed."""
     options: WriteOptions = DEFAULT_WRITE
+    delete_options: Mapping[str, Any] = field(default_factory=dict)
+    """Of a delete: gracePeriodSeconds, propagationPolicy, preconditions, as far as the client named them."""
     user: UserInfo = NOBODY
     warnings: list[str] = field(default_factory=list)
     """Warnings for the client; plugins append."""

@@ -21,6 +21,7 @@ from localmodel.runtime.client import APPLY_PATCH, DEFAULT_WRITE, PatchType, Pre
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
+from localmodel.runtime.objects import GroupVersionKind
 
 from .answers import (
     already_exists,
@@ -163,6 +164,7 @@ class Registry:
             raise bad_request("resourceVersion should not be set on objects to be created")
         base = "" if metadata.get("name") else str(metadata.get("generateName") or "")
         write = WriteRequest(definition, namespace, str(metadata.get("name") or ""), options, user)
+        write.is_nameless = bool(base)
         for _ in range(_GENERATE_NAME_TRIES if base else 1):
             if base:
                 write.name = metadata["name"] = generated_name(base)
@@ -184,11 +186,12 @@ class Registry:
         *,
         subresource: str = "",
         user: UserInfo = NOBODY,
+        is_admitted: bool = False,
     ) -> Written:
         """PUT. Raises NotFoundError, ConflictError (stale), InvalidError, BadRequestError, what admission raises."""
         namespace = _scope(definition, namespace)
         metadata = _check_identity(definition, namespace, name, obj)
-        write = WriteRequest(definition, namespace, name, options, user, subresource)
+        write = WriteRequest(definition, namespace, name, options, user, subresource, is_admitted=is_admitted)
 
         def change(_: Json) -> Json:
             if not metadata.get("resourceVersion") and not definition.allow_unconditional_update:
@@ -216,6 +219,7 @@ class Registry:
         force: bool = False,
         subresource: str = "",
         user: UserInfo = NOBODY,
+        is_admitted: bool = False,
     ) -> Written:
         """Applies a patch to the newest version, again if that has changed meanwhile, unless the patch names one.
 
@@ -224,7 +228,7 @@ class Registry:
         """
         namespace = _scope(definition, namespace)
         check_patch(definition, patch, patch_type)
-        write = WriteRequest(definition, namespace, name, options, user, subresource)
+        write = WriteRequest(definition, namespace, name, options, user, subresource, is_admitted=is_admitted)
         if patch_type == APPLY_PATCH:
             return self._apply(write, patch, force=force)
         if force:
@@ -249,12 +253,23 @@ class Registry:
         grace_period_seconds: int | None = None,
         options: WriteOptions = DEFAULT_WRITE,
         user: UserInfo = NOBODY,
+        is_admitted: bool = False,
+        in_collection: bool = False,
     ) -> Written:
         """Deletes at once, or marks the object and leaves it to finalizers and the kubelet (`deleted` is False).
 
         `propagation` None means the default, Background. Raises NotFoundError, ConflictError (preconditions).
         """
-        write = WriteRequest(definition, _scope(definition, namespace), name, options, user)
+        write = WriteRequest(
+            definition,
+            _scope(definition, namespace),
+            name,
+            options,
+            user,
+            delete_options=_delete_options(preconditions, propagation, grace_period_seconds),
+            is_admitted=is_admitted,
+            is_nameless=in_collection,
+        )
         while True:
             entry = self._entry(definition, namespace, name)
             _check_preconditions(definition, entry, preconditions)
@@ -286,11 +301,30 @@ class Registry:
                     grace_period_seconds=grace_period_seconds,
                     options=options,
                     user=user,
+                    in_collection=True,
                 )
             except NotFoundError:
                 continue
             deleted.append(written)
         return tuple(deleted)
+
+    def admit(
+        self,
+        definition: ResourceDefinition,
+        namespace: str,
+        name: str,
+        subresource: str,
+        kind: GroupVersionKind,
+        obj: Json,
+        old: Json | None = None,
+        options: WriteOptions = DEFAULT_WRITE,
+        *,
+        user: UserInfo = NOBODY,
+    ) -> Json:
+        """Asks admission about the object of a subresource that is no part of its parent: a create, or an update of
+        `old`. The object as admission leaves it; the write that follows is then `is_admitted`."""
+        write = WriteRequest(definition, _scope(definition, namespace), name, options, user, subresource)
+        return self._writer.admit(write, kind, obj, old)
 
     def _entry(self, definition: ResourceDefinition, namespace: str, name: str) -> Entry:
         entry = self.store.get(definition.resource, _scope(definition, namespace), name)
@@ -334,6 +368,16 @@ class Registry:
                 return self._writer.replace(write, entry, base, change(base))
             except RevisionMismatchError:
                 continue
+
+
+def _delete_options(
+    preconditions: Preconditions | None, propagation: Propagation | None, grace_period: int | None
+) -> Json:
+    """DeleteOptions as admission is told them."""
+    wanted = {"uid": preconditions.uid, "resourceVersion": preconditions.resource_version} if preconditions else {}
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    options = {"gracePeriodSeconds": grace_period, "propagationPolicy": propagation, "preconditions": wanted or None}
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _scope(definition: ResourceDefinition, namespace: str) -> str:

@@ -102,6 +102,7 @@ def rescale(
     options: WriteOptions,
     *,
     user: UserInfo = NOBODY,
+    is_admitted: bool = False,
 ) -> Written:
     """Gives a workload the replicas of a Scale, on condition of the Scale's resource version if it has one.
 
@@ -120,7 +121,9 @@ def rescale(
     parent[last] = replicas
     if version := (scale.get("metadata") or {}).get("resourceVersion"):
         change["metadata"] = {"resourceVersion": version}
-    return registry.patch(definition, key.namespace, key.name, change, MERGE_PATCH, options, user=user)
+    return registry.patch(
+        definition, key.namespace, key.name, change, MERGE_PATCH, options, user=user, is_admitted=is_admitted
+    )
 
 
 def read_subresource(registry: Registry, definition: ResourceDefinition, key: ObjectKey, subresource: str) -> bytes:

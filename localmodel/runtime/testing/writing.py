@@ -16,6 +16,7 @@ import msgspec
 from localmodel.runtime.client import Propagation, WriteOptions
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.objects import GroupVersionKind
 
 from . import metadata as meta
 from .answers import bad_request, conflict, forbidden_value, invalid
@@ -52,6 +53,12 @@ class WriteRequest:
     user: UserInfo
     subresource: str = ""
     warnings: list[str] = field(default_factory=list)
+    delete_options: Json = field(default_factory=dict)
+    """Of a delete, as admission is told them."""
+    is_admitted: bool = False
+    """Admission has been asked about this write already, under another name (a Scale, an Eviction)."""
+    is_nameless: bool = False
+    """The client named no object: the server generates the name, or deletes a collection."""
     managed_fields: list[Json] | None = None
     """Set for an apply, which has settled who owns what; else the writer comes to own what it changes."""
 
@@ -102,9 +109,9 @@ class Writer:
         if definition.status_subresource and not definition.status_on_create:
             obj.pop("status", None)
         _normalise(request, obj, None)
-        obj = self._admitted(request, obj, None, self._admission)
+        meta.initialise(obj["metadata"], self._clock.now(), generation=definition.generation)
+        obj = self._mutated(request, obj)
         metadata = obj["metadata"]
-        meta.initialise(metadata, self._clock.now(), generation=definition.generation)
         if definition.prepare:
             definition.prepare(obj, None)
         faults = meta.name_faults(metadata, (definition.validate_name or meta.dns1123_subdomain)(request.name))
@@ -124,7 +131,11 @@ class Writer:
         old = definition.decode(entry.value)
         new = _merge(request, entry, base, new)
         _normalise(request, new, old)
-        new = self._admitted(request, new, old, self._admission)
+        admitted = self._admitted(request, new, old, self._admission)
+        if admitted is not new:
+            # What admission made of it may reach no further than what the client sent.
+            admitted["metadata"] |= {"resourceVersion": str(entry.revision), "uid": old["metadata"].get("uid")}
+            new = _merge(request, entry, old, admitted)
         metadata, before = new["metadata"], old["metadata"]
         faults = meta.immutable_faults(metadata, before)
         meta.keep_server_fields(metadata, before)
@@ -166,6 +177,29 @@ class Writer:
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
+    def admit(self, request: WriteRequest, kind: GroupVersionKind, obj: Json, old: Json | None) -> Json:
+        """Asks admission about an object that is not stored as it is (a Scale, a Binding); as the plugins leave it."""
+        obj = self._admitted(request, obj, old, self._admission, kind)
+        return self._admitted(request, obj, old, self._validating, kind)
+
+    def _mutated(self, request: WriteRequest, obj: Json) -> Json:
+        """A new object after mutating admission, which sees no name where the server generates it, and may name it."""
+        if not self._admission:
+            return obj
+        fixed = {key: obj["metadata"].get(key) for key in ("uid", "creationTimestamp", "generation")}
+        if request.is_nameless:
+            obj["metadata"].pop("name", None)
+        obj = self._admitted(request, obj, None, self._admission)
+        metadata = obj["metadata"]
+        for field_ in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
+            metadata.pop(field_, None)
+        metadata.update({key: value for key, value in fixed.items() if value is not None})
+        if (metadata.get("namespace") or "") != request.namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        # A new object may get another name on the way.
+        request.name = metadata.setdefault("name", request.name)
+        return obj
+
     def _record_owners(self, request: WriteRequest, old: Json | None, new: Json) -> None:
         managed = request.managed_fields
         if managed is None:
@@ -194,9 +228,16 @@ class Writer:
         )
         return request.definition.present(gone.value)
 
-    def _admitted(self, request: WriteRequest, obj: Json, old: Json | None, plugins: Sequence[AdmissionPlugin]) -> Json:
+    def _admitted(
+        self,
+        request: WriteRequest,
+        obj: Json,
+        old: Json | None,
+        plugins: Sequence[AdmissionPlugin],
+        kind: GroupVersionKind | None = None,
+    ) -> Json:
         """The object to create, or to put in place of `old`, as the plugins leave it."""
-        return self._admit(request, "CREATE" if old is None else "UPDATE", obj, old, plugins) or obj
+        return self._admit(request, "CREATE" if old is None else "UPDATE", obj, old, plugins, kind) or obj
 
     def _admit(
         self,
@@ -205,18 +246,21 @@ class Writer:
         obj: Json | None,
         old: Json | None,
         plugins: Sequence[AdmissionPlugin],
+        kind: GroupVersionKind | None = None,
     ) -> Json | None:
-        if not plugins:
+        if not plugins or request.is_admitted:
             return obj
         attributes = AdmissionAttributes(
             operation=operation,
             definition=request.definition,
             namespace=request.namespace,
-            name=request.name,
+            name="" if request.is_nameless else request.name,
             subresource=request.subresource,
+            kind=kind,
             object=obj,
             old_object=old,
             options=request.options,
+            delete_options=request.delete_options,
             user=request.user,
             warnings=request.warnings,
         )

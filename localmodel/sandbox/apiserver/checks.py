@@ -16,6 +16,8 @@ from typing import Any
 from localmodel.runtime.testing.events import core_event_faults, event_faults
 from localmodel.runtime.testing.metadata import dns1123_label, qualified_name
 
+from .admission.hookchecks import configuration_faults
+from .admission.policychecks import binding_faults, policy_faults
 from .fielderrors import (
     Cause,
     duplicate,
@@ -435,4 +437,8 @@ CHECKS: dict[str, Check] = {
     "storageclasses.storage.k8s.io": storage_class,
     "poddisruptionbudgets.policy": _disruption_budget,
     "priorityclasses.scheduling.k8s.io": _priority_class,
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": configuration_faults,
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": configuration_faults,
+    "validatingadmissionpolicies.admissionregistration.k8s.io": policy_faults,
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": binding_faults,
 }

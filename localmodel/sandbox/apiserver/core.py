@@ -22,7 +22,7 @@ from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
 from . import discovery, gotypes
-from .admission import install as install_admission
+from .admission import Admission
 from .audit import AuditLog, AuditRecord
 from .authentication import Authenticator, Metadata
 from .builtins import BUILTIN_KINDS
@@ -100,8 +100,8 @@ class ApiServerCore:
         self._clock = clock
         self._audit = audit
         register_builtins(registry)
-        install_admission(registry)
         self.rbac = Rbac(registry)
+        self.admission = Admission(registry, self.rbac)
         self.authenticator = Authenticator(tokens, self._metadata, clock=clock)
         self.openapi = OpenApi(self.api_resources, self._custom_schema)
         self._resources = ResourceHandler(registry)
@@ -117,7 +117,11 @@ class ApiServerCore:
         self.custom_resources = CustomResources(registry, self.openapi.reset)
         self.faults = ServerFaults(registry, clock)
         self.control = Control(self.faults, tokens)
-        self.waits: list[Callable[[Request], bool]] = [lambda _: self.faults.has_delays, asks_kubelet]
+        self.waits: list[Callable[[Request], bool]] = [
+            lambda _: self.faults.has_delays,
+            asks_kubelet,
+            self.admission.waits,
+        ]
         """Asked about each request; True if it may have to wait for a webhook, an injected delay or the like."""
         self.event_expiry = EventExpiry(registry)
 

@@ -11,6 +11,8 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from .admission.defaults import ADMISSION_DEFAULTS
+
 Json = dict[str, Any]
 
 
@@ -281,6 +283,7 @@ DEFAULTS: dict[str, Callable[[Json], None]] = {
     "rolebindings.rbac.authorization.k8s.io": binding,
     "clusterrolebindings.rbac.authorization.k8s.io": binding,
     "customresourcedefinitions.apiextensions.k8s.io": custom_resource_definition,
+    **ADMISSION_DEFAULTS,
 }
 
 

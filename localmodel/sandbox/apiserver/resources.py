@@ -293,7 +293,7 @@ def patch_type_of(request: Request, definition: ResourceDefinition) -> PatchType
 
 
 def user_info(user: User) -> UserInfo:
-    return UserInfo(user.name, user.groups)
+    return UserInfo(user.name, user.groups, user.uid, user.extra)
 
 
 def warning_headers(texts: Iterable[str]) -> Headers:

@@ -164,6 +164,7 @@ class ApiServer:
             self._thread.join(STOP_TIMEOUT)
             self._thread = None
         self._front.close()
+        self.core.admission.close()
         self.registry.end_watches()
         if self._socket is not None:
             self._socket.close()

@@ -29,6 +29,8 @@ from .users import User
 Json = dict[str, Any]
 
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
+_BINDING = GroupVersionKind("", "v1", "Binding")
+_EVICTION = GroupVersionKind("policy", "v1", "Eviction")
 
 
 class SubresourceHandler:
@@ -56,7 +58,7 @@ class SubresourceHandler:
             case ("pods", "exec" | "attach" | "portforward" | "proxy"):
                 raise _not_there(info)
             case ("serviceaccounts", "token"):
-                return self._token(request, info, definition)
+                return self._token(request, info, definition, user)
         if definition.subresource(info.subresource) is None:
             raise not_found(definition, info.name) if "crd_uid" in definition.extra else not_found_page()
         return self._resources.handle(request, info, definition, user)
@@ -83,13 +85,20 @@ class SubresourceHandler:
             gotypes.decode(_SCALE, wanted)
         key = ObjectKey(info.namespace, info.name)
         write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
-        written = rescale(self._registry, definition, key, wanted, write, user=user_info(user))
+        current = shown_scale(definition, obj)
+        asked = {**current, **wanted, "metadata": {**current["metadata"], **(wanted.get("metadata") or {})}}
+        asked = self._registry.admit(
+            definition, info.namespace, info.name, "scale", _SCALE, asked, current, write, user=user_info(user)
+        )
+        wanted = {**wanted, "spec": asked.get("spec")}
+        written = rescale(self._registry, definition, key, wanted, write, user=user_info(user), is_admitted=True)
         return Response.of_json(shown_scale(definition, written.object))
 
     def _bind(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
-        node = (self._body(request, "", "Binding").get("target") or {}).get("name")
+        body = self._admitted(request, info, definition, user, self._body(request, "", "Binding"), _BINDING)
+        node = (body.get("target") or {}).get("name")
         if not node:
             raise BadRequestError.of("Binding.target.name: Required value")
         pod = self._registry.get(definition, info.namespace, info.name)
@@ -108,24 +117,49 @@ class SubresourceHandler:
         others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
         status["conditions"] = [*others, condition]
         pod["spec"]["nodeName"] = node
-        self._registry.update(definition, info.namespace, info.name, pod, subresource="binding", user=user_info(user))
+        self._registry.update(
+            definition,
+            info.namespace,
+            info.name,
+            pod,
+            subresource="binding",
+            user=user_info(user),
+            is_admitted=True,
+        )
         return _success(201)
 
     def _evict(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
-        body = self._body(request, "policy", "Eviction")
+        body = self._admitted(request, info, definition, user, self._body(request, "policy", "Eviction"), _EVICTION)
         wanted = options.delete_options(request.query, body.get("deleteOptions") or {})
-        self._registry.delete(definition, info.namespace, info.name, user=user_info(user), **wanted)
+        self._registry.delete(definition, info.namespace, info.name, user=user_info(user), is_admitted=True, **wanted)
         return _success(201)
 
-    def _token(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
+    def _admitted(
+        self,
+        request: Request,
+        info: RequestInfo,
+        definition: ResourceDefinition,
+        user: User,
+        body: Json,
+        kind: GroupVersionKind,
+    ) -> Json:
+        """The body of a subresource as admission leaves it."""
+        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="CreateOptions")
+        sent = {**body, "apiVersion": kind.api_version, "kind": kind.kind}
+        return self._registry.admit(
+            definition, info.namespace, info.name, info.subresource, kind, sent, options=write, user=user_info(user)
+        )
+
+    def _token(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
         negotiate(request.headers.get("accept", ""))
         sent = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         body = check_kind(sent, TOKEN_REQUEST)
         gotypes.decode(TOKEN_REQUEST, body)
+        body = self._admitted(request, info, definition, user, body, TOKEN_REQUEST)
         answer = self._token_requests.create(definition, ObjectKey(info.namespace, info.name), body)
         return Response.of_json(answer, status=201)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from localmodel.sandbox.apiserver.cel import RuleSet, escape, rule_faults
+from localmodel.sandbox.apiserver.cel import RuleSet, rule_faults
+from localmodel.sandbox.apiserver.cel.types import escape
 from localmodel.sandbox.apiserver.fielderrors import join
 from localmodel.sandbox.apiserver.schema import compile_schema
 
@@ -50,7 +51,7 @@ def test_transition_rules_need_both_values() -> None:
 
 def test_message_expressions_see_the_value_and_fall_back_when_broken() -> None:
     good = {"rule": "false", "message": "no", "messageExpression": "'got ' + self"}
-    broken = {"rule": "false", "message": "no", "messageExpression": "string(self / 0)"}
+    broken = {"rule": "false", "message": "no", "messageExpression": "string(1 / (size(self) - 1))"}
     assert check(rules_on(STRING, good), "a") == ['spec.x: Invalid value: "string": got a']
     assert check(rules_on(STRING, broken), "a") == ['spec.x: Invalid value: "string": no']
 
@@ -118,3 +119,105 @@ def test_names_that_cel_cannot_write_are_escaped() -> None:
     assert escape("a.b/c-d__e") == "a__dot__b__slash__c__dash__d__underscores__e"
     assert escape("if") == "__if__"
     assert escape("a b") is None
+
+
+def faults_of(schema: Json, rule: Json) -> list[tuple[str, str]]:
+    """Part and text of what is wrong with a rule on a field of this schema."""
+    node = {**schema, "x-kubernetes-validations": [rule]}
+    tree = compile_schema({"type": "object", "properties": {"x": node}})
+    path = "s.properties[x].x-kubernetes-validations[0]."
+    return [
+        (cause["field"].removeprefix(path), cause["message"].rpartition("(nil)}: ")[2])
+        for cause in rule_faults(tree, "s")
+    ]
+
+
+OBJECT: Json = {"type": "object", "properties": {"a": STRING, "n": {"type": "integer"}}}
+
+
+REFUSED: list[tuple[Json, str, str]] = [
+    (
+        {"rule": "self.foo == 1"},
+        "rule",
+        "compilation failed: ERROR: <input>:1:5: undefined field 'foo'\n | self.foo == 1\n | ....^",
+    ),
+    (
+        {"rule": "bar == 1"},
+        "rule",
+        "compilation failed: ERROR: <input>:1:1: undeclared reference to 'bar' (in container '')\n | bar == 1\n | ^",
+    ),
+    ({"rule": "self.a"}, "rule", "cel expression must evaluate to a bool"),
+    (
+        {"rule": "int('x') == 1"},
+        "rule",
+        "program instantiation failed: type conversion error from 'string' to 'int'",
+    ),
+    ({"rule": "true", "messageExpression": "1"}, "messageExpression", "messageExpression must evaluate to a string"),
+    (
+        {"rule": "true", "reason": "Nope"},
+        "reason",
+        'Unsupported value: "Nope": supported values: "FieldValueDuplicate", "FieldValueForbidden", '
+        '"FieldValueInvalid", "FieldValueRequired"',
+    ),
+    ({"rule": "true", "fieldPath": ".zz"}, "fieldPath", 'Invalid value: ".zz": fieldPath must be a valid path'),
+    (
+        {"rule": "true", "message": "a\nb"},
+        "message",
+        'Invalid value: "a\\nb": message must not contain line breaks',
+    ),
+    (
+        {"rule": "true\n|| false"},
+        "message",
+        "Required value: message must be specified if rule contains line breaks",
+    ),
+    (
+        {"rule": "self.n == 1", "optionalOldSelf": True},
+        "optionalOldSelf",
+        "Invalid value: true: may not be set if oldSelf is not used in rule",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "part", "text"), REFUSED)
+def test_rules_that_cannot_be_asked_are_refused_with_the_definition(rule: Json, part: str, text: str) -> None:
+    assert faults_of(OBJECT, rule) == [(part, text)]
+
+
+def test_rules_on_items_without_an_old_state_may_not_name_it() -> None:
+    item = {**OBJECT, "x-kubernetes-validations": [{"rule": "self.n >= oldSelf.n"}]}
+    tree = compile_schema({"type": "object", "properties": {"x": {"type": "array", "items": item}}})
+    (cause,) = rule_faults(tree, "s")
+    assert cause["message"].endswith(
+        "oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[x]"
+    )
+
+
+def test_metadata_of_the_root_has_only_its_names() -> None:
+    rules = [{"rule": "self.metadata.name == 'a'"}, {"rule": "self.metadata.labels.x == 'a'"}]
+    tree = compile_schema({"type": "object", "properties": {"spec": OBJECT}, "x-kubernetes-validations": rules})
+    (cause,) = rule_faults(tree, "s")
+    assert "undefined field 'labels'" in cause["message"]
+
+
+def test_an_optional_old_self_is_there_on_create_too() -> None:
+    rule = {"rule": "oldSelf.hasValue() || self == 'first'", "optionalOldSelf": True}
+    rules = rules_on(STRING, rule)
+    assert check(rules, "first") == []
+    assert len(check(rules, "second")) == 1
+    assert check(rules, "second", "first") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("self.n / 0 == 1", "division by zero evaluating rule: self.n / 0 == 1"),
+        ("self.a == 'x'", "no such key: a evaluating rule: self.a == 'x'"),
+        (
+            "dyn(self.n) + dyn('a') == 'b'",
+            "'no such overload': call arguments did not match a supported operator, function or macro signature "
+            "for rule: dyn(self.n) + dyn('a') == 'b'",
+        ),
+    ],
+)
+def test_a_rule_without_a_value_says_why(rule: str, text: str) -> None:
+    assert check(rules_on(OBJECT, {"rule": rule}), {"n": 1}) == [f'spec.x: Invalid value: "object": {text}']

@@ -296,11 +296,6 @@ class TestNamespacesAndAdmission:
         other = {"metadata": {"name": "q"}, "spec": {**spec, "serviceAccountName": "nope"}}
         assert api.call("POST", pods, other)[0] == 403
 
-    def test_configurations_that_are_not_acted_on_say_so(self, api: InProcess) -> None:
-        path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-        headers = dict(api.request("POST", path, {"metadata": {"name": "x"}}).headers)
-        assert "does not act on them" in headers["Warning"]
-
 
 class TestSubresources:
     def test_a_service_account_token_is_good_while_the_account_is_there(self, api: InProcess) -> None:

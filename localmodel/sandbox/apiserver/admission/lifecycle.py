@@ -1,7 +1,6 @@
 """The admission plugins that are always on: namespace life cycle and the service accounts of pods.
 
-Each is called with `AdmissionAttributes` and refuses with an ApiError or changes the object. Webhooks and admission
-policies are stored but not called; whoever writes one is told so by a warning.
+Each is called with `AdmissionAttributes` and refuses with an ApiError or changes the object.
 """
 
 from __future__ import annotations
@@ -17,19 +16,6 @@ from localmodel.runtime.testing.registry import Registry
 Json = dict[str, Any]
 
 IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
-_NOT_CALLED = frozenset(
-    {
-        "mutatingwebhookconfigurations",
-        "validatingwebhookconfigurations",
-        "validatingadmissionpolicies",
-        "validatingadmissionpolicybindings",
-    }
-)
-
-
-def install(registry: Registry) -> None:
-    """Adds the plugins to the registry."""
-    registry.admission += [NamespaceLifecycle(registry), ServiceAccountAdmission(registry), warn_not_called]
 
 
 class NamespaceLifecycle:
@@ -41,10 +27,11 @@ class NamespaceLifecycle:
     def __call__(self, attributes: AdmissionAttributes) -> None:
         definition = attributes.definition
         if definition.group_resource == "namespaces":
-            if attributes.operation == "DELETE" and attributes.name in IMMORTAL_NAMESPACES:
+            name = ((attributes.old_object or {}).get("metadata") or {}).get("name", attributes.name)
+            if attributes.operation == "DELETE" and name in IMMORTAL_NAMESPACES:
                 raise ForbiddenError.of(
-                    f'namespaces "{attributes.name}" is forbidden: this namespace may not be deleted',
-                    details={"name": attributes.name, "kind": "namespaces"},
+                    f'namespaces "{name}" is forbidden: this namespace may not be deleted',
+                    details={"name": name, "kind": "namespaces"},
                 )
             return
         if not attributes.namespace or attributes.operation != "CREATE":
@@ -85,6 +72,8 @@ class ServiceAccountAdmission:
         pod = attributes.object
         if attributes.operation != "CREATE" or attributes.definition.group_resource != "pods" or pod is None:
             return
+        if attributes.subresource:
+            return
         spec = pod.get("spec")
         if not isinstance(spec, dict):
             return
@@ -96,11 +85,3 @@ class ServiceAccountAdmission:
                 f'{attributes.namespace}/{name}: serviceaccount "{name}" not found',
                 details={"name": attributes.name, "kind": "pods"},
             )
-
-
-def warn_not_called(attributes: AdmissionAttributes) -> None:
-    """Says aloud what this server does not do."""
-    if attributes.operation != "DELETE" and attributes.definition.mapping.plural in _NOT_CALLED:
-        attributes.warnings.append(
-            f"this sandbox API server stores {attributes.definition.mapping.gvk.kind} objects but does not act on them"
-        )
