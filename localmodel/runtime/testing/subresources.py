@@ -52,10 +52,11 @@ def _at(obj: Json, path: str) -> Any:
     return current
 
 
-def scale_of(obj: Json, paths: ScalePaths | None = None) -> Json:
+def scale_of(obj: Json, paths: ScalePaths | None = None, *, absent: int | None = None) -> Json:
     """The autoscaling/v1 Scale of a workload, or of a custom resource by its paths.
 
-    Raises InternalError, like kube-apiserver, where a custom resource has no number of replicas.
+    Where a custom resource has no number of replicas it is `absent`; without that raises InternalError, like
+    kube-apiserver.
     """
     metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -66,6 +67,8 @@ def scale_of(obj: Json, paths: ScalePaths | None = None) -> Json:
     }
     if paths is not None:
         replicas, selector = _at(obj, paths.spec), _at(obj, paths.selector) if paths.selector else None
+        if replicas is None:
+            replicas = absent
         if replicas is None:
             text = f'the spec replicas field "{paths.spec}" does not exist'
             raise InternalError(
@@ -81,9 +84,9 @@ def scale_of(obj: Json, paths: ScalePaths | None = None) -> Json:
     return {**scale, "spec": spec, "status": status}
 
 
-def shown_scale(definition: ResourceDefinition, obj: Json) -> Json:
-    """The Scale of an object of this kind; raises like `scale_of`."""
-    return scale_of(obj, definition.extra.get(SCALE_PATHS))
+def shown_scale(definition: ResourceDefinition, obj: Json, *, absent: int | None = None) -> Json:
+    """The Scale of an object of this kind; see `scale_of`."""
+    return scale_of(obj, definition.extra.get(SCALE_PATHS), absent=absent)
 
 
 def patched_scale(current: Json, patch: Any, patch_type: str) -> Json:

@@ -85,7 +85,7 @@ class SubresourceHandler:
             gotypes.decode(_SCALE, wanted)
         key = ObjectKey(info.namespace, info.name)
         write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
-        current = shown_scale(definition, obj)
+        current = shown_scale(definition, obj, absent=0)
         asked = {**current, **wanted, "metadata": {**current["metadata"], **(wanted.get("metadata") or {})}}
         asked = self._registry.admit(
             definition, info.namespace, info.name, "scale", _SCALE, asked, current, write, user=user_info(user)
