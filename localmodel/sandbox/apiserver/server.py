@@ -32,7 +32,7 @@ from .bootstrap import bootstrap
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
 from .front import Front, HttpProtocol
-from .kubeconfig import certificate_credentials, kubeconfig, token_credentials, write_kubeconfig
+from .kubeconfig import certificate_credentials, cluster_entry, kubeconfig, token_credentials, write_kubeconfig
 from .kubeletclient import KubeletClient
 from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate
 from .tokens import Tokens, load_signing_key
@@ -112,6 +112,11 @@ class ApiServer:
     def faults(self) -> ServerFaults:
         """What is to go wrong."""
         return self.core.faults
+
+    @property
+    def authority_pem(self) -> bytes:
+        """The certificate of the authority that vouches for the server."""
+        return self._certificate.authority_pem
 
     def start(self) -> None:
         """Returns when the server answers. Raises ServerStartError."""
@@ -193,9 +198,7 @@ class ApiServer:
             credentials = certificate_credentials(certificate)
         else:
             credentials = token_credentials(token or self.token_for(user, (MASTERS,)))
-        content = kubeconfig(
-            server=self.url, authority_pem=self._certificate.authority_pem, user=user, credentials=credentials
-        )
+        content = kubeconfig(cluster=cluster_entry(self.url, self.authority_pem), user=user, credentials=credentials)
         write_kubeconfig(path, content)
 
     def client_certificate(

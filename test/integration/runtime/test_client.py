@@ -44,15 +44,18 @@ from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.restmapper import DiscoveryRESTMapper
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.typedwatch import watch
+from localmodel.sandbox.envtest import unique
 
 Deployment = Unstructured.of(RESTMapping.of("apps", "v1", "Deployment"))
-NS = "default"
+NS = unique("client")
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     running = Live(tmp_path_factory.mktemp("live"))
+    running.environment.client().create(Namespace(metadata=ObjectMeta(name=NS)))
     yield running
+    running.client().delete(Namespace(metadata=ObjectMeta(name=NS)))
     running.stop()
 
 
@@ -259,7 +262,7 @@ def test_a_namespaced_client_reads_and_writes_in_its_namespace_only(client: Clie
         lambda: scoped.delete_all_of(ConfigMap, namespace="kube-system"),
         lambda: scoped.status.get(elsewhere),
     ):
-        with pytest.raises(WrongNamespaceError, match="of namespace kube-system was asked of a client for default"):
+        with pytest.raises(WrongNamespaceError, match="of namespace kube-system was asked of a client for client-"):
             refused()
     scoped.delete(unplaced)
     scoped.delete_all_of(ConfigMap, labels="app=none")
@@ -275,7 +278,7 @@ def test_160_metadata_reads_carry_the_callers_kind(client: Client) -> None:
     for obj in (found, *listed, patched):
         assert (obj.api_version, obj.kind, obj.name) == ("v1", "ConfigMap", "a")
     for write in (client.update, client.status.update):
-        with pytest.raises(ValueError, match="ConfigMap default/a with its metadata only"):
+        with pytest.raises(ValueError, match=f"ConfigMap {NS}/a with its metadata only"):
             write(found)
     assert client.get(ConfigMap, "a", namespace=NS).data == {"k": "1"}
 
