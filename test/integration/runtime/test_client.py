@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from support.eventually import eventually
 from support.live import Live, quick_cache
 
 from localmodel.runtime.cache import Cache
@@ -305,8 +307,9 @@ def test_a_cached_client_reads_its_own_writes(live: Live) -> None:
         cache.stop()
 
 
-WIDGETS = {
-    "metadata": {"name": "widgets.example.com"},
+WIDGETS_NAME = "widgets.example.com"
+WIDGETS: dict[str, Any] = {
+    "metadata": {"name": WIDGETS_NAME},
     "spec": {
         "group": "example.com",
         "scope": "Cluster",
@@ -363,12 +366,28 @@ def test_a_kind_is_named_by_its_api_version_and_kind(client: Client) -> None:
         client.kind("apps/v1", "Nonsense")
 
 
-def test_a_kind_whose_definition_arrives_later_is_found_then(live: Live) -> None:
+@pytest.fixture
+def defining(live: Live) -> Iterator[LiveClient]:
+    """A client of a server where Widgets are defined for the test only."""
     client = live.client()
+    yield client
+    client.delete(CustomResourceDefinition.from_dict(WIDGETS))
+    eventually(lambda: client.find(CustomResourceDefinition, WIDGETS_NAME) is None)
+
+
+def test_a_kind_whose_definition_arrives_later_is_found_then(defining: LiveClient) -> None:
+    client = defining
     mapper = DiscoveryRESTMapper(client._requester, period=0)
     with pytest.raises(NoKindMatchError, match=r"no Widget in example\.com/v1: install"):
         mapper.mapping("example.com", "Widget", "v1")
     client.create(CustomResourceDefinition.from_dict(WIDGETS))
+
+    def is_discovered() -> bool:
+        with suppress(NoKindMatchError):
+            return bool(mapper.resource("example.com", "Widget"))
+        return False
+
+    eventually(is_discovered)
     found = mapper.resource("example.com", "Widget")
     assert found.mapping == RESTMapping.of("example.com", "v1", "Widget", "widgets", namespaced=False)
     assert "status" in found.subresources
@@ -377,6 +396,7 @@ def test_a_kind_whose_definition_arrives_later_is_found_then(live: Live) -> None
     assert mapper.mapping("", "Node").path() == "/api/v1/nodes"
     assert "scale" in mapper.resource("apps", "Deployment").subresources
     kind = client.kind("example.com/v1", "Widget")
+    eventually(lambda: client.list(kind) == [], message="the kind is discovered before it is answered for")
     assert client.create(kind.from_dict({"metadata": {"name": "w"}, "spec": {"size": 1}})).content["spec"]["size"] == 1
 
 

@@ -135,6 +135,15 @@ class TestForms:
         assert (status, answer["rows"][0]["cells"][0]) == (201, "a")
         assert api.call("GET", f"{CMS}/a")[0] == 404
 
+    def test_the_query_of_a_deletion_that_has_a_body_is_not_looked_at(self, api: InProcess) -> None:
+        """As kube-apiserver does: a client that means a dry run has to say so in the body."""
+        api.create(CMS, config_map("a"))
+        assert api.call("DELETE", f"{CMS}/a?dryRun=All")[0] == 200
+        assert api.call("DELETE", f"{CMS}/a", {"dryRun": ["All"]})[0] == 200
+        assert api.call("GET", f"{CMS}/a")[0] == 200
+        assert api.call("DELETE", f"{CMS}/a?dryRun=All", {"kind": "DeleteOptions", "apiVersion": "v1"})[0] == 200
+        assert api.call("GET", f"{CMS}/a")[0] == 404
+
 
 class TestWatch:
     def test_events_follow_the_list(self, api: InProcess) -> None:
