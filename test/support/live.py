@@ -23,6 +23,7 @@ from localmodel.runtime.reflector import ReflectorOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.store import Stored
 from localmodel.sandbox.apiserver.audit import AuditRecord
+from localmodel.sandbox.apiserver.server import ApiServer
 from localmodel.sandbox.envtest import Environment, unique
 
 AGENT = "runtime-test/1"
@@ -65,6 +66,11 @@ class Live:
         self.environment.start()
         self.namespace = self.environment.namespace()
         self.agent = f"{unique('runtime-test')}/1"
+
+    @property
+    def server(self) -> ApiServer:
+        """The embedded server; raises UnsupportedError elsewhere."""
+        return self.environment.server
 
     def client(
         self, user: str = "admin", *, groups: Sequence[str] | None = None, token: str | None = None, agent: str = ""

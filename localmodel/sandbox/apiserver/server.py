@@ -113,11 +113,6 @@ class ApiServer:
         """What is to go wrong."""
         return self.core.faults
 
-    @property
-    def authority_pem(self) -> bytes:
-        """The certificate of the authority that vouches for the server."""
-        return self._certificate.authority_pem
-
     def start(self) -> None:
         """Returns when the server answers. Raises ServerStartError."""
         bootstrap(self.registry, authority_pem=self._certificate.authority_pem.decode())

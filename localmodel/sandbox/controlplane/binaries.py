@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from localmodel.sandbox.apiserver.audit import AuditRecord
 from localmodel.sandbox.apiserver.kubeconfig import certificate_credentials, cluster_entry
@@ -153,8 +155,7 @@ class BinaryControlPlane(ControlPlane):
         serving.write(self._directory / "server.crt", self._directory / "server.key")
         admin = self.authority.issue_client("envtest", (MASTERS,), now=now)
         admin.write(self._directory / "admin.crt", self._directory / "admin.key")
-        # Tokens are signed with a key of their own; its certificate is nobody's.
-        write_private(self._directory / "sa.key", self.authority.issue_client("service-accounts", now=now).key)
+        write_private(self._directory / "sa.key", _signing_key())
         (self._directory / "policy.yaml").write_text(_POLICY)
 
     def _etcd_flags(self, client: str, peer: str) -> list[str]:
@@ -237,6 +238,14 @@ def start_timeout(text: str) -> float:
         raise ValueError(f"{text!r} is no duration: write it as 60s or 1m30s")
     seconds = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
     return sum(float(number) * seconds[unit] for number, unit in parts)
+
+
+def _signing_key() -> bytes:
+    """A key for service accounts' tokens, in the only form of an elliptic one that is taken as a public key, too."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
 
 
 def _free_ports(count: int) -> list[int]:

@@ -114,9 +114,12 @@ def world(tmp_path: Path) -> Iterator[World]:
         world = World(tmp_path / "nodes", client)
         eventually(lambda: client.find(Namespace, NS) is None, timeout=20)
         client.create(Namespace(metadata=ObjectMeta(name=NS)))
-        world.start()
-        yield world
-        world.clear()
+        try:
+            world.start()
+            yield world
+            world.clear()
+        finally:
+            world.stop()
 
 
 def test_a_deleted_node_registers_again(world: World) -> None:
