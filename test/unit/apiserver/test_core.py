@@ -343,6 +343,11 @@ class TestSubresources:
         answer = api.call("PATCH", f"{base}/d/scale", patch, content_type="application/merge-patch+json")[1]
         assert (answer["kind"], answer["spec"], answer["status"]["selector"]) == ("Scale", {"replicas": 3}, "a=b")
         assert api.call("GET", f"{base}/d")[1]["spec"]["replicas"] == 3
+        merge = "application/strategic-merge-patch+json"
+        assert api.call("PATCH", f"{base}/d/scale", {"spec": {"replicas": 4}}, content_type=merge)[0] == 200
+        operations = [{"op": "replace", "path": "/spec/replicas", "value": 5}]
+        answer = api.call("PATCH", f"{base}/d/scale", operations, content_type="application/json-patch+json")[1]
+        assert answer["spec"] == {"replicas": 5}
 
     def test_binding_gives_a_pod_its_node_once(self, api: InProcess) -> None:
         pods = "/api/v1/namespaces/default/pods"
