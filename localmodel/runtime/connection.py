@@ -36,12 +36,23 @@ class Connection(http.client.HTTPConnection):
     _tunnel_host: str | None
     _tunnel: Callable[[], None]
 
-    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, server_name: str = "") -> None:
-        """`server_name`: what the certificate must be for, the host by default."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        server_name: str = "",
+        impersonation: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """`server_name`: what the certificate must be for, the host by default. `impersonation`: headers of every
+        request, of which one name may occur several times.
+        """
         super().__init__(host, port)
         self.default_port = http.client.HTTPS_PORT if tls else http.client.HTTP_PORT
         self._tls = tls
         self._server_name = server_name
+        self._impersonation = impersonation
         self._host_header = self._authority(host, port)
         self._until = 0.0
         """When connecting has to have ended, in monotonic seconds."""
@@ -136,7 +147,7 @@ class Connection(http.client.HTTPConnection):
         if _NOT_IN_TARGET.search(target):
             raise http.client.InvalidURL(f"{target!r} contains spaces, control characters or no ASCII")
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host_header}", "Accept-Encoding: identity"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"{name}: {value}" for name, value in (*headers.items(), *self._impersonation)]
         if body is not None or method in _WITH_BODY:
             lines.append(f"Content-Length: {len(body or b'')}")
         text = "\n".join(lines)

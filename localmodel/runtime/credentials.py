@@ -36,10 +36,11 @@ RETRY_PERIOD = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What was read: the official client's Configuration, and the plugin that gives what it lacks."""
+    """What was read: the official client's Configuration, and what it lacks: a plugin, whom to act as (headers)."""
 
     configuration: Any
     plugin: ExecPlugin | None = None
+    impersonation: tuple[tuple[str, str], ...] = ()
 
 
 Loader = Callable[[], Identity]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies
 
 from .clock import Clock
@@ -59,6 +59,8 @@ class RestConfig:
     connect_timeout: float = 10.0
     request_timeout: float = 30.0
     """Seconds without an answer after which a request other than a watch fails."""
+    impersonation: tuple[tuple[str, str], ...] = ()
+    """Names and values of the headers that make every request another user's (kubeconfig: `as`, `as-groups`)."""
     qps: float = -1.0
     """Requests per second that this client limits itself to; negative: no limit, which is left to the server's
     priority and fairness, as controller-runtime does; 0: client-go's DEFAULT_QPS."""
@@ -95,6 +97,7 @@ def load_config(kubeconfig: str | Path | None = None, *, user_agent: str, clock:
         tls=credentials.tls if is_https else None,
         server_name=configuration.tls_server_name or "",
         proxy=_proxy(configuration),
+        impersonation=identity.impersonation,
     )
 
 
@@ -180,7 +183,7 @@ def _load_file(kubeconfig: str | Path | None) -> Identity:
     plugin = _take_plugin(merged, context, cluster)
     configuration = Configuration()
     config.KubeConfigLoader(config_dict=merged, config_base_path=None).load_and_set(configuration)
-    return Identity(configuration, plugin)
+    return Identity(configuration, plugin, _impersonation(merged, context))
 
 
 def _check_verification(cluster: dict[str, Any]) -> None:
@@ -190,6 +193,28 @@ def _check_verification(cluster: dict[str, Any]) -> None:
         raise ConfigError(f"insecure-skip-tls-verify is {is_insecure!r}: write true or false, without quotes")
     if is_insecure and (cluster.get("certificate-authority") or cluster.get("certificate-authority-data")):
         raise ConfigError("insecure-skip-tls-verify does not go with a certificate authority: leave one of them out")
+
+
+def _impersonation(merged: Any, context: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The headers for whom the current user acts as; raises ConfigError for what names groups but no user.
+
+    The official client does not know them, and would act with the rights of the user itself.
+    """
+    named = merged["users"].get_with_name(context.get("user", ""), safe=True)
+    user = (named.value.get("user") or {}) if named is not None else {}
+    name, uid = user.get("as") or "", user.get("as-uid") or ""
+    groups, extra = user.get("as-groups") or [], user.get("as-user-extra") or {}
+    if not name and (uid or groups or extra):
+        raise ConfigError("as-uid, as-groups and as-user-extra need a user to act as: add `as`")
+    headers = [("Impersonate-User", str(name))] if name else []
+    headers += [("Impersonate-Uid", str(uid))] if uid else []
+    headers += [("Impersonate-Group", str(group)) for group in groups]
+    headers += [
+        (f"Impersonate-Extra-{quote(str(key), safe='')}", str(value))
+        for key, values in extra.items()
+        for value in values
+    ]
+    return tuple(headers)
 
 
 def _take_plugin(merged: Any, context: dict[str, Any], cluster: dict[str, Any]) -> ExecPlugin | None:

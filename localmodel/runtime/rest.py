@@ -147,6 +147,8 @@ def _delete_options(deletion: Deletion) -> dict[str, Any]:
         "kind": "DeleteOptions",
         "propagationPolicy": deletion.propagation,
     }
+    if deletion.options.dry_run:
+        body["dryRun"] = ["All"]  # kube-apiserver does not look at the query of a deletion that has a body
     if deletion.grace_period_seconds is not None:
         body["gracePeriodSeconds"] = deletion.grace_period_seconds
     if deletion.preconditions:

@@ -160,7 +160,9 @@ class Transport:
         proxy = urlsplit(config.proxy) if config.proxy else None
         host, port = (proxy.hostname or "", proxy.port or 3128) if proxy else (self._host, self._port)
         tls = config.tls() if config.tls else None
-        connection = Connection(host, port, tls=tls, server_name=config.server_name or self._host)
+        connection = Connection(
+            host, port, tls=tls, server_name=config.server_name or self._host, impersonation=config.impersonation
+        )
         if proxy:
             connection.reach(self._host, self._port, headers=_proxy_headers(proxy))
         with self._lock:

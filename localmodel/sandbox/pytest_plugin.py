@@ -2,10 +2,15 @@
 
 `fake_client` for unit tests without threads, `manager` for the watches and workers around them, `api_server` for tests
 over HTTP. A fixture of the same name in a conftest.py takes their place. What they need is imported when they are used.
+
+`api_server` is the embedded one unless the environment names another (`controlplane.choice`). A test that not every
+API server can run says so by a mark, and is skipped with its reason: `@pytest.mark.embedded_only("ends watches")`, or
+`@pytest.mark.own_server("its nodes would be the cluster's")` for one that must not touch somebody's cluster.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -19,6 +24,28 @@ if TYPE_CHECKING:
     from localmodel.runtime.testing.background import BackgroundManager
 
     from .envtest import Environment
+
+
+EMBEDDED_ONLY = "embedded_only"
+OWN_SERVER = "own_server"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{EMBEDDED_ONLY}(why): runs on the embedded API server only")
+    config.addinivalue_line("markers", f"{OWN_SERVER}(why): does not run on a cluster that was there before")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what cannot run on the API server that the environment names."""
+    existing = os.environ.get("LOCALMODEL_TEST_KUBECONFIG")
+    if not existing and not os.environ.get("KUBEBUILDER_ASSETS"):
+        return
+    for mark, applies in ((EMBEDDED_ONLY, True), (OWN_SERVER, bool(existing))):
+        found = item.get_closest_marker(mark)
+        if found is not None and applies:
+            if not found.args:
+                pytest.fail(f"the mark {mark} needs a reason: @pytest.mark.{mark}('why')")
+            pytest.skip(f"{mark}: {found.args[0]}")
 
 
 @pytest.fixture
@@ -39,7 +66,7 @@ def fake_client(fake_clock: FakeClock) -> FakeClient:
 
 @pytest.fixture
 def api_server() -> Iterator[Environment]:
-    """The embedded API server over HTTPS; needs `localmodel[sandbox]`."""
+    """An API server over HTTPS, the embedded one by default; needs `localmodel[sandbox]`."""
     from .envtest import Environment
 
     with Environment() as environment:

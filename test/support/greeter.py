@@ -44,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kubeconfig")
     parser.add_argument("--identity", default="greeter")
+    parser.add_argument("--namespace", default="default", help="where the lease is, and what is greeted")
     parser.add_argument("--leader-elect", action="store_true")
     arguments = parser.parse_args()
 
@@ -56,13 +57,13 @@ def main() -> int:
         leader_election=arguments.leader_elect,
         lease=LeaderElectionConfig(
             name="greeter",
-            namespace="default",
+            namespace=arguments.namespace,
             identity=arguments.identity,
             lease_duration=3.0,
             renew_deadline=2.0,
             retry_period=1.0,
         ),
-        cache=CacheOptions(by_kind={ConfigMap: KindOptions(labels=LABEL)}),
+        cache=CacheOptions(by_kind={ConfigMap: KindOptions(labels=LABEL)}, default_namespaces=(arguments.namespace,)),
     )
     manager = Manager(client, options)
     manager.add_reconciler(Greeter(arguments.identity))

@@ -1,11 +1,12 @@
-"""The embedded API server in this process, clients of it over HTTPS, and what its audit log says they asked."""
+"""An API server with clients of it over HTTPS, and what its audit log says they asked."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,24 @@ from support.eventually import eventually
 
 from localmodel.runtime.backoff import BackoffOptions
 from localmodel.runtime.cache import CacheOptions
+from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.listwatch import ListerWatcher, ListOptions, ListPage, WatchOptions, WatchStream
 from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, RESTMapping, Unstructured
 from localmodel.runtime.reflector import ReflectorOptions
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.store import Stored
-from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+from localmodel.sandbox.apiserver.audit import AuditRecord
+from localmodel.sandbox.apiserver.server import ApiServer
+from localmodel.sandbox.envtest import Environment, unique
 
 AGENT = "runtime-test/1"
 QUICK = ReflectorOptions(backoff=BackoffOptions(initial=0.02, maximum=0.1))
 NS = "default"
+RBAC = "rbac.authorization.k8s.io"
 
-ClusterRole = Unstructured.of(RESTMapping.of("rbac.authorization.k8s.io", "v1", "ClusterRole", namespaced=False))
-ClusterRoleBinding = Unstructured.of(
-    RESTMapping.of("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", namespaced=False)
-)
+ClusterRole = Unstructured.of(RESTMapping.of(RBAC, "v1", "ClusterRole", namespaced=False))
+ClusterRoleBinding = Unstructured.of(RESTMapping.of(RBAC, "v1", "ClusterRoleBinding", namespaced=False))
 
 
 def quick_cache(**options: Any) -> CacheOptions:
@@ -37,57 +40,91 @@ def quick_cache(**options: Any) -> CacheOptions:
     return CacheOptions(reflector=QUICK, tune_collector=False, **options)
 
 
-def config_map(name: str, value: str = "") -> ConfigMap:
-    return ConfigMap(metadata=ObjectMeta(name=name, namespace=NS), data={"value": value})
+def config_map(name: str, value: str = "", *, namespace: str = NS) -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name=name, namespace=namespace), data={"value": value})
 
 
 def audit_lines(path: Path, agent: str = AGENT) -> list[dict[str, Any]]:
-    """Of the requests of one user agent."""
+    """Of the requests of one user agent, of the file that a `support.apiserver.Program` writes."""
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [line for line in lines if line["userAgent"] == agent]
 
 
-def verbs(path: Path, agent: str = AGENT) -> Counter[str]:
-    return Counter(line["verb"] for line in audit_lines(path, agent))
-
-
 @dataclass
 class Live:
-    """A server and the clients made for it; `stop` ends all."""
+    """An API server, a namespace on it, and the clients made for it; `stop` ends all, and removes what was made."""
 
     directory: Path
-    server: ApiServer = field(init=False)
-    _clients: list[LiveClient] = field(default_factory=list)
+    environment: Environment = field(init=False)
+    namespace: str = field(init=False)
+    agent: str = field(init=False)
+    """The user agent of its clients, unlike every other test's."""
+    _made: list[Object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.server = ApiServer(ApiServerOptions(audit_log=self.audit))
-        self.server.start()
+        self.environment = Environment(audit=True)
+        self.environment.start()
+        self.namespace = self.environment.namespace()
+        self.agent = f"{unique('runtime-test')}/1"
 
     @property
-    def audit(self) -> Path:
-        return self.directory / "audit.jsonl"
+    def server(self) -> ApiServer:
+        """The embedded server; raises UnsupportedError elsewhere."""
+        return self.environment.server
 
-    def client(self, user: str = "admin", *, token: str | None = None, agent: str = AGENT) -> LiveClient:
-        """Of the administrator, or of the user whose token is given; its kubeconfig is `kubeconfig(user)`."""
-        self.server.write_kubeconfig(self.kubeconfig(user), user=user, token=token)
-        client = LiveClient(load_config(self.kubeconfig(user), user_agent=agent))
-        self._clients.append(client)
+    def client(
+        self, user: str = "admin", *, groups: Sequence[str] | None = None, token: str | None = None, agent: str = ""
+    ) -> LiveClient:
+        """Whose, see `Environment.kubeconfig`; its kubeconfig is `kubeconfig(user)`."""
+        self.write_kubeconfig(user, groups=groups, token=token)
+        client = LiveClient(load_config(self.kubeconfig(user), user_agent=agent or self.agent))
+        self.environment._clients.append(client)
         return client
 
-    def wait_for_watch(self, agent: str = AGENT) -> None:
-        """Until the agent has opened its first watch."""
-        eventually(lambda: verbs(self.audit, agent)["watch"])
-
-    def end_watches(self, resource: str) -> None:
-        assert self.server.registry.end_watches(resource)
+    def write_kubeconfig(
+        self, user: str = "admin", *, groups: Sequence[str] | None = None, token: str | None = None
+    ) -> Path:
+        """Writes `kubeconfig(user)` anew, as other credentials for the same file."""
+        made = self.environment.kubeconfig(user, groups=groups, token=token, namespace=self.namespace)
+        return made.replace(self.kubeconfig(user))
 
     def kubeconfig(self, user: str = "admin") -> Path:
         return self.directory / f"{user}.kubeconfig"
 
+    def config_map(self, name: str, value: str = "") -> ConfigMap:
+        return config_map(name, value, namespace=self.namespace)
+
+    def grant(self, user: str, *rules: dict[str, Any]) -> Object:
+        """Gives a user these rights until `stop`, or until the binding that is returned is deleted."""
+        return self.bind({"kind": "User", "name": user, "apiGroup": RBAC}, *rules)
+
+    def bind(self, subject: dict[str, Any], *rules: dict[str, Any]) -> Object:
+        client, name = self.environment.client(), unique("granted")
+        self._made.append(client.create(ClusterRole.from_dict({"metadata": {"name": name}, "rules": list(rules)})))
+        reference = {"kind": "ClusterRole", "name": name, "apiGroup": RBAC}
+        binding = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
+        self._made.append(client.create(ClusterRoleBinding.from_dict(binding)))
+        return self._made[-1]
+
+    def audit_lines(self, agent: str = "") -> list[AuditRecord]:
+        """Of the requests of one user agent, by default that of its clients."""
+        return self.environment.audit(agent or self.agent)
+
+    def verbs(self, agent: str = "") -> Counter[str]:
+        return Counter(line.verb for line in self.audit_lines(agent))
+
+    def wait_for_watch(self, agent: str = "") -> None:
+        """Until the agent has opened its first watch."""
+        eventually(lambda: self.verbs(agent)["watch"])
+
+    def end_watches(self, resource: str) -> None:
+        assert self.environment.end_watches(resource)
+
     def stop(self) -> None:
-        for client in self._clients:
-            client.close()
-        self.server.stop()
+        while self._made:
+            with suppress(NotFoundError):
+                self.environment.client().delete(self._made.pop())
+        self.environment.stop()
 
 
 class Recording:

@@ -174,13 +174,13 @@ def _take_over(managers: Managers, applier: Manager, changed: FieldSet, *, force
         if other != applier and (common := intersect(owned.fields, changed))
     }
     if conflicts and not force:
-        raise _conflict(managers, conflicts)
+        raise _conflict(conflicts)
     for other, common in conflicts.items():
         managers[other] = replace(managers[other], fields=subtract(managers[other].fields, common))
 
 
-def _conflict(managers: Managers, conflicts: dict[Manager, FieldSet]) -> ConflictError:
-    found = [(_describe(other, managers[other]), path) for other, common in conflicts.items() for path in paths(common)]
+def _conflict(conflicts: dict[Manager, FieldSet]) -> ConflictError:
+    found = [(_describe(other), path) for other, common in conflicts.items() for path in paths(common)]
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for who, path in found
     ]
@@ -195,15 +195,13 @@ def _conflict(managers: Managers, conflicts: dict[Manager, FieldSet]) -> Conflic
     return ConflictError(make_status("Conflict", 409, message, {"causes": causes}))
 
 
-def _describe(manager: Manager, owned: Ownership) -> str:
+def _describe(manager: Manager) -> str:
     """How conflict messages name a manager."""
     text = f'"{manager.name}"'
     if manager.subresource:
         text += f' with subresource "{manager.subresource}"'
     if manager.operation == "Update":
         text += f" using {manager.api_version}"
-        if owned.time:
-            text += f" at {owned.time}"
     return text
 
 

@@ -192,13 +192,10 @@ def _is_member(node: FieldSet) -> bool:
 
 
 def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
-    """The members as path texts: `.spec.containers[name="main"].image`."""
-    for element, node in fields.items():
-        if element == _SELF:
-            continue
-        path = prefix + _element_text(element)
-        if _is_member(node):
-            yield path
+    """The members as path texts, `.spec.containers[name="main"].image`; those of a node before what is below it."""
+    inner = [(prefix + _element_text(element), node) for element, node in fields.items() if element != _SELF]
+    yield from (path for path, node in inner if _is_member(node))
+    for path, node in inner:
         yield from paths(node, path)
 
 

@@ -73,8 +73,10 @@ def list_objects(store: VersionedStore, definition: ResourceDefinition, options:
         entries = entries[start:]
     if selection.selects:
         entries = [entry for entry in entries if selection.matches(entry)]
-    rest = entries[options.limit :] if options.limit > 0 else []
-    page = entries[: options.limit] if rest else entries
+    # "Any version" is answered from the watch cache, which does not page.
+    limit = options.limit if options.resource_version != "0" or token else 0
+    rest = entries[limit:] if limit > 0 else []
+    page = entries[:limit] if rest else entries
     return Page(
         items=[definition.present(entry.value) for entry in page],
         resource_version=str(revision),

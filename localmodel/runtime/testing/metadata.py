@@ -105,14 +105,23 @@ def initialise(metadata: Json, now: datetime, *, generation: bool) -> None:
     """Sets what the server sets on create, whatever the client sent for it."""
     for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"):
         metadata.pop(field, None)
+    _drop_empty(metadata)
     metadata["uid"] = str(uuid.uuid4())
     metadata["creationTimestamp"] = format_time(now)
     if generation:
         metadata["generation"] = 1
 
 
+def _drop_empty(metadata: Json) -> None:
+    """ObjectMeta leaves empty maps and lists out, also of custom resources."""
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if field in metadata and not metadata[field]:
+            del metadata[field]
+
+
 def keep_server_fields(new: Json, old: Json) -> None:
     """On update, fields of the server stay as they are, whatever the client sent for them."""
+    _drop_empty(new)
     for field in _SERVER_OWNED:
         if field in old:
             new[field] = old[field]

@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import MERGE_PATCH, Write, WriteOptions
+from localmodel.runtime.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Write, WriteOptions
 from localmodel.runtime.errors import BadRequestError, InternalError, NotFoundError, make_status
 from localmodel.runtime.objects import ObjectKey, format_time
 from localmodel.runtime.selectors import Selector
 
 from .answers import cause, invalid_kind
 from .definitions import NOBODY, Json, ResourceDefinition, UserInfo
-from .patch import merge_patch
+from .patch import json_patch, merge_patch
 from .registry import Registry
 from .writing import Written
 
@@ -90,9 +90,16 @@ def shown_scale(definition: ResourceDefinition, obj: Json, *, absent: int | None
 
 
 def patched_scale(current: Json, patch: Any, patch_type: str) -> Json:
-    """What a merge patch makes of a Scale; without its resource version, unless the patch has one."""
-    if patch_type != MERGE_PATCH or not isinstance(patch, dict):
-        raise BadRequestError.of(f"scale takes {MERGE_PATCH}")
+    """What a patch makes of a Scale; without its resource version, unless the patch has one.
+
+    Raises BadRequestError for a patch that is none, InvalidError for one that cannot be applied.
+    """
+    if patch_type == JSON_PATCH:
+        metadata = {key: value for key, value in current["metadata"].items() if key != "resourceVersion"}
+        return json_patch({**current, "metadata": metadata}, patch)
+    if patch_type not in (MERGE_PATCH, STRATEGIC_MERGE_PATCH) or not isinstance(patch, dict):
+        raise BadRequestError.of(f"scale takes {MERGE_PATCH}, {STRATEGIC_MERGE_PATCH} and {JSON_PATCH}")
+    # A Scale has no lists, so a strategic merge patch does what a merge patch does.
     patched: Json = merge_patch({"spec": current["spec"]}, patch)
     return patched
 

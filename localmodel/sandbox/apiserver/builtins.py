@@ -52,7 +52,7 @@ class BuiltinKind:
     @property
     def is_stored(self) -> bool:
         """Reviews are answered, never stored."""
-        return self.verbs == ALL_VERBS
+        return "list" in self.verbs
 
 
 def _kind(
@@ -82,7 +82,15 @@ _AUTHENTICATION = "authentication.k8s.io"
 _AUTHORIZATION = "authorization.k8s.io"
 
 BUILTIN_KINDS: tuple[BuiltinKind, ...] = (
-    _kind("", "Namespace", "ns", STATUS, FINALIZE, namespaced=False),
+    _kind(
+        "",
+        "Namespace",
+        "ns",
+        STATUS,
+        FINALIZE,
+        namespaced=False,
+        verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
+    ),
     _kind("", "Node", "no", STATUS, namespaced=False),
     _kind("", "Pod", "po", STATUS, LOG, BINDING, EVICTION, categories=_ALL),
     _kind("", "ConfigMap", "cm"),

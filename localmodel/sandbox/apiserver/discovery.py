@@ -34,9 +34,11 @@ class ApiResource:
 
 
 def _group_versions(resources: Iterable[ApiResource]) -> dict[str, dict[str, list[ApiResource]]]:
-    """Resources by group and version, in the order in which they are registered."""
+    """Resources by group and version: groups in the order in which they are registered, resources by name."""
     groups: dict[str, dict[str, list[ApiResource]]] = {}
-    for resource in resources:
+    for group in dict.fromkeys(resource.group for resource in resources):
+        groups[group] = {}
+    for resource in sorted(resources, key=lambda resource: resource.plural):
         groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
     return groups
 

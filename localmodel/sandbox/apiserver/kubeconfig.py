@@ -28,12 +28,17 @@ def certificate_credentials(pair: KeyPair) -> Json:
     return {"client-certificate-data": _data(pair.certificate), "client-key-data": _data(pair.key)}
 
 
-def kubeconfig(*, server: str, authority_pem: bytes, user: str, credentials: Json, namespace: str = "default") -> bytes:
+def cluster_entry(server: str, authority_pem: bytes) -> Json:
+    """The cluster entry of a server that this authority vouches for."""
+    return {"server": server, "certificate-authority-data": _data(authority_pem)}
+
+
+def kubeconfig(*, cluster: Json, user: str, credentials: Json, namespace: str = "default") -> bytes:
     """The text of a kubeconfig."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": NAME, "cluster": {"server": server, "certificate-authority-data": _data(authority_pem)}}],
+        "clusters": [{"name": NAME, "cluster": cluster}],
         "users": [{"name": user, "user": credentials}],
         "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": user, "namespace": namespace}}],
         "current-context": NAME,

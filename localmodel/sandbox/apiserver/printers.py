@@ -181,6 +181,42 @@ def _service_ports(obj: Json, _: datetime) -> str:
     return ",".join(map(text, _get(obj, "spec.ports", ()))) or NONE
 
 
+_MOST_ENDPOINTS = 3
+"""Shown; of more, only the number is told."""
+
+
+def _few(names: list[str]) -> str:
+    if not names:
+        return NONE
+    more = len(names) - _MOST_ENDPOINTS
+    return ",".join(names[:_MOST_ENDPOINTS]) + (f" + {more} more..." if more > 0 else "")
+
+
+def _endpoints(obj: Json, _: datetime) -> str:
+    found = []
+    for subset in _get(obj, "subsets", ()):
+        addresses = [
+            f"[{ip}]" if ":" in (ip := str(address.get("ip", ""))) else ip for address in subset.get("addresses") or ()
+        ]
+        ports = subset.get("ports") or ()
+        found += [f"{ip}:{port.get('port')}" for port in ports for ip in addresses] if ports else addresses
+    return _few(found)
+
+
+def _slice_ports(obj: Json, _: datetime) -> str:
+    ports = _get(obj, "ports")
+    if not ports:
+        return UNSET
+    return _few([str(port.get("port", "*")) for port in ports])
+
+
+def _slice_endpoints(obj: Json, _: datetime) -> str:
+    endpoints = _get(obj, "endpoints")
+    if not endpoints:
+        return UNSET
+    return _few([str(address) for endpoint in endpoints for address in endpoint.get("addresses") or ()])
+
+
 def _event_field(core: str, new: str) -> Callable[[Json], Any]:
     """A field of an event of either group."""
     return lambda obj: _get(obj, core) or _get(obj, new)
@@ -293,7 +329,7 @@ COLUMNS: dict[str, Sequence[Column]] = {
         _column("Status", _claim_status),
         _column("Volume", "spec.volumeName"),
         _column(
-            "Capacity", lambda obj, _: _get(obj, "status.capacity.storage", "") if _get(obj, "spec.volumeName") else ""
+            "Capacity", lambda obj, _: _get(obj, "status.capacity.storage", "0") if _get(obj, "spec.volumeName") else ""
         ),
         _column(
             "Access Modes",
@@ -362,6 +398,13 @@ COLUMNS: dict[str, Sequence[Column]] = {
         _wide("Containers", _containers("name", "spec.jobTemplate.spec.template")),
         _wide("Images", _containers("image", "spec.jobTemplate.spec.template")),
         _wide("Selector", _selector("spec.jobTemplate.spec.selector")),
+    ),
+    "endpoints": (_column("Endpoints", _endpoints), AGE_COLUMN),
+    "endpointslices.discovery.k8s.io": (
+        _column("AddressType", "addressType"),
+        _column("Ports", _slice_ports),
+        _column("Endpoints", _slice_endpoints),
+        AGE_COLUMN,
     ),
     "roles.rbac.authorization.k8s.io": (_CREATED_AT,),
     "clusterroles.rbac.authorization.k8s.io": (_CREATED_AT,),

@@ -140,7 +140,8 @@ def apply_force(query: Query, *, applies: bool) -> bool:
 
 
 def delete_options(query: Query, body: Json) -> Json:
-    """Keyword arguments of Registry.delete, from the body (DeleteOptions) and the query."""
+    """Keyword arguments of Registry.delete, from the body (DeleteOptions), or from the query if there is none."""
+    query = {} if body else query
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy")
     orphan = body.get("orphanDependents")
     if propagation is None and orphan is not None:

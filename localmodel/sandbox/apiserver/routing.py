@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import NotFoundError, make_status
 from localmodel.runtime.selectors import FieldSelector, SelectorError
 
 from .messages import Request
@@ -41,7 +41,9 @@ class RequestInfo:
 
 def not_found_page() -> NotFoundError:
     """What kube-apiserver answers to a path that leads nowhere."""
-    return NotFoundError.of("the server could not find the requested resource")
+    status = make_status("NotFound", 404, "the server could not find the requested resource")
+    # kubectl debug looks into the details of whatever is not found.
+    return NotFoundError({**status, "details": {}})
 
 
 def parse(request: Request) -> RequestInfo:

@@ -33,7 +33,7 @@ from .bootstrap import bootstrap
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
 from .front import Front, HttpProtocol
-from .kubeconfig import certificate_credentials, kubeconfig, token_credentials, write_kubeconfig
+from .kubeconfig import certificate_credentials, cluster_entry, kubeconfig, token_credentials, write_kubeconfig
 from .kubeletclient import KubeletClient
 from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate
 from .tokens import Tokens, load_signing_key
@@ -195,9 +195,7 @@ class ApiServer:
             credentials = certificate_credentials(certificate)
         else:
             credentials = token_credentials(token or self.token_for(user, (MASTERS,)))
-        content = kubeconfig(
-            server=self.url, authority_pem=self._certificate.authority_pem, user=user, credentials=credentials
-        )
+        content = kubeconfig(cluster=cluster_entry(self.url, self.authority_pem), user=user, credentials=credentials)
         write_kubeconfig(path, content)
 
     def client_certificate(

@@ -1,4 +1,4 @@
-"""One server per module, one home directory and one namespace per test."""
+"""One server and one namespace per module, one home directory per test."""
 
 from __future__ import annotations
 
@@ -9,16 +9,33 @@ import pytest
 from support.apiserver import Kubectl, Program
 from support.kubectl import needs_kubectl
 
+from localmodel.api.crd import crds
+from localmodel.sandbox.envtest import Environment
+
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    directory = tmp_path_factory.mktemp("apiserver")
-    program = Program(directory, ("--crds", "--audit-log", str(directory / "audit.jsonl")))
-    yield program
-    assert program.stop() == 0
+def environment() -> Iterator[Environment]:
+    """Any API server, with the project's own definitions."""
+    with Environment(crds=crds()) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def namespace(environment: Environment) -> str:
+    return environment.namespace()
 
 
 @pytest.fixture
-def kubectl(server: Program, tmp_path: Path) -> Kubectl:
+def kubectl(environment: Environment, namespace: str, tmp_path: Path) -> Kubectl:
+    """An administrator's, in the module's namespace."""
     needs_kubectl()
-    return Kubectl(server.kubeconfig, tmp_path)
+    return Kubectl(environment.kubeconfig(namespace=namespace), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Our server as a program."""
+    directory = tmp_path_factory.mktemp("apiserver")
+    program = Program(directory, ("--audit-log", str(directory / "audit.jsonl")))
+    yield program
+    assert program.stop() == 0

@@ -19,6 +19,8 @@ from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.testing.faults import Target
 from localmodel.sandbox.apiserver.faults import ServerFault
 
+pytestmark = pytest.mark.embedded_only("injects faults into the server")
+
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:

@@ -10,6 +10,8 @@ import pytest
 from support.apiserver import Kubectl
 from support.kubectl import needs_kubectl
 
+from localmodel.sandbox.envtest import unique
+
 Json = dict[str, Any]
 
 CREATES = [
@@ -43,7 +45,7 @@ def test_create_sends_what_it_would_print(kubectl: Kubectl, command: str) -> Non
     arguments = command.split()
     needs_kubectl(1, SINCE.get(arguments[0], 0), f"create {arguments[0]} of a version that is served")
     if arguments[0] == "namespace":
-        arguments[1] = "made-namespace"
+        arguments[1] = unique("made")
     create, _, container = " ".join(arguments).partition(" -- ")
     tail = ["--", *container.split()] if container else []
     printed = json.loads(kubectl("create", *create.split(), "--dry-run=client", "-o", "json", *tail))
@@ -151,10 +153,14 @@ def test_apply_removes_from_lists_what_is_no_longer_in_the_manifest(kubectl: Kub
 
 
 def test_nodes_are_tainted_and_untainted(kubectl: Kubectl) -> None:
-    kubectl("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
-    kubectl("taint", "node", "n1", "a=b:NoSchedule", "c=d:NoExecute")
-    kubectl("taint", "node", "n1", "a-")
-    assert [taint["key"] for taint in kubectl.json("get", "node", "n1")["spec"]["taints"]] == ["c"]
+    node = unique("node")
+    kubectl("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})
+    kubectl("taint", "node", node, "a=b:NoSchedule", "c=d:NoExecute")
+    kubectl("taint", "node", node, "a-")
+    keys = [taint["key"] for taint in kubectl.json("get", "node", node)["spec"]["taints"]]
+    kubectl("delete", "node", node)
+    assert "c" in keys
+    assert "a" not in keys
 
 
 def test_unknown_fields_of_built_in_kinds_are_refused(kubectl: Kubectl) -> None:
@@ -165,14 +171,14 @@ def test_unknown_fields_of_built_in_kinds_are_refused(kubectl: Kubectl) -> None:
     assert "created" in kubectl("apply", "-f", "-", "--dry-run=server", stdin=bad)
 
 
-def test_events_are_shown_with_their_object(kubectl: Kubectl) -> None:
+def test_events_are_shown_with_their_object(kubectl: Kubectl, namespace: str) -> None:
     kubectl("create", "configmap", "watched")
     uid = kubectl("get", "configmap", "watched", "-o", "jsonpath={.metadata.uid}")
     event = {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": "watched.1", "namespace": "default"},
-        "involvedObject": {"kind": "ConfigMap", "namespace": "default", "name": "watched", "uid": uid},
+        "metadata": {"name": "watched.1", "namespace": namespace},
+        "involvedObject": {"kind": "ConfigMap", "namespace": namespace, "name": "watched", "uid": uid},
         "reason": "Tested",
         "message": "it was seen",
         "type": "Normal",
@@ -186,44 +192,47 @@ def test_events_are_shown_with_their_object(kubectl: Kubectl) -> None:
     assert "configmap/watched" in kubectl("get", "events", "--field-selector", "reason=Tested")
 
 
+@pytest.mark.own_server("a cluster with controllers drains it")
 def test_namespaces_are_drained_by_others(kubectl: Kubectl) -> None:
-    kubectl("create", "namespace", "ns1")
-    kubectl("delete", "namespace", "ns1", "--wait=false")
-    assert kubectl("get", "namespace", "ns1", "--no-headers").split()[:2] == ["ns1", "Terminating"]
-    assert "is being terminated" in kubectl.fails("create", "configmap", "a", "-n", "ns1")
+    name = unique("drained")
+    kubectl("create", "namespace", name)
+    kubectl("delete", "namespace", name, "--wait=false")
+    assert kubectl("get", "namespace", name, "--no-headers").split()[:2] == [name, "Terminating"]
+    assert "is being terminated" in kubectl.fails("create", "configmap", "a", "-n", name)
     assert 'namespaces "nope" not found' in kubectl.fails("create", "configmap", "a", "-n", "nope")
 
 
 class TestRights:
     """Service accounts, as themselves and impersonated."""
 
-    ROBOT = "--as=system:serviceaccount:default:robot"
-
-    @pytest.fixture(autouse=True)
-    def robot(self, kubectl: Kubectl) -> None:
+    @pytest.fixture
+    def robot(self, kubectl: Kubectl, namespace: str) -> str:
+        """Its name as a user."""
         if kubectl.run("get", "serviceaccount", "robot").returncode:
             kubectl("create", "serviceaccount", "robot")
             kubectl("create", "role", "reader", "--verb=get,list", "--resource=pods")
-            kubectl("create", "rolebinding", "reader", "--role=reader", "--serviceaccount=default:robot")
+            kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={namespace}:robot")
+        return f"system:serviceaccount:{namespace}:robot"
 
-    def test_can_i(self, kubectl: Kubectl) -> None:
-        assert kubectl("auth", "can-i", "list", "pods", self.ROBOT) == "yes\n"
-        assert kubectl.run("auth", "can-i", "list", "nodes", self.ROBOT).stdout == "no\n"
-        assert "pods" in kubectl("auth", "can-i", "--list", self.ROBOT)
+    def test_can_i(self, kubectl: Kubectl, robot: str) -> None:
+        assert kubectl("auth", "can-i", "list", "pods", f"--as={robot}") == "yes\n"
+        assert kubectl.run("auth", "can-i", "list", "nodes", f"--as={robot}").stdout == "no\n"
+        assert "pods" in kubectl("auth", "can-i", "--list", f"--as={robot}")
 
-    def test_who_am_i(self, kubectl: Kubectl) -> None:
+    def test_who_am_i(self, kubectl: Kubectl, robot: str) -> None:
         needs_kubectl(1, 27, "auth whoami")
-        assert "system:serviceaccount:default:robot" in kubectl("auth", "whoami", self.ROBOT)
+        assert robot in kubectl("auth", "whoami", f"--as={robot}")
 
-    def test_what_is_not_granted_is_forbidden(self, kubectl: Kubectl) -> None:
-        assert kubectl.fails("get", "nodes", self.ROBOT) == (
-            'Error from server (Forbidden): nodes is forbidden: User "system:serviceaccount:default:robot" cannot list '
+    def test_what_is_not_granted_is_forbidden(self, kubectl: Kubectl, robot: str, namespace: str) -> None:
+        assert kubectl.fails("get", "nodes", f"--as={robot}") == (
+            f'Error from server (Forbidden): nodes is forbidden: User "{robot}" cannot list '
             'resource "nodes" in API group "" at the cluster scope\n'
         )
-        assert 'cannot delete resource "pods" in API group "" in the namespace "default"' in kubectl.fails(
-            "delete", "pod", "x", self.ROBOT
+        assert f'cannot delete resource "pods" in API group "" in the namespace "{namespace}"' in kubectl.fails(
+            "delete", "pod", "x", f"--as={robot}"
         )
 
+    @pytest.mark.usefixtures("robot")
     def test_its_token_is_the_account(self, kubectl: Kubectl) -> None:
         needs_kubectl(1, 24, "create token")
         token = kubectl("create", "token", "robot").strip()

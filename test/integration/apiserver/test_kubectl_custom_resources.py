@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from support.apicore import widget, widget_crd
 from support.apiserver import Kubectl
+from support.eventually import eventually
 from support.kubectl import needs_kubectl
 
+from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.objects import CustomResourceDefinition, ObjectMeta, RESTMapping, Unstructured
+from localmodel.sandbox.envtest import Environment
+
 Json = dict[str, Any]
+Widget = Unstructured.of(RESTMapping.of("example.com", "v1", "Widget"))
 
 CRD = widget_crd(
     size={"type": "string", "enum": ["S", "M", "L"]},
@@ -37,12 +45,31 @@ CRD["spec"]["versions"][0]["additionalPrinterColumns"] = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def definition(environment: Environment) -> Iterator[None]:
+    """Removed at the end, for other modules on the same server."""
+    yield
+    with suppress(NotFoundError):
+        environment.client().delete(CustomResourceDefinition(metadata=ObjectMeta(name="widgets.example.com")))
+
+
 @pytest.fixture
-def widgets(kubectl: Kubectl) -> Kubectl:
+def widgets(environment: Environment, kubectl: Kubectl) -> Kubectl:
     """kubectl, with the definition served and no widgets."""
     kubectl("apply", "-f", "-", stdin=CRD)
+    kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=10s")
+    eventually(lambda: is_served(environment))
     kubectl("delete", "widgets", "--all")
     return kubectl
+
+
+def is_served(environment: Environment) -> bool:
+    """By schema, too, which comes last: kubectl asks for it before it sends."""
+    document = environment.client()._requester.request("GET", "/openapi/v3", accept="application/json")
+    if b"apis/example.com/v1" not in document:
+        return False
+    environment.client().list(Widget)
+    return True
 
 
 def apply(kubectl: Kubectl, obj: Json, *arguments: str) -> str:
@@ -53,12 +80,16 @@ def rows(table: str) -> list[list[str]]:
     return [line.split() for line in table.splitlines()]
 
 
-def test_a_definition_is_waited_for_and_can_be_deleted(kubectl: Kubectl) -> None:
+def test_a_definition_is_waited_for_and_can_be_deleted(environment: Environment, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=CRD)
     assert "condition met" in kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=5s")
+    eventually(lambda: is_served(environment))
     apply(kubectl, widget("w", size="S"))
-    kubectl("delete", "crd", "widgets.example.com", "--timeout=5s")
-    assert "the server could not find the requested resource" in kubectl.fails("get", "widgets")
+    kubectl("delete", "crd", "widgets.example.com", "--timeout=10s")
+    assert re.search(
+        "the server could not find the requested resource|the server doesn't have a resource type",
+        kubectl.fails("get", "widgets"),
+    )
 
 
 def test_apply_creates_then_leaves_alone_then_configures(widgets: Kubectl) -> None:
@@ -77,7 +108,7 @@ def test_get_prints_the_columns(widgets: Kubectl) -> None:
     assert "s3://a" in wide[1]
 
 
-def test_get_selects_sorts_and_pages(widgets: Kubectl) -> None:
+def test_get_selects_sorts_and_pages(widgets: Kubectl, namespace: str) -> None:
     for name, size in (("a", "L"), ("b", "M"), ("c", "S")):
         obj = widget(name, size=size)
         obj["metadata"]["labels"] = {"odd": str(name != "b").lower()}
@@ -90,7 +121,7 @@ def test_get_selects_sorts_and_pages(widgets: Kubectl) -> None:
     assert names("--field-selector", "metadata.name=b") == ["b"]
     assert names("--chunk-size=1") == ["a", "b", "c"]
     assert names("--sort-by=.spec.size") == ["a", "b", "c"]
-    assert names("-A") == ["default", "default", "default"]
+    assert names("-A") == [namespace] * 3
     assert "field label not supported: spec.size" in widgets.fails("get", "wd", "--field-selector", "spec.size=S")
 
 

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.apiserver import Program
 from support.eventually import eventually
 
 from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+
+pytestmark = pytest.mark.embedded_only("is about the program of the embedded server")
 
 CMS = "/api/v1/namespaces/default/configmaps"
 Json = dict[str, Any]

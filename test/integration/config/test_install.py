@@ -14,7 +14,9 @@ from support.kubectl import kubectl_version, needs_kubectl, strict_validation
 
 from localmodel.agent.main import build_parser as agent_parser
 from localmodel.manager.main import build_parser as manager_parser
-from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
+from localmodel.sandbox.envtest import Environment
+
+pytestmark = pytest.mark.own_server("installs namespaces, roles and definitions of fixed names")
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
@@ -52,18 +54,25 @@ def install(kubectl: Kubectl) -> None:
         kubectl.ok("apply", "--server-side", strict_validation(), "-k", str(part))
 
 
+def remove_definitions(kubectl: Kubectl) -> None:
+    """For the next test on the same server. Without our controllers nobody takes the finalizers off."""
+    names = [name for name in kubectl.ok("get", "crd", "-o", "name").split() if ".kserve.io" in name]
+    kubectl.ok("delete", *names, "--timeout=30s")
+
+
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """kubectl on a server where config/default and the samples were applied as README says."""
     needs_kubectl()
     home = tmp_path_factory.mktemp("install")
-    with ApiServer(ApiServerOptions()) as server:
+    with Environment() as environment:
         run = Kubectl(home)
-        server.write_kubeconfig(run.kubeconfig)
+        environment.kubeconfig().replace(run.kubeconfig)
         install(run)
         run.ok("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         run.ok("apply", "--server-side", strict_validation(), "-k", str(CONFIG / "samples"))
         yield run
+        remove_definitions(run)
 
 
 def test_everything_is_there(kubectl: Kubectl) -> None:
@@ -157,9 +166,10 @@ def test_a_role_gives_nothing_that_is_another_s(
 
 def test_the_minimal_crds_are_accepted(tmp_path: Path) -> None:
     needs_kubectl()
-    with ApiServer(ApiServerOptions()) as server:
+    with Environment() as environment:
         run = Kubectl(tmp_path)
-        server.write_kubeconfig(run.kubeconfig)
+        environment.kubeconfig().replace(run.kubeconfig)
         run.ok("apply", "--server-side", strict_validation(), "-k", str(CONFIG / "crd" / "minimal"))
         run.ok("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         run.ok("apply", "-f", str(CONFIG / "samples" / "localmodelcache.yaml"))
+        remove_definitions(run)

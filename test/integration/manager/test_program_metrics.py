@@ -17,6 +17,8 @@ from support.eventually import eventually
 from localmodel.sandbox import install
 from localmodel.sandbox.envtest import Environment
 
+pytestmark = pytest.mark.embedded_only("installs what would stay on a server that others share")
+
 QUIET = ["--health-probe-addr", "0", "--metrics-addr", "127.0.0.1:0", "--log-format", "json"]
 
 
@@ -53,9 +55,8 @@ def test_metrics_count_the_programs_own_requests(
 ) -> None:
     with Environment() as environment:
         install.install(environment.client())
-        server = environment.server
-        token = server.service_account_token(install.NAMESPACE, account)
-        server.write_kubeconfig(tmp_path / "kubeconfig", user=account, token=token)
+        token = environment.service_account_token(install.NAMESPACE, account)
+        environment.kubeconfig(account, token=token).replace(tmp_path / "kubeconfig")
         with running(module, tmp_path, *(argument.format(home=tmp_path) for argument in arguments)) as url:
 
             def scraped() -> bool:

@@ -38,6 +38,9 @@ Faults = st.sampled_from([*StreamFault])
 RequestFaults = st.sampled_from([*RequestFault])
 
 
+pytestmark = pytest.mark.embedded_only("seeds the store, sets the bookmarks' period, and makes the server forget")
+
+
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
     """With bookmarks so often that a silent stream is noticed within a test's patience."""
@@ -56,7 +59,7 @@ class Scene:
     def __init__(self, live: Live, namespace: str) -> None:
         self.live, self.namespace = live, namespace
         self.threads = set(threading.enumerate())
-        self.server = live.server.registry
+        self.server = live.environment.server.registry
         definition = self.server.lookup("", "v1", "configmaps")
         assert definition is not None
         self.definition = definition

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from support.eventually import eventually
 from support.live import Live, quick_cache
 
 from localmodel.runtime.cache import Cache
@@ -44,15 +46,18 @@ from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.restmapper import DiscoveryRESTMapper
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.typedwatch import watch
+from localmodel.sandbox.envtest import unique
 
 Deployment = Unstructured.of(RESTMapping.of("apps", "v1", "Deployment"))
-NS = "default"
+NS = unique("client")
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     running = Live(tmp_path_factory.mktemp("live"))
+    running.environment.client().create(Namespace(metadata=ObjectMeta(name=NS)))
     yield running
+    running.client().delete(Namespace(metadata=ObjectMeta(name=NS)))
     running.stop()
 
 
@@ -259,7 +264,7 @@ def test_a_namespaced_client_reads_and_writes_in_its_namespace_only(client: Clie
         lambda: scoped.delete_all_of(ConfigMap, namespace="kube-system"),
         lambda: scoped.status.get(elsewhere),
     ):
-        with pytest.raises(WrongNamespaceError, match="of namespace kube-system was asked of a client for default"):
+        with pytest.raises(WrongNamespaceError, match="of namespace kube-system was asked of a client for client-"):
             refused()
     scoped.delete(unplaced)
     scoped.delete_all_of(ConfigMap, labels="app=none")
@@ -275,7 +280,7 @@ def test_160_metadata_reads_carry_the_callers_kind(client: Client) -> None:
     for obj in (found, *listed, patched):
         assert (obj.api_version, obj.kind, obj.name) == ("v1", "ConfigMap", "a")
     for write in (client.update, client.status.update):
-        with pytest.raises(ValueError, match="ConfigMap default/a with its metadata only"):
+        with pytest.raises(ValueError, match=f"ConfigMap {NS}/a with its metadata only"):
             write(found)
     assert client.get(ConfigMap, "a", namespace=NS).data == {"k": "1"}
 
@@ -302,8 +307,9 @@ def test_a_cached_client_reads_its_own_writes(live: Live) -> None:
         cache.stop()
 
 
-WIDGETS = {
-    "metadata": {"name": "widgets.example.com"},
+WIDGETS_NAME = "widgets.example.com"
+WIDGETS: dict[str, Any] = {
+    "metadata": {"name": WIDGETS_NAME},
     "spec": {
         "group": "example.com",
         "scope": "Cluster",
@@ -360,12 +366,28 @@ def test_a_kind_is_named_by_its_api_version_and_kind(client: Client) -> None:
         client.kind("apps/v1", "Nonsense")
 
 
-def test_a_kind_whose_definition_arrives_later_is_found_then(live: Live) -> None:
+@pytest.fixture
+def defining(live: Live) -> Iterator[LiveClient]:
+    """A client of a server where Widgets are defined for the test only."""
     client = live.client()
+    yield client
+    client.delete(CustomResourceDefinition.from_dict(WIDGETS))
+    eventually(lambda: client.find(CustomResourceDefinition, WIDGETS_NAME) is None)
+
+
+def test_a_kind_whose_definition_arrives_later_is_found_then(defining: LiveClient) -> None:
+    client = defining
     mapper = DiscoveryRESTMapper(client._requester, period=0)
     with pytest.raises(NoKindMatchError, match=r"no Widget in example\.com/v1: install"):
         mapper.mapping("example.com", "Widget", "v1")
     client.create(CustomResourceDefinition.from_dict(WIDGETS))
+
+    def is_discovered() -> bool:
+        with suppress(NoKindMatchError):
+            return bool(mapper.resource("example.com", "Widget"))
+        return False
+
+    eventually(is_discovered)
     found = mapper.resource("example.com", "Widget")
     assert found.mapping == RESTMapping.of("example.com", "v1", "Widget", "widgets", namespaced=False)
     assert "status" in found.subresources
@@ -374,6 +396,7 @@ def test_a_kind_whose_definition_arrives_later_is_found_then(live: Live) -> None
     assert mapper.mapping("", "Node").path() == "/api/v1/nodes"
     assert "scale" in mapper.resource("apps", "Deployment").subresources
     kind = client.kind("example.com/v1", "Widget")
+    eventually(lambda: client.list(kind) == [], message="the kind is discovered before it is answered for")
     assert client.create(kind.from_dict({"metadata": {"name": "w"}, "spec": {"size": 1}})).content["spec"]["size"] == 1
 
 

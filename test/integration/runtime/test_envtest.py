@@ -29,7 +29,7 @@ def test_a_manifest_of_a_kind_that_is_not_served_is_refused_by_name() -> None:
 
 def test_a_user_has_the_rights_of_its_token() -> None:
     with Environment() as environment:
-        nobody = environment.client("nobody", token=environment.server.token_for("nobody"))
+        nobody = environment.client("nobody", groups=())
         with pytest.raises(ForbiddenError):
             nobody.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="default")))
 
@@ -38,5 +38,5 @@ def test_a_client_stays_the_user_that_it_was_when_others_of_its_name_come() -> N
     with Environment() as environment:
         kubeconfig = environment.kubeconfig()
         before = kubeconfig.read_text()
-        environment.client(token=environment.server.token_for("nobody"))
+        environment.client(groups=())
         assert kubeconfig.read_text() == before

@@ -29,7 +29,7 @@ from localmodel.runtime.errors import ApiError
 from localmodel.runtime.objects import ConfigMap, Namespace, Object, ObjectMeta, RESTMapping
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.testing import FakeClient
-from localmodel.sandbox.envtest import Environment
+from localmodel.sandbox.envtest import Environment, unique
 
 Json = dict[str, Any]
 
@@ -200,13 +200,14 @@ def _plain(message: str) -> str:
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(-\d+-\d+T[\d:.]+Z)?", "#", message)
 
 
+RUN = unique("ns")
 numbers = itertools.count()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=12))
 def test_the_fake_answers_as_the_server_does(server: LiveClient, requests: list[tuple[Any, ...]]) -> None:
-    namespace = f"ns-{next(numbers)}"
+    namespace = f"{RUN}-{next(numbers)}"
     server.create(Namespace(metadata=ObjectMeta(name=namespace)))
     server.delete_all_of(ConfigMap, namespace=namespace)  # the one with the cluster's authority
     fake, live = Side(FakeClient(), namespace), Side(server, namespace)

@@ -6,7 +6,6 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,29 @@ from localmodel.runtime.testing import BackgroundManager, FakeClient
 from localmodel.runtime.webhook import AdmissionRequest, AdmissionResponse, WebhookServerOptions, denied
 from localmodel.sandbox.envtest import Environment
 
-SCRAPER: list[dict[str, Any]] = [
-    {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+
+def scraper(namespace: str) -> list[dict[str, Any]]:
+    """The account `prometheus`, which may read metrics, and `eve`, which may not."""
+    name = f"scraper-{namespace}"
+    group = "rbac.authorization.k8s.io"
+    accounts = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
+        for account in ("prometheus", "eve")
+    ]
+    role = {
+        "apiVersion": f"{group}/v1",
         "kind": "ClusterRole",
-        "metadata": {"name": "scraper"},
+        "metadata": {"name": name},
         "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}],
-    },
-    {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+    }
+    binding = {
+        "apiVersion": f"{group}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": "scraper"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "scraper"},
-        "subjects": [{"kind": "User", "name": "prometheus", "apiGroup": "rbac.authorization.k8s.io"}],
-    },
-]
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": namespace}],
+    }
+    return [*accounts, role, binding]
 
 
 def trusting(pair: Pair) -> ssl.SSLContext:
@@ -44,13 +51,6 @@ def trusting(pair: Pair) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=pair.certificate.decode())
     context.check_hostname = False
     return context
-
-
-@pytest.fixture
-def api_server() -> Iterator[Environment]:
-    with Environment() as environment:
-        environment.install(*SCRAPER)
-        yield environment
 
 
 def options(**changes: Any) -> ManagerOptions:
@@ -73,13 +73,16 @@ def test_152_metrics_are_for_who_may_read_them_by_the_clusters_own_rights(
 ) -> None:
     MountedSecret(tmp_path).publish(pair := make_pair())
     context = trusting(pair)
+    namespace = api_server.namespace()
+    api_server.install(*scraper(namespace))
+    eve, prometheus = (api_server.service_account_token(namespace, name) for name in ("eve", "prometheus"))
     wanted = options(metrics_addr="127.0.0.1:0", metrics_cert_dir=tmp_path, metrics_auth=True)
     with BackgroundManager(api_server.client(), wanted) as manager:
         assert manager.metrics_url.startswith("https://")
         assert get(manager.metrics_url, context) == 401
         assert get(manager.metrics_url, context, "made-up") == 401
-        assert get(manager.metrics_url, context, api_server.server.token_for("eve")) == 403
-        assert get(manager.metrics_url, context, api_server.server.token_for("prometheus")) == 200
+        assert get(manager.metrics_url, context, eve) == 403
+        assert get(manager.metrics_url, context, prometheus) == 200
 
 
 def test_webhooks_are_served_and_readiness_waits_for_their_certificate(fake_client: FakeClient, tmp_path: Path) -> None:
@@ -117,9 +120,10 @@ def test_a_manager_without_webhooks_says_how_to_have_them(fake_client: FakeClien
 
 
 def test_reads_wait_for_own_writes_if_asked_to(api_server: Environment) -> None:
+    namespace = api_server.namespace()
     with BackgroundManager(api_server.client(), options(read_your_writes=True)) as manager:
         manager.cache.get_informer(ConfigMap).wait_for_sync(10)
         for number in range(30):
-            made = ConfigMap(metadata=ObjectMeta(name=f"c{number}", namespace="default"))
+            made = ConfigMap(metadata=ObjectMeta(name=f"c{number}", namespace=namespace))
             manager.client.create(made)
-            assert len(manager.client.list(ConfigMap, namespace="default")) >= number + 1
+            assert len(manager.client.list(ConfigMap, namespace=namespace)) >= number + 1

@@ -19,7 +19,7 @@ from support.apiserver import Program
 from support.eventually import eventually
 from support.greeter import GREETED_BY, LABEL
 from support.hanging import hanging_server
-from support.live import Live, audit_lines, config_map
+from support.live import Live
 
 from localmodel.runtime.objects import ConfigMap, Lease
 from localmodel.runtime.rest import LiveClient
@@ -90,14 +90,14 @@ def start() -> Iterator[Start]:
         greeter.kill()
 
 
-def make(client: LiveClient, name: str) -> None:
-    obj = config_map(name)
+def make(live: Live, client: LiveClient, name: str) -> None:
+    obj = live.config_map(name)
     obj.metadata.labels = {LABEL: ""}
     client.create(obj)
 
 
-def greeted_by(client: LiveClient, name: str) -> str:
-    return client.get(ConfigMap, name, namespace="default").data.get(GREETED_BY, "")
+def greeted_by(live: Live, client: LiveClient, name: str) -> str:
+    return client.get(ConfigMap, name, namespace=live.namespace).data.get(GREETED_BY, "")
 
 
 def assert_clean(ended: tuple[int, list[str], float], greeter: Greeter) -> None:
@@ -109,37 +109,36 @@ def assert_clean(ended: tuple[int, list[str], float], greeter: Greeter) -> None:
 
 def test_one_of_two_managers_works_and_the_other_takes_over(live: Live, client: LiveClient, start: Start) -> None:
     def holder() -> str:
-        lease = client.find(Lease, "greeter", namespace="default")
+        lease = client.find(Lease, "greeter", namespace=live.namespace)
         return (lease.spec.holder_identity or "") if lease else ""
 
-    first = start(live.kubeconfig(), "first", "--leader-elect")
-    second = start(live.kubeconfig(), "second", "--leader-elect")
+    arguments = ("--leader-elect", "--namespace", live.namespace)
+    first = start(live.kubeconfig(), "first", *arguments)
+    second = start(live.kubeconfig(), "second", *arguments)
     eventually(holder)
     leader, follower = (first, second) if holder() == "first" else (second, first)
     names = {first: "first", second: "second"}
-    make(client, "a")
-    eventually(lambda: greeted_by(client, "a") == names[leader])
+    make(live, client, "a")
+    eventually(lambda: greeted_by(live, client, "a") == names[leader])
     eventually(lambda: follower.logged("Another process leads"))
     assert not [
-        line
-        for line in audit_lines(live.audit, f"{names[follower]}/1")
-        if line["verb"] not in ("get", "list", "watch", "create")
+        line for line in live.audit_lines(f"{names[follower]}/1") if line.verb not in ("get", "list", "watch", "create")
     ]
 
     leader.process.kill()
-    eventually(lambda: greeted_by(client, "a") == names[follower], timeout=15)
-    assert client.get(Lease, "greeter", namespace="default").spec.lease_transitions == 1
+    eventually(lambda: greeted_by(live, client, "a") == names[follower], timeout=15)
+    assert client.get(Lease, "greeter", namespace=live.namespace).spec.lease_transitions == 1
 
     assert_clean(follower.end(), follower)
     assert holder() == "", "a leader that stops in order gives its lease up at once"
-    third = start(live.kubeconfig(), "third", "--leader-elect")
-    eventually(lambda: greeted_by(client, "a") == "third")
+    third = start(live.kubeconfig(), "third", *arguments)
+    eventually(lambda: greeted_by(live, client, "a") == "third")
     assert_clean(third.end(), third)
 
 
 def test_a_manager_without_rights_is_not_ready_and_says_why(live: Live, start: Start) -> None:
-    live.client("jane", token=live.server.token_for("jane"))
-    greeter = start(live.kubeconfig("jane"), "jane")
+    live.client("jane", groups=())
+    greeter = start(live.kubeconfig("jane"), "jane", "--namespace", live.namespace)
 
     def reasons() -> list[str]:
         lines = map(json.loads, greeter.log.read_text().splitlines())
@@ -153,6 +152,7 @@ def test_a_manager_without_rights_is_not_ready_and_says_why(live: Live, start: S
     assert_clean(greeter.end(), greeter)
 
 
+@pytest.mark.embedded_only("stops the server")
 def test_a_manager_ends_at_once_while_the_server_cannot_be_reached(live: Live, start: Start) -> None:
     live.client()
     greeter = start(live.kubeconfig(), "greeter", "--leader-elect")
@@ -180,6 +180,7 @@ def test_a_manager_ends_at_once_while_it_waits_for_a_server_that_never_answers(t
         assert_clean(greeter.end(), greeter)
 
 
+@pytest.mark.embedded_only("stops the server")
 def test_a_leader_ends_at_once_while_the_server_hangs(tmp_path: Path, start: Start) -> None:
     """A stopped server process: the kernel accepts, connections stay open, and nobody answers."""
     server = Program(tmp_path, ("--audit-log", str(tmp_path / "audit.jsonl")))

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes
-import pytest
 from support.apiserver import Kubectl
 from support.eventually import eventually
 from support.folding import Folding
 from support.kubectl import needs_kubectl
-from support.live import NS, Live
+from support.live import Live
 
-from localmodel.runtime.informer import SharedInformer
+from localmodel.runtime.informer import InformerOptions, SharedInformer
 from localmodel.runtime.objects import ConfigMap, ObjectKey
 
 NAMES = [f"c{number}" for number in range(12)]
 ROUNDS = 150
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Live]:
-    live = Live(tmp_path)
-    yield live
-    live.stop()
-
-
-def write_officially(core: Any, seed: int) -> None:
+def write_officially(core: Any, namespace: str, seed: int) -> None:
     """Creates, replaces, patches and deletes at random; what another writer was faster with does not count."""
     rng = random.Random(seed)
     for number in range(ROUNDS):
@@ -39,13 +30,13 @@ def write_officially(core: Any, seed: int) -> None:
         write = rng.choice(("create", "replace", "patch", "delete"))
         try:
             if write == "create":
-                core.create_namespaced_config_map(NS, body)
+                core.create_namespaced_config_map(namespace, body)
             elif write == "replace":
-                core.replace_namespaced_config_map(name, NS, body)
+                core.replace_namespaced_config_map(name, namespace, body)
             elif write == "patch":
-                core.patch_namespaced_config_map(name, NS, body)
+                core.patch_namespaced_config_map(name, namespace, body)
             else:
-                core.delete_namespaced_config_map(name, NS)
+                core.delete_namespaced_config_map(name, namespace)
         except kubernetes.client.ApiException as error:
             if error.status not in (404, 409):
                 raise
@@ -67,13 +58,14 @@ def test_an_informer_follows_the_official_client_and_kubectl_writing_beside_each
     live: Live, tmp_path: Path
 ) -> None:
     needs_kubectl()
-    informer = SharedInformer(ConfigMap, live.client())
+    informer = SharedInformer(ConfigMap, live.client(), InformerOptions(namespaces=(live.namespace,)))
     handler = Folding()
     registration = informer.add_event_handler(handler)
     informer.start()
     api = kubernetes.config.new_client_from_config(str(live.kubeconfig()))
     writers = [
-        threading.Thread(target=write_officially, args=(kubernetes.client.CoreV1Api(api), seed)) for seed in range(3)
+        threading.Thread(target=write_officially, args=(kubernetes.client.CoreV1Api(api), live.namespace, seed))
+        for seed in range(3)
     ]
     writers.append(threading.Thread(target=write_with_kubectl, args=(Kubectl(live.kubeconfig(), tmp_path),)))
     try:
@@ -85,9 +77,9 @@ def test_an_informer_follows_the_official_client_and_kubectl_writing_beside_each
 
         truth = {
             ObjectKey(item.metadata.namespace, item.metadata.name): int(item.metadata.resource_version)
-            for item in kubernetes.client.CoreV1Api(api).list_config_map_for_all_namespaces().items
+            for item in kubernetes.client.CoreV1Api(api).list_namespaced_config_map(live.namespace).items
         }
-        assert ObjectKey(NS, "last") in truth
+        assert ObjectKey(live.namespace, "last") in truth
         eventually(lambda: handler.versions == truth, message="the handler did not come to the server's state")
         assert {stored.key: int(stored.resource_version) for stored in informer.store.list()} == truth
         assert handler.contradictions == []

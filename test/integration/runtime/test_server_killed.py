@@ -6,6 +6,7 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
 from support.apiserver import Program
 from support.eventually import eventually
 from support.live import AGENT, NS, Recording, audit_lines, config_map, quick_cache
@@ -15,6 +16,8 @@ from localmodel.runtime.errors import AlreadyExistsError, TransportError
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.objects import ConfigMap, Namespace, Object, Secret
 from localmodel.runtime.rest import LiveClient
+
+pytestmark = pytest.mark.embedded_only("kills the server and starts it again")
 
 KINDS: tuple[type[Object], ...] = (ConfigMap, Namespace, Secret)
 

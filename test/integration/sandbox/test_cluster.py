@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 from support.eventually import eventually
 
+from localmodel.api.crd import crds
 from localmodel.runtime.errors import RuntimeLibraryError
-from localmodel.runtime.objects import Pod
+from localmodel.runtime.objects import CustomResourceDefinition, Node, ObjectMeta, Pod
 from localmodel.sandbox import cluster as cluster_module
-from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
 from localmodel.sandbox.cluster import AGENT_LABEL, Cluster, ClusterError, ClusterOptions
+from localmodel.sandbox.envtest import Environment
+from localmodel.sandbox.install import inference_service_crd
 
 
+@pytest.mark.own_server("the cluster would get nodes that are none, and definitions that stay")
 def test_it_runs_on_an_api_server_that_it_did_not_start(tmp_path: Path) -> None:
-    server = ApiServer(ApiServerOptions())
-    server.start()
-    try:
-        kubeconfig = tmp_path / "external"
-        server.write_kubeconfig(kubeconfig)
+    with Environment() as environment:
+        kubeconfig = environment.kubeconfig()
         options = ClusterOptions(workdir=tmp_path / "work", nodes=1, external_kubeconfig=kubeconfig)
         with Cluster(options) as cluster:
             assert [child.program.name for child in cluster.supervisor.children] == [
@@ -41,8 +41,10 @@ def test_it_runs_on_an_api_server_that_it_did_not_start(tmp_path: Path) -> None:
             eventually(lambda: agents() == [True])
             children = cluster.supervisor.children
         assert not any(child.is_running for child in children)
-    finally:
-        server.stop()
+        client = environment.client()
+        for crd in [*crds(), inference_service_crd()]:  # for the next test on the same server
+            client.delete(CustomResourceDefinition(metadata=ObjectMeta(name=crd["metadata"]["name"])))
+        client.delete_all_of(Node)
 
 
 UNREACHABLE = """

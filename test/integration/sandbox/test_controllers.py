@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from support.eventually import eventually
 
 from localmodel.runtime.errors import NotFoundError
-from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.objects import (
     ConfigMap,
@@ -27,15 +27,19 @@ from localmodel.runtime.objects import (
     Unstructured,
 )
 from localmodel.runtime.rest import LiveClient
-from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
 from localmodel.sandbox.controllers.jobs import JobOptions
 from localmodel.sandbox.controllers.kinds import Node, served_kinds
 from localmodel.sandbox.controllers.kubelet import KubeletOptions
 from localmodel.sandbox.controllers.main import build_manager
 from localmodel.sandbox.controllers.nodes import NodeOptions
+from localmodel.sandbox.envtest import Environment, unique
+
+pytestmark = pytest.mark.own_server("the controllers would work on all of the cluster, with nodes that are none")
 
 NODES = ("node-1", "node-2")
-NS = "play"
+NS = unique("play")
+LABEL = "play"
+"""Of all that the tests create."""
 
 
 class World:
@@ -57,15 +61,27 @@ class World:
         )
         self._thread = threading.Thread(target=manager.start, args=(self._stop,))
         self._thread.start()
-        eventually(lambda: [node.name for node in self.client.list(Node) if node.is_ready] == [*NODES], timeout=20)
+        eventually(lambda: {node.name for node in self.client.list(Node) if node.is_ready} >= {*NODES}, timeout=20)
 
     def stop(self) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(20)
 
+    def clear(self) -> None:
+        """Removes what the next test makes anew, in case that it is on the same server."""
+        with suppress(NotFoundError):
+            self.client.delete(Namespace(metadata=ObjectMeta(name=NS)))
+        for volume in self.client.list(PersistentVolume):
+            self.client.patch(volume, {"metadata": {"finalizers": None}})
+            self.client.delete(volume)
+        self.client.delete_all_of(CustomResourceDefinition, labels=LABEL)
+        eventually(lambda: self.client.find(Namespace, NS) is None, timeout=20)
+        self.stop()
+        self.client.delete_all_of(Node)
+
     def create(self, kind: type[Any], name: str, spec: dict[str, Any]) -> Any:
-        metadata = {"name": name, **({"namespace": NS} if kind.mapping.namespaced else {})}
+        metadata = {"name": name, "labels": {LABEL: ""}, **({"namespace": NS} if kind.mapping.namespaced else {})}
         return self.client.create(kind.from_dict({"metadata": metadata, "spec": spec}))
 
     def job(self, script: str, name: str = "job", **spec: Any) -> Job:
@@ -93,18 +109,17 @@ def container(script: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    server = ApiServer(ApiServerOptions())
-    server.start()
-    kubeconfig = tmp_path / "kubeconfig"
-    server.write_kubeconfig(kubeconfig)
-    client = LiveClient(load_config(kubeconfig, user_agent="test/1"))
-    world = World(tmp_path / "nodes", client)
-    client.create(Namespace(metadata=ObjectMeta(name=NS)))
-    world.start()
-    yield world
-    world.stop()
-    client.close()
-    server.stop()
+    with Environment() as environment:
+        client = environment.client()
+        world = World(tmp_path / "nodes", client)
+        eventually(lambda: client.find(Namespace, NS) is None, timeout=20)
+        client.create(Namespace(metadata=ObjectMeta(name=NS)))
+        try:
+            world.start()
+            yield world
+            world.clear()
+        finally:
+            world.stop()
 
 
 def test_a_deleted_node_registers_again(world: World) -> None:

@@ -135,6 +135,15 @@ class TestForms:
         assert (status, answer["rows"][0]["cells"][0]) == (201, "a")
         assert api.call("GET", f"{CMS}/a")[0] == 404
 
+    def test_the_query_of_a_deletion_that_has_a_body_is_not_looked_at(self, api: InProcess) -> None:
+        """As kube-apiserver does: a client that means a dry run has to say so in the body."""
+        api.create(CMS, config_map("a"))
+        assert api.call("DELETE", f"{CMS}/a?dryRun=All")[0] == 200
+        assert api.call("DELETE", f"{CMS}/a", {"dryRun": ["All"]})[0] == 200
+        assert api.call("GET", f"{CMS}/a")[0] == 200
+        assert api.call("DELETE", f"{CMS}/a?dryRun=All", {"kind": "DeleteOptions", "apiVersion": "v1"})[0] == 200
+        assert api.call("GET", f"{CMS}/a")[0] == 404
+
 
 class TestWatch:
     def test_events_follow_the_list(self, api: InProcess) -> None:
@@ -329,6 +338,11 @@ class TestSubresources:
         answer = api.call("PATCH", f"{base}/d/scale", patch, content_type="application/merge-patch+json")[1]
         assert (answer["kind"], answer["spec"], answer["status"]["selector"]) == ("Scale", {"replicas": 3}, "a=b")
         assert api.call("GET", f"{base}/d")[1]["spec"]["replicas"] == 3
+        merge = "application/strategic-merge-patch+json"
+        assert api.call("PATCH", f"{base}/d/scale", {"spec": {"replicas": 4}}, content_type=merge)[0] == 200
+        operations = [{"op": "replace", "path": "/spec/replicas", "value": 5}]
+        answer = api.call("PATCH", f"{base}/d/scale", operations, content_type="application/json-patch+json")[1]
+        assert answer["spec"] == {"replicas": 5}
 
     def test_binding_gives_a_pod_its_node_once(self, api: InProcess) -> None:
         pods = "/api/v1/namespaces/default/pods"

@@ -150,3 +150,28 @@ def test_a_server_goes_unverified_only_where_that_is_said_plainly(
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match=said):
         load_config(path, user_agent="a/1")
+
+
+def test_a_kubeconfig_that_acts_as_another_user_does_so_in_every_request(tmp_path: Path) -> None:
+    """client-go's api.AuthInfo; the official Python client would act as the user itself."""
+    user = {
+        "token": "t",
+        "as": "jane",
+        "as-uid": "u1",
+        "as-groups": ["dev", "ops"],
+        "as-user-extra": {"example.com/team": ["a", "b"]},
+    }
+    config = load_config(write(tmp_path / "config", user), user_agent="a/1")
+    assert config.impersonation == (
+        ("Impersonate-User", "jane"),
+        ("Impersonate-Uid", "u1"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Group", "ops"),
+        ("Impersonate-Extra-example.com%2Fteam", "a"),
+        ("Impersonate-Extra-example.com%2Fteam", "b"),
+    )
+
+
+def test_a_kubeconfig_that_names_groups_to_act_in_but_no_user_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="add `as`"):
+        load_config(write(tmp_path / "config", {"token": "t", "as-groups": ["dev"]}), user_agent="a/1")

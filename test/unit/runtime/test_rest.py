@@ -220,6 +220,7 @@ def test_subresources_and_collections_are_written_at_their_paths() -> None:
         ("DELETE", f"{base}?labelSelector=a%3Db&fieldSelector=metadata.name%21%3Dc"),
         ("DELETE", "/api/v1/nodes?dryRun=All"),
     ]
+    assert json.loads(server.seen[5].body)["dryRun"] == ["All"], "a server with a body does not look at the query"
     assert json.loads(server.seen[1].body) == scale.to_dict()
     assert server.seen[3].headers["Content-Type"] == "application/apply-patch+yaml"
 

@@ -121,7 +121,7 @@ def test_conflicts_name_every_manager_with_its_fields(registry: Registry) -> Non
         apply(registry, "bob", spec={"size": 2, "colour": "blue", "parts": [{"name": "p", "n": 2}]})
     assert str(caught.value) == (
         "Apply failed with 3 conflicts: "
-        'conflicts with "ann" using example.com/v1 at 2026-01-01T00:00:00Z:\n'
+        'conflicts with "ann" using example.com/v1:\n'
         '- .spec.size\n- .spec.parts[name="p"].n\n'
         'conflicts with "eve":\n'
         "- .spec.colour"
@@ -175,7 +175,7 @@ def test_an_update_takes_what_it_changes_from_the_appliers(registry: Registry, c
     clock.advance(60)
     changed = merge(registry, "cmd", {"spec": {"size": 2}})
     assert owned(changed) == {"ann/Apply": [".spec.colour"], "cmd/Update": [".spec.size"]}
-    with pytest.raises(ConflictError, match=r'conflict with "cmd" using example\.com/v1 at 2026-01-01T00:01:00Z'):
+    with pytest.raises(ConflictError, match=r'conflict with "cmd" using example\.com/v1: '):
         apply(registry, "ann", spec={"size": 1, "colour": "red"})
 
 

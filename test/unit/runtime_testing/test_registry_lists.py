@@ -53,6 +53,13 @@ def test_a_limit_with_a_version_and_no_match_is_exact(registry: Registry) -> Non
     assert listed(registry, resource_version="3", limit=10) == list("abc")
 
 
+def test_a_list_at_any_version_is_not_paged(registry: Registry) -> None:
+    """kube-apiserver answers it from its watch cache, which takes no limit."""
+    page = registry.list(WIDGETS, ListOptions(resource_version="0", limit=2))
+    assert (len(page.items), page.continue_) == (len(registry.list(WIDGETS, ListOptions()).items), "")
+    assert len(page.items) > 2
+
+
 @pytest.mark.parametrize("match", ["", "NotOlderThan", "Exact"])
 def test_a_version_in_the_future_times_out(registry: Registry, match: str) -> None:
     with pytest.raises(ServerTimeoutError, match="Too large resource version: 99, current: 5") as caught:
