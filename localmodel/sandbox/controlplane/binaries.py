@@ -189,7 +189,7 @@ class BinaryControlPlane(ControlPlane):
 
     def _spawn(self, program: str, flags: list[str]) -> None:
         process = self._spawner.spawn(
-            [str(self._assets / program), *flags], env=os.environ, directory=self._directory, log=self._log(program)
+            [str(self._assets / program), *flags], env=os.environ, directory=self._directory, output=self._log(program)
         )
         self._processes.append((program, process))
 
