@@ -76,9 +76,11 @@ class InProcess:
         peer: PeerCertificate | None = None,
         **headers: str | list[str],
     ) -> tuple[int, Json]:
-        """Status code and JSON of an answer."""
+        """Status code and JSON of an answer; of plain text, a map with that."""
         response = self.request(method, target, body, peer, **headers)
         assert isinstance(response, Response)
+        if response.content_type.startswith("text/plain"):
+            return response.status, {"text": response.body.decode()}
         return response.status, json.loads(response.body)
 
     def told(self, method: str, target: str, body: Any, headers: dict[str, str]) -> tuple[int, Json, list[str]]:

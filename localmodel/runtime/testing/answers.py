@@ -5,6 +5,8 @@ Texts follow k8s.io/apimachinery/pkg/api/errors and k8s.io/apiserver/pkg/storage
 
 from __future__ import annotations
 
+import msgspec
+
 from localmodel.runtime.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -40,16 +42,48 @@ def not_found(definition: ResourceDefinition, name: str) -> NotFoundError:
     return NotFoundError(make_status("NotFound", 404, message, details(definition, name)))
 
 
-def already_exists(definition: ResourceDefinition, name: str, *, generated: bool = False) -> AlreadyExistsError:
+def already_exists(
+    definition: ResourceDefinition, name: str, *, generated: bool = False, terminating: bool = False
+) -> AlreadyExistsError:
     message = f'{definition.group_resource} "{name}" already exists'
     if generated:
         message += ", the server was not able to generate a unique name for the object"
+    if terminating:
+        message = f"object is being deleted: {message}"
     return AlreadyExistsError(make_status("AlreadyExists", 409, message, details(definition, name)))
 
 
 def conflict(definition: ResourceDefinition, name: str, why: str = OBJECT_MODIFIED) -> ConflictError:
     message = f'Operation cannot be fulfilled on {definition.group_resource} "{name}": {why}'
     return ConflictError(make_status("Conflict", 409, message, details(definition, name)))
+
+
+def uid_conflict(definition: ResourceDefinition, namespace: str, name: str, wanted: str, stored: str) -> ConflictError:
+    """An update of an object that is not the one it was meant for."""
+    group = definition.mapping.gvk.group if not definition.strategic else ""
+    key = "/".join(part for part in ("/registry", group, definition.mapping.plural, namespace, name) if part)
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition "
+        f"failed: UID in precondition: {wanted}, UID in object meta: {stored}"
+    )
+    return conflict(definition, name, why)
+
+
+def unfit_patch(patched: Json, why: str) -> InvalidError:
+    """422 for a patch whose result is no object of the kind."""
+    shown = msgspec.json.encode(msgspec.json.encode(patched).decode()).decode()
+    found = cause("FieldValueInvalid", "patch", f"Invalid value: {shown}: {why}")
+    message = f' "" is invalid: patch: {found["message"]}'
+    return InvalidError(make_status("Invalid", 422, message, {"causes": [found]}))
+
+
+def precondition_failed(definition: ResourceDefinition, name: str, why: str) -> ConflictError:
+    """A conflict of a deletion, which names the kind instead of the resource."""
+    gvk = definition.mapping.gvk
+    kind = f"{gvk.kind}.{gvk.group}" if gvk.group else gvk.kind
+    found = {**details(definition, name), "kind": gvk.kind}
+    message = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
+    return ConflictError(make_status("Conflict", 409, message, found))
 
 
 def cause(reason: str, field: str, message: str) -> dict[str, str]:
@@ -77,11 +111,13 @@ def invalid(definition: ResourceDefinition, name: str, causes: Causes) -> Invali
 
 
 def invalid_kind(kind: str, group: str, name: str, causes: Causes) -> InvalidError:
-    texts = [f"{c['field']}: {c['message']}" if c.get("field") else c["message"] for c in causes]
-    texts = list(dict.fromkeys(texts))
+    # A fault that is found twice has two causes, and stands in the message once.
+    texts = list(dict.fromkeys(f"{c['field']}: {c['message']}" if c.get("field") else c["message"] for c in causes))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     message = f'{kind}.{group} "{name}" is invalid: {text}' if group else f'{kind} "{name}" is invalid: {text}'
-    found: Json = {**({"name": name} if name else {}), "kind": kind, "causes": causes}
+    found: Json = {"kind": kind, "causes": causes}
+    if name:
+        found["name"] = name
     if group:
         found["group"] = group
     return InvalidError(make_status("Invalid", 422, message, found))

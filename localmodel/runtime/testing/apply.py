@@ -5,8 +5,7 @@ into the object, conflicts where it would change a field that somebody else owns
 before, does not apply now, and nobody else owns.
 
 Sources: k8s.io/apimachinery/pkg/util/managedfields (conflict texts in conflict.go) and
-sigs.k8s.io/structured-merge-diff/merge/update.go. Not covered: conversion of sets between versions, and the merging of
-the oldest of more than ten updaters into one entry.
+sigs.k8s.io/structured-merge-diff/merge/update.go. Not covered: conversion of sets between versions.
 """
 
 from __future__ import annotations
@@ -15,26 +14,42 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from localmodel.runtime.errors import ConflictError, make_status
+from localmodel.runtime.errors import BadRequestError, ConflictError, make_status
 from localmodel.runtime.objects import format_time
 
 from .answers import bad_request
 from .definitions import Json, ResourceDefinition
-from .fieldset import FieldSet, contains, difference_of, fields_of, intersect, items_by_key, paths, subtract, union
+from .fieldset import (
+    FieldSet,
+    check_unique,
+    contains,
+    difference_of,
+    fields_of,
+    intersect,
+    is_field_set,
+    items_by_key,
+    paths,
+    subtract,
+    union,
+)
 from .schema import MergeSchema, Path
+from .zerovalues import with_zero_value
 
+MAX_UPDATERS = 10
+"""Updaters that are kept apart in one object."""
+BEFORE_FIRST_APPLY = "before-first-apply"
+"""The manager of what an object without record had when it was first applied."""
+ANCIENT = "ancient-changes"
+"""The manager of what older updaters own."""
 _UNOWNED_METADATA = (
     "name",
     "namespace",
-    "generateName",
     "creationTimestamp",
     "selfLink",
     "uid",
     "generation",
     "managedFields",
     "resourceVersion",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
 )
 
 
@@ -60,15 +75,38 @@ Managers = dict[Manager, Ownership]
 
 
 def read_managers(metadata: Json) -> Managers:
-    """The managers that an object's metadata names; malformed entries are left out."""
+    """The managers that an object's metadata names; none if one of the entries is malformed."""
     found: Managers = {}
     for entry in metadata.get("managedFields") or []:
-        if isinstance(entry, dict) and entry.get("operation") in ("Apply", "Update"):
-            manager = Manager(
-                entry.get("manager", ""), entry["operation"], entry.get("apiVersion", ""), entry.get("subresource", "")
-            )
-            found[manager] = Ownership(entry.get("fieldsV1") or {}, entry.get("time") or "")
+        if not _is_wellformed(entry):
+            return {}
+        manager = Manager(
+            entry.get("manager", ""), entry["operation"], entry["apiVersion"], entry.get("subresource", "")
+        )
+        found[manager] = Ownership(entry.get("fieldsV1") or {}, entry.get("time") or "")
     return found
+
+
+def _is_wellformed(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and entry.get("operation") in ("Apply", "Update")
+        and bool(entry.get("apiVersion"))
+        and entry.get("fieldsType") == "FieldsV1"
+        and is_field_set(entry.get("fieldsV1") or {})
+    )
+
+
+def in_force(sent: Any, stored: list[Json] | None) -> list[Json]:
+    """The managedFields before a write: those that the client sent, if they make sense, else those stored.
+
+    An empty list, or one with one empty entry, is how a client gives all fields up.
+    """
+    if isinstance(sent, list) and sent in ([], [{}]):
+        return []
+    if isinstance(sent, list) and read_managers({"managedFields": sent}):
+        return sent
+    return stored or []
 
 
 def write_managers(managers: Managers) -> list[Json]:
@@ -91,6 +129,9 @@ def write_managers(managers: Managers) -> list[Json]:
     return entries
 
 
+_NOTHING = Ownership({})
+
+
 def track_update(
     definition: ResourceDefinition, old: Json | None, new: Json, manager: Manager, now: datetime
 ) -> list[Json]:
@@ -99,18 +140,62 @@ def track_update(
     `new` carries the managedFields that were in force before. Looks only into what differs.
     """
     managers = read_managers(new["metadata"])
-    changed, removed = difference_of(_owned_part(old or {}), _owned_part(new), definition.schema)
+    if old is not None and not managers:
+        return []  # Nobody keeps record of this object, until the next apply.
+    try:
+        after = _owned_by_updater(definition, old or {}, new, manager, now, managers)
+    except BadRequestError:
+        # An item without its key: nothing can be said of this write. Validation may still refuse it.
+        return write_managers(managers)
+    return write_managers(_capped(after))
+
+
+def _owned_by_updater(
+    definition: ResourceDefinition, old: Json, new: Json, manager: Manager, now: datetime, managers: Managers
+) -> Managers:
+    """Who owns what after an update by a manager."""
+    # There is always metadata: a map that comes new is owned itself, this one is not.
+    before, after = ({"metadata": {}, **_owned_part(with_zero_value(obj, definition.zero))} for obj in (old, new))
+    changed, removed = difference_of(before, after, definition.schema)
     if changed is None and removed is None:
-        return new["metadata"].get("managedFields") or []
+        return managers
     changed, removed = changed or {}, removed or {}
     taken = union(changed, removed)
+    after_all = dict(managers)
     for other, owned in managers.items():
         if other != manager and (left := subtract(owned.fields, taken)) is not owned.fields:
-            managers[other] = Ownership(left, owned.time)
-    mine = managers[manager].fields if manager in managers else {}
-    kept = subtract(mine, removed)
-    managers[manager] = Ownership(kept if contains(kept, changed) else union(kept, changed), format_time(now))
-    return write_managers(managers)
+            after_all[other] = Ownership(left, owned.time)
+    mine = managers.get(manager, _NOTHING)
+    kept = subtract(mine.fields, removed)
+    if changed:
+        after_all[manager] = Ownership(kept if contains(kept, changed) else union(kept, changed), format_time(now))
+    elif manager in managers:
+        after_all[manager] = Ownership(kept, mine.time)
+    return after_all
+
+
+def _capped(managers: Managers) -> Managers:
+    """At most ten updaters: the oldest of more are merged into one for each version (fieldmanager/capmanagers.go)."""
+    updaters = [manager for manager, owned in managers.items() if manager.operation == "Update" and owned.fields]
+    if len(updaters) <= MAX_UPDATERS:
+        return managers
+    updaters.sort(key=lambda manager: (managers[manager].time, manager.name))
+    merged = dict(managers)
+    first_of: dict[str, Manager] = {}
+    excess = len(updaters) - MAX_UPDATERS
+    for manager in updaters:
+        if excess <= 0:
+            break
+        first = first_of.setdefault(manager.api_version, manager)
+        if first is manager:
+            continue
+        bucket = Manager(ANCIENT, "Update", manager.api_version)
+        if bucket not in merged:
+            merged[bucket] = merged.pop(first)
+        owned = merged.pop(manager)
+        merged[bucket] = Ownership(union(owned.fields, merged[bucket].fields), owned.time)
+        excess -= 1
+    return merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +214,18 @@ def server_side_apply(
     Raises ConflictError naming the other owners unless `force`, BadRequestError for a patch that cannot be applied.
     """
     schema = definition.schema
-    if (patch.get("metadata") or {}).get("managedFields"):
+    if (patch.get("metadata") or {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     wanted = _reset(definition, patch, manager.subresource)
+    check_unique(wanted, schema)
     fields = fields_of(_owned_part(wanted), schema)
     base = live or {}
     managers = read_managers(base.get("metadata") or {})
+    if live is not None and not managers:
+        # Nobody kept record: what is there belongs to those who came before.
+        first = Manager(BEFORE_FIRST_APPLY, "Update", manager.api_version)
+        unowned = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
+        managers = _owned_by_updater(definition, {}, unowned, first, now, {})
     merged = _merge(base, wanted, schema, ())
     changed, removed = difference_of(_owned_part(base), _owned_part(merged), schema)
     _take_over(managers, manager, union(changed or {}, removed or {}), force=force)
@@ -143,9 +234,15 @@ def server_side_apply(
     for owned in managers.values():
         kept = union(kept, owned.fields)
     _remove(merged, subtract(before.fields, kept), kept, schema, ())
-    same = fields == before.fields and live is not None and _owned_part(merged) == _owned_part(live)
+    # What changes nothing in the object renews no time, even if the manager comes to own more.
+    same = live is not None and _owned_part(merged) == _owned_part(live)
     managers[manager] = Ownership(fields, before.time if same else format_time(now))
     return Applied(merged, write_managers(managers))
+
+
+def owned_fields(definition: ResourceDefinition, obj: Json) -> FieldSet:
+    """The fields that somebody who applies this object comes to own."""
+    return fields_of(_owned_part(obj), definition.schema)
 
 
 def _owned_part(obj: Json) -> Json:

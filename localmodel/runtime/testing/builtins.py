@@ -14,8 +14,9 @@ from localmodel.runtime.selectors import field_value
 
 from . import events, metadata
 from .answers import bad_request
-from .definitions import Json, ResourceDefinition
+from .definitions import Json, ResourceDefinition, SubresourceMerge, take_status
 from .schema import BUILTIN, UNTYPED
+from .zerovalues import zero_value
 
 if TYPE_CHECKING:
     from localmodel.runtime.objects import Object
@@ -42,7 +43,9 @@ _REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion
 SELECTABLE_FIELDS: Mapping[str, Mapping[str, Field]] = {
     "pods": {
         **fields_at("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName"),
-        **fields_at("spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"),
+        **fields_at("status.phase", "status.podIP", "status.nominatedNodeName"),
+        "spec.hostNetwork": field_at("spec", "hostNetwork", default="false"),
+        "status.podIPs": field_at("status", "podIP"),
     },
     "nodes": {"spec.unschedulable": field_at("spec", "unschedulable", default="false")},
     "namespaces": fields_at("status.phase"),
@@ -58,7 +61,7 @@ SELECTABLE_FIELDS: Mapping[str, Mapping[str, Field]] = {
         **fields_at(*(f"regarding.{name}" for name in _REFERENCE)),
     },
     "jobs.batch": {"status.successful": field_at("status", "succeeded", default="0")},
-    "replicasets.apps": {"status.replicas": field_at("status", "replicas", default="0")},
+    "replicationcontrollers": {"status.replicas": field_at("status", "replicas", default="0")},
 }
 """By group resource, beside metadata.name and metadata.namespace."""
 
@@ -144,17 +147,36 @@ def take_node(old: Json, new: Json) -> Json:
     return {**old, "spec": {**old["spec"], "nodeName": new["spec"]["nodeName"]}, "status": new.get("status") or {}}
 
 
+def _status_taker(resource: str, group: str) -> SubresourceMerge:
+    """The status subresource of a built-in kind: status and metadata of the new object; spec and all else stay.
+
+    Workloads keep their labels, pods their owners (the kinds' status strategies).
+    """
+    kept = ("labels",) if group == "apps" else ("ownerReferences",) if resource == "pods" else ()
+
+    def merge(old: Json, new: Json) -> Json:
+        merged = take_status(old, new)
+        before = old["metadata"]
+        metadata = {key: value for key, value in new["metadata"].items() if key not in kept}
+        merged["metadata"] = metadata | {key: before[key] for key in kept if key in before}
+        return merged
+
+    return merge
+
+
 def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True, **more: Any) -> ResourceDefinition:
     """The definition of a built-in kind; `more` sets or overrides fields of it (defaults, validation, extra)."""
     resource = mapping.group_resource
     traits: dict[str, Any] = {
         "status_subresource": status_subresource,
+        "subresources": {"status": _status_taker(resource, mapping.gvk.group)},
         "fields": SELECTABLE_FIELDS.get(resource, {}),
         "generation": resource not in WITHOUT_GENERATION,
         "allow_unconditional_update": resource not in WITHOUT_UNCONDITIONAL_UPDATE,
         "allow_create_on_update": resource in CREATED_BY_UPDATE,
         "strategic": True,
         "schema": BUILTIN,
+        "zero": zero_value(mapping),
     }
     if resource == "events":
         traits["validate"] = events.validator(events.core_event_faults)
@@ -166,7 +188,10 @@ def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True,
             "validate": events.validator(events.event_faults),
         }
     elif resource == "pods":
-        traits |= {"grace_period": pod_grace_period, "subresources": {"binding": take_node}}
+        traits |= {
+            "grace_period": pod_grace_period,
+            "subresources": {**traits["subresources"], "binding": take_node},
+        }
     elif resource == "nodes":
         traits["status_on_create"] = True
     elif resource == "namespaces":
@@ -174,7 +199,8 @@ def builtin_definition(mapping: RESTMapping, *, status_subresource: bool = True,
             "validate_name": metadata.dns1123_label,
             "holds_deletion": _namespace_is_held,
             "on_deleting": _namespace_terminates,
-            "subresources": {"finalize": take_spec_finalizers},
+            "subresources": {**traits["subresources"], "finalize": take_spec_finalizers},
+            "kept_fields": (("spec", "finalizers"),),
         }
     elif mapping.gvk.group == "rbac.authorization.k8s.io":
         traits["validate_name"] = metadata.path_segment

@@ -46,6 +46,8 @@ class ResourceDefinition:
     """The opposite of `from_storage`."""
     status_subresource: bool = True
     """Writes of the object ignore status; writes of /status ignore the rest."""
+    kept_fields: tuple[tuple[str, str], ...] = ()
+    """Fields that only a subresource writes, as (spec, finalizers); writes of the object leave them as they are."""
     status_on_create: bool = False
     """A create keeps the status it was sent (nodes) although there is a status subresource."""
     subresources: Mapping[str, SubresourceMerge] = field(default_factory=dict)
@@ -82,6 +84,8 @@ class ResourceDefinition:
     """Strategic merge patches are served (built-in kinds); else 415."""
     schema: MergeSchema = UNTYPED
     """Which lists merge by key or as sets, for apply and strategic merge patches."""
+    zero: Json = field(default_factory=dict)
+    """What an object has before anything is set (`zerovalues`)."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What others want to keep here (short names, categories, columns)."""
 
@@ -111,8 +115,8 @@ class ResourceDefinition:
 
     def subresource(self, name: str) -> SubresourceMerge | None:
         """How a subresource merges into the object; None if it is not served."""
-        if name == "status" and self.status_subresource:
-            return self.subresources.get(name, take_status)
+        if name == "status":
+            return self.subresources.get(name, take_status) if self.status_subresource else None
         return self.subresources.get(name)
 
 

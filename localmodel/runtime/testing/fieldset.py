@@ -33,9 +33,47 @@ def fields_of(value: Any, schema: MergeSchema, path: Path = ()) -> FieldSet:
     return {}
 
 
+def check_unique(value: Any, schema: MergeSchema, path: Path = ()) -> None:
+    """Raises BadRequestError for a set or map list in which an item stands twice."""
+    if isinstance(value, dict) and not schema.is_atomic(path):
+        for key, item in value.items():
+            check_unique(item, schema, (*path, key))
+    elif isinstance(value, list):
+        items = items_by_key(value, schema.list_type(path), path)
+        if items is None:
+            return
+        if len(items) < len(value):
+            seen = [next(iter(items_by_key([item], schema.list_type(path), path) or ())) for item in value]
+            twice = next(element for element in seen if seen.count(element) > 1)
+            raise bad_request(f".{'.'.join(path)}: duplicate entries for key {_element_text(twice)}")
+        for item in items.values():
+            if isinstance(item, dict):
+                check_unique(item, schema, path)
+
+
 def _item_fields(item: Any, schema: MergeSchema, path: Path) -> FieldSet:
     inner = fields_of(item, schema, path) if isinstance(item, dict) else {}
     return {_SELF: {}, **inner} if inner else {}
+
+
+def is_field_set(value: Any) -> bool:
+    """Whether a value that a client sent is a set in this form."""
+    if not isinstance(value, dict):
+        return False
+    return all(
+        (element == _SELF or (element[:2] in ("f:", "v:", "i:") and len(element) > 2) or _is_key(element))
+        and is_field_set(inner)
+        for element, inner in value.items()
+    )
+
+
+def _is_key(element: str) -> bool:
+    if element[:2] != "k:":
+        return False
+    try:
+        return isinstance(msgspec.json.decode(element[2:]), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def items_by_key(items: list[Any], kind: ListType, path: Path) -> dict[str, Any] | None:
@@ -70,26 +108,37 @@ def _json(value: Any) -> str:
 def difference_of(old: Any, new: Any, schema: MergeSchema, path: Path = ()) -> tuple[FieldSet | None, FieldSet | None]:
     """(fields added or modified, fields removed) between two values, None where there are none.
 
-    Only the parts that differ are looked into.
+    Only the parts that differ are looked into. A map or list that was not there is a field itself, beside what is in
+    it; one that was there, if only empty or null, is not.
     """
     if old == new:
         return None, None
     if old and new and isinstance(old, dict) and isinstance(new, dict) and not schema.is_atomic(path):
         return _difference_of_maps(old, new, schema, path)
-    before, after = _items(old, schema, path), _items(new, schema, path)
-    if before is None or after is None:
-        now = fields_of(new, schema, path)
-        return now, _subtract(fields_of(old, schema, path), now)
+    before, after = _children(old, schema, path), _children(new, schema, path)
+    if before is None and after is None:
+        return {}, None
+    if before is None and old not in _EMPTY:
+        return _whole(new, schema, path), None
+    if after is None and new not in _EMPTY:
+        return {}, {element: node for element, node in _whole(old, schema, path).items() if element != _SELF}
+    return _difference_of_children(before or {}, after or {}, schema, path)
+
+
+def _difference_of_children(
+    before: dict[str, Any], after: dict[str, Any], schema: MergeSchema, path: Path
+) -> tuple[FieldSet | None, FieldSet | None]:
     changed: FieldSet = {}
     removed: FieldSet = {}
     for element, item in after.items():
         if element in before:
-            _note_difference(element, difference_of(before[element], item, schema, path), changed, removed)
+            inner = (*path, element[2:]) if element.startswith("f:") else path
+            _note_difference(element, difference_of(before[element], item, schema, inner), changed, removed)
         else:
-            changed[element] = _item_fields(item, schema, path)
+            changed[element] = _whole(item, schema, (*path, element[2:]) if element.startswith("f:") else path)
     for element, item in before.items():
         if element not in after:
-            removed[element] = _item_fields(item, schema, path)
+            removed[element] = _whole(item, schema, (*path, element[2:]) if element.startswith("f:") else path)
     return changed or None, removed or None
 
 
@@ -100,7 +149,7 @@ def _difference_of_maps(
     removed: FieldSet = {}
     for key, item in new.items():
         if key not in old:
-            changed[f"f:{key}"] = fields_of(item, schema, (*path, key))
+            changed[f"f:{key}"] = _whole(item, schema, (*path, key))
         elif (before := old[key]) != item:
             if isinstance(item, dict | list) or isinstance(before, dict | list):
                 _note_difference(f"f:{key}", difference_of(before, item, schema, (*path, key)), changed, removed)
@@ -108,7 +157,7 @@ def _difference_of_maps(
                 changed[f"f:{key}"] = {}
     for key, item in old.items():
         if key not in new:
-            removed[f"f:{key}"] = fields_of(item, schema, (*path, key))
+            removed[f"f:{key}"] = _whole(item, schema, (*path, key))
     return changed or None, removed or None
 
 
@@ -122,9 +171,30 @@ def _note_difference(
         removed[element] = gone
 
 
-def _items(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
-    """The items of a granular list by path element; None for anything else, an empty list too."""
-    return items_by_key(value, schema.list_type(path), path) if value and isinstance(value, list) else None
+_EMPTY: tuple[Any, ...] = (None, {}, [])
+
+
+def _whole(value: Any, schema: MergeSchema, path: Path) -> FieldSet:
+    """A value with all that is in it, itself included."""
+    children = _children(value, schema, path)
+    if children is None:
+        return {}
+    inside = {
+        element: _whole(item, schema, (*path, element[2:]) if element.startswith("f:") else path)
+        for element, item in children.items()
+    }
+    return {_SELF: {}, **inside}
+
+
+def _children(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
+    """The parts of a granular map or list by path element; None for a leaf, which an empty one is too."""
+    if not value:
+        return None
+    if isinstance(value, dict):
+        return None if schema.is_atomic(path) else {f"f:{key}": item for key, item in value.items()}
+    if isinstance(value, list):
+        return items_by_key(value, schema.list_type(path), path)
+    return None
 
 
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
@@ -192,11 +262,14 @@ def _is_member(node: FieldSet) -> bool:
 
 
 def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
-    """The members as path texts, `.spec.containers[name="main"].image`; those of a node before what is below it."""
-    inner = [(prefix + _element_text(element), node) for element, node in fields.items() if element != _SELF]
-    yield from (path for path, node in inner if _is_member(node))
-    for path, node in inner:
-        yield from paths(node, path)
+    """The members as texts, `.spec.containers[name="main"].image`: sorted, those of a level before the deeper ones."""
+    inner = sorted(
+        ((_element_text(element), node) for element, node in fields.items() if element != _SELF),
+        key=lambda item: item[0],
+    )
+    yield from (prefix + text for text, node in inner if _is_member(node))
+    for text, node in inner:
+        yield from paths(node, prefix + text)
 
 
 def _element_text(element: str) -> str:

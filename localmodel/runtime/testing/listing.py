@@ -31,6 +31,7 @@ from .definitions import Causes, ResourceDefinition
 from .selection import Selection
 from .store import CompactedError, Entry, VersionedStore
 
+_MAX_DIGITS = 19
 _INCONSISTENT = -1
 """In a continue token: go on with the present state."""
 
@@ -55,10 +56,11 @@ def parse_resource_version(text: str) -> int:
     """0 for an empty text; raises BadRequestError unless it is a number."""
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()):
-        raise bad_request(
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
+    why = "" if text.isascii() and text.isdigit() else "invalid syntax"
+    if not why and len(text) > _MAX_DIGITS:
+        why = "value out of range"
+    if why:
+        raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {why}')
     return int(text)
 
 
@@ -140,4 +142,4 @@ def _decode_token(text: str) -> _Token:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
-        raise bad_request(f"continue key is not valid: {error}") from error
+        raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error

@@ -19,6 +19,7 @@ from .definitions import Causes, Json
 
 ORPHAN_FINALIZER = "orphan"
 FOREGROUND_FINALIZER = "foregroundDeletion"
+_STANDARD_FINALIZERS = ("kubernetes", ORPHAN_FINALIZER, FOREGROUND_FINALIZER)
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -56,7 +57,6 @@ _SERVER_OWNED = (
     "generation",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "generateName",
     "selfLink",
 )
 
@@ -70,7 +70,9 @@ def dns1123_subdomain(name: str) -> list[str]:
 def dns1123_label(name: str) -> list[str]:
     """What is wrong with the name of a namespace."""
     faults = [] if len(name) <= 63 else ["must be no more than 63 characters"]
-    return faults if _label.fullmatch(name) else [*faults, _LABEL_MESSAGE]
+    if _label.fullmatch(name):
+        return faults
+    return [*faults, "must not contain dots" if _subdomain.fullmatch(name) else _LABEL_MESSAGE]
 
 
 def path_segment(name: str) -> list[str]:
@@ -82,10 +84,15 @@ def path_segment(name: str) -> list[str]:
 
 def qualified_name(name: str) -> list[str]:
     """What is wrong with a label key, annotation key or finalizer."""
+    if name.count("/") > 1:
+        shown = _QUALIFIED_MESSAGE.removeprefix("name part")
+        return [f"a qualified name{shown} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     prefix, slash, part = name.rpartition("/")
     faults = []
-    if slash and (not prefix or len(prefix) > 253 or not _subdomain.fullmatch(prefix)):
-        faults.append(f"prefix part {_SUBDOMAIN_MESSAGE}")
+    if slash and not prefix:
+        faults.append("prefix part must be non-empty")
+    elif slash:
+        faults += [f"prefix part {why}" for why in dns1123_subdomain(prefix)]
     if not part:
         faults.append("name part must be non-empty")
     elif len(part) > 63:
@@ -130,18 +137,25 @@ def keep_server_fields(new: Json, old: Json) -> None:
 
 
 def immutable_faults(new: Json, old: Json) -> Causes:
-    """Attempts to change the deletion timestamp, which nobody may (leaving it out is no attempt)."""
-    wanted = new.get("deletionTimestamp")
-    if wanted is None or wanted == old.get("deletionTimestamp"):
-        return []
-    return [bad_value("metadata.deletionTimestamp", wanted, "field is immutable")]
+    """Attempts to change when the object is deleted, which nobody may (leaving it out is no attempt)."""
+    faults = []
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        wanted = new.get(field)
+        if wanted is not None and wanted != old.get(field):
+            shown = (
+                f"{datetime.fromisoformat(wanted):%Y-%m-%d %H:%M:%S} +0000 UTC" if isinstance(wanted, str) else wanted
+            )
+            faults.append(
+                cause("FieldValueInvalid", f"metadata.{field}", f"Invalid value: {shown}: field is immutable")
+            )
+    return faults
 
 
-def change_faults(new: Json, old: Json) -> Causes:
+def change_faults(new: Json, old: Json, *, builtin: bool = False) -> Causes:
     """What is wrong with the metadata of an update; what did not change is not looked at again."""
     faults = _finalizer_faults(new, old)
     if any(new.get(key) != old.get(key) for key in ("labels", "annotations", "finalizers", "ownerReferences")):
-        faults += metadata_faults(new)
+        faults += metadata_faults(new, builtin=builtin)
     return faults
 
 
@@ -188,8 +202,11 @@ def propagation_finalizers(current: list[str], propagation: str | None) -> list[
     return kept
 
 
-def metadata_faults(metadata: Json) -> Causes:
-    """What is wrong with labels, annotations, finalizers and owner references."""
+def metadata_faults(metadata: Json, *, builtin: bool = False) -> Causes:
+    """What is wrong with labels, annotations, finalizers and owner references.
+
+    Finalizers of `builtin` kinds are standard ones or have a prefix.
+    """
     faults: Causes = []
     for key, value in (metadata.get("labels") or {}).items():
         faults += [bad_value("metadata.labels", key, why) for why in qualified_name(key)]
@@ -201,9 +218,25 @@ def metadata_faults(metadata: Json) -> Causes:
     if size > _ANNOTATIONS_LIMIT:
         too_long = f"Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes"
         faults.append(cause("FieldValueTooLong", "metadata.annotations", too_long))
-    for index, finalizer in enumerate(metadata.get("finalizers") or []):
-        faults += [bad_value(f"metadata.finalizers[{index}]", finalizer, why) for why in qualified_name(finalizer)]
-    return faults + _owner_faults(metadata.get("ownerReferences") or [])
+    return faults + _owner_faults(metadata.get("ownerReferences") or []) + _finalizer_name_faults(metadata, builtin)
+
+
+def _finalizer_name_faults(metadata: Json, builtin: bool) -> Causes:
+    finalizers = metadata.get("finalizers") or []
+    faults = [
+        bad_value("metadata.finalizers", finalizer, why)
+        for finalizer in finalizers
+        for why in qualified_name(finalizer)
+    ]
+    if ORPHAN_FINALIZER in finalizers and FOREGROUND_FINALIZER in finalizers:
+        listed = ", ".join(f'"{finalizer}"' for finalizer in finalizers)
+        why = "finalizer orphan and foregroundDeletion cannot be both set"
+        faults.append(cause("FieldValueInvalid", "metadata.finalizers", f"Invalid value: []string{{{listed}}}: {why}"))
+    for index, finalizer in enumerate(finalizers if builtin else ()):
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS and not faults:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            faults.append(bad_value(f"metadata.finalizers[{index}]", finalizer, why))
+    return faults
 
 
 def label_value(value: Any) -> list[str]:
@@ -216,21 +249,47 @@ def label_value(value: Any) -> list[str]:
 
 def _owner_faults(owners: list[Json]) -> Causes:
     faults: Causes = []
-    for index, owner in enumerate(owners):
-        field = f"metadata.ownerReferences[{index}]"
-        if not owner.get("apiVersion"):
-            faults.append(bad_value(f"{field}.apiVersion", "", "version must not be empty"))
+    for owner in owners:
+        version = str(owner.get("apiVersion") or "")
+        if not version or version.count("/") > 1:
+            faults.append(bad_value("metadata.ownerReferences.apiVersion", version, "version must not be empty"))
         missing = [key for key in ("kind", "name", "uid") if not owner.get(key)]
-        faults += [bad_value(f"{field}.{key}", "", "must not be empty") for key in missing]
+        faults += [bad_value(f"metadata.ownerReferences.{key}", "", f"{key} must not be empty") for key in missing]
+        if (version, owner.get("kind")) == ("v1", "Event"):
+            why = f"Invalid value: {_go_owner(owner)}: /v1, Kind=Event is disallowed from being an owner"
+            faults.append(cause("FieldValueInvalid", "metadata.ownerReferences", why))
     controllers = [str(owner.get("name")) for owner in owners if owner.get("controller")]
     if len(controllers) > 1:
         why = 'Only one reference can have Controller set to true. Found "true" in references for '
-        faults.append(bad_value("metadata.ownerReferences", owners, why + " and ".join(controllers)))
+        shown = f"[]v1.OwnerReference{{{', '.join(map(_go_owner, owners))}}}"
+        text = f"Invalid value: {shown}: {why}{' and '.join(controllers[:2])}"
+        faults.append(cause("FieldValueInvalid", "metadata.ownerReferences", text))
     return faults
 
 
-def name_faults(metadata: Json, faults: list[str]) -> Causes:
-    """A missing name, or the faults found in it."""
+def _go_owner(owner: Json) -> str:
+    """An owner reference as Go prints it, pointers aside."""
+    texts = ", ".join(
+        f'{name}:"{owner.get(key) or ""}"'
+        for name, key in (("APIVersion", "apiVersion"), ("Kind", "kind"), ("Name", "name"), ("UID", "uid"))
+    )
+    flags = ", ".join(
+        f"{key[0].upper()}{key[1:]}:(*bool)({str(owner[key]).lower() if owner.get(key) is not None else 'nil'})"
+        for key in ("controller", "blockOwnerDeletion")
+    )
+    return f"v1.OwnerReference{{{texts}, {flags}}}"
+
+
+def name_faults(metadata: Json, faults: list[str], base_faults: list[str] | None = None) -> Causes:
+    """A missing name, or the faults found in it; `base_faults` are those of generateName."""
+    found = [bad_value("metadata.generateName", metadata["generateName"], fault) for fault in base_faults or ()]
     if not metadata.get("name"):
-        return [required("metadata.name", "name or generateName is required")]
-    return [bad_value("metadata.name", metadata["name"], fault) for fault in faults]
+        return [*found, required("metadata.name", "name or generateName is required")]
+    return found + [bad_value("metadata.name", metadata["name"], fault) for fault in faults]
+
+
+def generation_faults(metadata: Json) -> Causes:
+    generation = metadata.get("generation")
+    if isinstance(generation, int) and generation < 0:
+        return [bad_value("metadata.generation", generation, "must be greater than or equal to 0")]
+    return []

@@ -6,14 +6,26 @@ who owns what, is in `apply`.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType
-from localmodel.runtime.errors import InvalidError, UnsupportedMediaTypeError, make_status
+from localmodel.runtime.errors import (
+    BadRequestError,
+    InvalidError,
+    RequestEntityTooLargeError,
+    UnsupportedMediaTypeError,
+    make_status,
+)
 
 from .answers import bad_request
 from .definitions import Json, ResourceDefinition
+from .jsonpatch import JsonPatchError, apply_operations
+from .metadatatypes import go_name
 from .strategic import strategic_merge_patch
+
+MAX_OPERATIONS = 10_000
+"""Of one JSON patch."""
 
 
 def check_patch(definition: ResourceDefinition, patch: Any, patch_type: PatchType) -> None:
@@ -24,8 +36,60 @@ def check_patch(definition: ResourceDefinition, patch: Any, patch_type: PatchTyp
         raise UnsupportedMediaTypeError.of(
             f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         )
-    if patch_type != JSON_PATCH and not isinstance(patch, dict):
-        raise bad_request("error decoding patch: json: cannot unmarshal the patch into Go value of type map[string]any")
+    if patch_type == JSON_PATCH:
+        check_operations(patch)
+    elif not isinstance(patch, dict):
+        raise no_map(patch)
+
+
+def check_operations(value: Any) -> list[Json]:
+    """The operations of a JSON patch. Raises BadRequestError, RequestEntityTooLargeError."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {go_name(value)} into Go value of type "
+            "[]handlers.jsonPatchOp"
+        )
+    if len(value) > MAX_OPERATIONS:
+        raise RequestEntityTooLargeError.of(
+            f"Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, "
+            f"got {len(value)}"
+        )
+    for operation in value:
+        if not isinstance(operation, dict | None):
+            raise bad_request(
+                f"error decoding patch: json: cannot unmarshal {go_name(operation)} into Go value of type "
+                "handlers.jsonPatchOp"
+            )
+        for field in ("op", "path", "from"):
+            found = (operation or {}).get(field)
+            if not isinstance(found, str | None):
+                raise bad_request(
+                    f"error decoding patch: json: cannot unmarshal {go_name(found)} into Go struct field "
+                    f"jsonPatchOp.{field} of type string"
+                )
+    return [operation or {} for operation in value]
+
+
+def no_map(value: Any) -> BadRequestError:
+    """The refusal of a merge patch that is no object."""
+    return bad_request(
+        f"error decoding patch: json: cannot unmarshal {go_name(value)} into Go value of type map[string]interface {{}}"
+    )
+
+
+def check_declared(definition: ResourceDefinition, namespace: str, name: str, patch: Json) -> None:
+    """An apply has no field that the schema lacks: it could not be owned. Raises BadRequestError."""
+    if definition.prune is None:
+        return
+    gvk = definition.mapping.gvk
+    unknown = definition.prune(copy.deepcopy(patch))
+    if unknown:
+        faults = [f".{path}: field not declared in schema" for path in unknown]
+        listed = faults[0] if len(faults) == 1 else "".join(["errors:", *(f"\n  {fault}" for fault in faults)])
+        where = f"{namespace}/{name}; {gvk.group}/{gvk.version}, Kind={gvk.kind}"
+        raise bad_request(f"failed to create typed patch object ({where}): {listed}")
 
 
 def patched(definition: ResourceDefinition, obj: Json, patch: Any, patch_type: PatchType) -> Json:
@@ -55,26 +119,16 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 def json_patch(target: Json, operations: Any) -> Json:
     """RFC 6902. Raises BadRequestError for a malformed patch, InvalidError for one that does not fit the object."""
-    if not isinstance(operations, list):
-        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
-    import jsonpatch
-    import jsonpointer
-
     try:
-        patch = jsonpatch.JsonPatch(operations)
-    except (jsonpatch.InvalidJsonPatch, jsonpointer.JsonPointerException) as error:
-        raise bad_request(f"error decoding patch: {error}") from error
-    try:
-        patched = patch.apply(target)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
-        raise _not_applicable(str(error)) from error
+        patched = apply_operations(target, check_operations(operations))
+    except JsonPatchError as error:
+        raise _not_applicable() from error
     if not isinstance(patched, dict):
-        raise _not_applicable("the patch does not leave an object")
+        raise _not_applicable()
     return patched
 
 
-def _not_applicable(why: str) -> InvalidError:
-    """handlers/patch.go answers 422 with this generic message; the cause says what was wrong."""
+def _not_applicable() -> InvalidError:
+    """handlers/patch.go answers 422 with this generic message, and does not say what was wrong."""
     message = "the server rejected our request due to an error in our request"
-    causes = [{"reason": "UnexpectedServerResponse", "message": why}]
-    return InvalidError(make_status("Invalid", 422, message, {"causes": causes}))
+    return InvalidError({**make_status("Invalid", 422, message), "details": {}})

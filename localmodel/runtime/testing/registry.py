@@ -19,7 +19,7 @@ import msgspec
 
 from localmodel.runtime.client import APPLY_PATCH, DEFAULT_WRITE, PatchType, Preconditions, Propagation, WriteOptions
 from localmodel.runtime.clock import Clock, RealClock
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import BadRequestError, NotFoundError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 from localmodel.runtime.objects import GroupVersionKind
 
@@ -32,18 +32,22 @@ from .answers import (
     invalid,
     invalid_options,
     not_found,
+    precondition_failed,
     required,
     too_large_resource_version,
+    uid_conflict,
+    unfit_patch,
 )
-from .apply import server_side_apply
+from .clientsideapply import apply_as
 from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
 from .listing import Page, list_objects, parse_resource_version
 from .metadata import generated_name
-from .patch import check_patch, patched
+from .metadatatypes import check_types
+from .patch import check_declared, check_patch, patched
 from .selection import Selection
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .watching import Watch
-from .writing import Writer, WriteRequest, Written
+from .writing import Writer, WriteRequest, Written, sent_version
 
 _GENERATE_NAME_TRIES = 8
 """KEP-4420."""
@@ -160,7 +164,8 @@ class Registry:
         """Raises AlreadyExistsError, InvalidError, BadRequestError, and what admission raises."""
         namespace = _scope(definition, namespace)
         metadata = _check_identity(definition, namespace, "", obj)
-        if metadata.get("resourceVersion"):
+        version = metadata.get("resourceVersion") or ""
+        if version.isdigit() and version.strip("0"):
             raise bad_request("resourceVersion should not be set on objects to be created")
         base = "" if metadata.get("name") else str(metadata.get("generateName") or "")
         write = WriteRequest(definition, namespace, str(metadata.get("name") or ""), options, user)
@@ -168,13 +173,14 @@ class Registry:
         for _ in range(_GENERATE_NAME_TRIES if base else 1):
             if base:
                 write.name = metadata["name"] = generated_name(base)
-            if self.store.get(definition.resource, namespace, write.name) is None:
-                try:
-                    # A retry begins with what the client sent.
-                    return self._writer.create(write, {**obj, "metadata": dict(metadata)})
-                except RevisionMismatchError:
-                    continue
-        raise already_exists(definition, write.name, generated=bool(base))
+            try:
+                # A retry begins with what the client sent.
+                return self._writer.create(write, {**obj, "metadata": dict(metadata)})
+            except RevisionMismatchError:
+                continue
+        there = self.store.get(definition.resource, namespace, write.name)
+        terminating = there is not None and bool(definition.decode(there.value)["metadata"].get("deletionTimestamp"))
+        raise already_exists(definition, write.name, generated=bool(base), terminating=terminating)
 
     def update(
         self,
@@ -194,18 +200,18 @@ class Registry:
         write = WriteRequest(definition, namespace, name, options, user, subresource, is_admitted=is_admitted)
 
         def change(_: Json) -> Json:
-            if not metadata.get("resourceVersion") and not definition.allow_unconditional_update:
+            if not sent_version(metadata) and not definition.allow_unconditional_update:
                 why = "Invalid value: 0x0: must be specified for an update"
                 raise invalid(definition, name, [cause("FieldValueInvalid", "metadata.resourceVersion", why)])
             return {**obj, "metadata": dict(metadata)}
 
         def create() -> Json:
-            if metadata.get("resourceVersion"):
+            if sent_version(metadata):
                 raise conflict(definition, name)
             return {**obj, "metadata": dict(metadata)}
 
         may_create = definition.allow_create_on_update and not subresource
-        return self._modify(write, change, create if may_create else None)
+        return self._modify(write, change, create if may_create else None, uid=metadata.get("uid"))
 
     def patch(
         self,
@@ -218,25 +224,38 @@ class Registry:
         *,
         force: bool = False,
         subresource: str = "",
+        owned_through: str = "",
         user: UserInfo = NOBODY,
         is_admitted: bool = False,
     ) -> Written:
         """Applies a patch to the newest version, again if that has changed meanwhile, unless the patch names one.
 
         Server-side apply (APPLY_PATCH) creates what is missing; `force` takes fields over from other managers.
+        `owned_through` is the subresource that the manager is noted with, if it is not the one that is written.
         Raises NotFoundError, ConflictError, InvalidError, BadRequestError, UnsupportedMediaTypeError.
         """
         namespace = _scope(definition, namespace)
         check_patch(definition, patch, patch_type)
-        write = WriteRequest(definition, namespace, name, options, user, subresource, is_admitted=is_admitted)
+        write = WriteRequest(
+            definition,
+            namespace,
+            name,
+            options,
+            user,
+            subresource,
+            owned_through=owned_through,
+            is_admitted=is_admitted,
+        )
         if patch_type == APPLY_PATCH:
             return self._apply(write, patch, force=force)
         if force:
             why = forbidden_value("force", "may not be specified for non-apply patch")
             raise invalid_options("PatchOptions", [why])
+        write.is_patch = True
 
         def change(obj: Json) -> Json:
             new = patched(definition, obj, patch, patch_type)
+            _check_patched(definition, name, new)
             _check_identity(definition, namespace, name, new)
             return new
 
@@ -288,8 +307,8 @@ class Registry:
         options: WriteOptions = DEFAULT_WRITE,
         user: UserInfo = NOBODY,
     ) -> tuple[Written, ...]:
-        """Deletes what a list with these options finds; what has gone meanwhile is passed over."""
-        deleted = []
+        """Deletes what a list with these options finds, and gives it as it was; what has gone meanwhile is left out."""
+        found = []
         for raw in self.list(definition, list_options).items:
             metadata = msgspec.json.decode(raw)["metadata"]
             try:
@@ -305,8 +324,8 @@ class Registry:
                 )
             except NotFoundError:
                 continue
-            deleted.append(written)
-        return tuple(deleted)
+            found.append(Written(raw, deleted=written.deleted))
+        return tuple(found)
 
     def admit(
         self,
@@ -337,8 +356,10 @@ class Registry:
             raise invalid_options("PatchOptions", [required("fieldManager", "is required for apply patch")])
         manager = write.manager("Apply")
 
+        check_declared(write.definition, write.namespace, write.name, patch)
+
         def applied(live: Json | None) -> Json:
-            result = server_side_apply(write.definition, live, patch, manager, self.clock.now(), force=force)
+            result = apply_as(write.definition, live, patch, manager, self.clock.now(), force=force)
             write.managed_fields = result.managed_fields
             _check_identity(write.definition, write.namespace, write.name, result.object)
             return result.object
@@ -353,15 +374,25 @@ class Registry:
         return self._modify(write, applied, create if not write.subresource else None)
 
     def _modify(
-        self, write: WriteRequest, change: Callable[[Json], Json], create: Callable[[], Json] | None
+        self,
+        write: WriteRequest,
+        change: Callable[[Json], Json],
+        create: Callable[[], Json] | None,
+        *,
+        uid: str | None = None,
     ) -> Written:
-        """Replaces the object by what `change` makes of it (given a private copy), or creates it if it is missing."""
+        """Replaces the object by what `change` makes of it (given a private copy), or creates it if it is missing.
+
+        `uid` is that of the object which the client means: it cannot be one that is not there.
+        """
         definition = write.definition
         while True:
             entry = self.store.get(definition.resource, write.namespace, write.name)
             try:
                 if entry is None:
                     if create is None:
+                        if uid:
+                            raise uid_conflict(definition, write.namespace, write.name, uid, "")
                         raise not_found(definition, write.name)
                     return self._writer.create(write, create())
                 base = definition.decode(entry.value)
@@ -384,6 +415,26 @@ def _scope(definition: ResourceDefinition, namespace: str) -> str:
     return namespace if definition.mapping.namespaced else ""
 
 
+def _check_patched(definition: ResourceDefinition, name: str, obj: Json) -> None:
+    """What a patch made must be an object of the kind, with its name. Raises InvalidError, BadRequestError."""
+    gvk = definition.mapping.gvk
+    for field, expected in (("kind", gvk.kind), ("apiVersion", gvk.api_version)):
+        if (found := obj.get(field) or expected) != expected:
+            if definition.strategic:
+                version = str(obj.get("apiVersion") or gvk.api_version)
+                why = f'no kind "{obj.get("kind") or gvk.kind}" is registered for version "{version}"'
+                raise unfit_patch(obj, why)
+            why = f'Invalid value: "{found}": must be {expected}'
+            raise invalid(definition, name, [cause("FieldValueInvalid", field, why)])
+        obj[field] = expected
+    try:
+        metadata = check_types(definition, obj["metadata"] if obj.get("metadata") is not None else {})
+    except BadRequestError as error:
+        raise unfit_patch(obj, str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2]) from error
+    if not metadata.get("name"):
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+
+
 def _check_identity(definition: ResourceDefinition, namespace: str, name: str, obj: Json) -> Json:
     """The metadata of an object that was sent to this place; fills in its type, namespace and name.
 
@@ -395,11 +446,10 @@ def _check_identity(definition: ResourceDefinition, namespace: str, name: str, o
             raise bad_request(
                 f"the {wording} in the data ({obj[field]}) does not match the expected {wording} ({expected})"
             )
-    sent = obj.get("metadata") or {}
-    if not isinstance(sent, dict):
-        raise bad_request("json: cannot unmarshal metadata into Go struct field of type v1.ObjectMeta")
-    metadata: Json = {key: value for key, value in sent.items() if value is not None}
+    metadata = check_types(definition, obj["metadata"] if obj.get("metadata") is not None else {})
     obj["metadata"] = metadata
+    if not metadata.get("namespace"):
+        metadata.pop("namespace", None)
     if name and metadata.setdefault("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if not definition.mapping.namespaced:
@@ -417,14 +467,14 @@ def _check_preconditions(definition: ResourceDefinition, entry: Entry, precondit
         return
     uid = str(definition.decode(entry.value)["metadata"].get("uid"))
     if preconditions.uid is not None and preconditions.uid != uid:
-        raise conflict(
+        raise precondition_failed(
             definition,
             entry.name,
             f"the UID in the precondition ({preconditions.uid}) does not match the UID in record ({uid}). "
             "The object might have been deleted and then recreated",
         )
     if preconditions.resource_version not in (None, str(entry.revision)):
-        raise conflict(
+        raise precondition_failed(
             definition,
             entry.name,
             f"the ResourceVersion in the precondition ({preconditions.resource_version}) does not match the "

@@ -36,6 +36,7 @@ _METADATA: Mapping[Path, ListType] = {
     ("metadata", "finalizers"): SET,
     ("metadata", "ownerReferences"): map_list("uid"),
 }
+_OWNERS: Path = ("metadata", "ownerReferences")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class MergeSchema:
         return self.list_type(path)
 
     def is_atomic(self, path: Path) -> bool:
-        return path in self.atomic_maps
+        """A map at this path, or an item of the list there, is owned as a whole."""
+        return path in self.atomic_maps or path == _OWNERS
 
     def _with_wildcards(self, path: Path) -> ListType:
         for known, list_type in self.lists.items():
@@ -86,7 +88,7 @@ class BuiltinSchema(MergeSchema):
         return _METADATA.get(path) or _by_name(_PATCH_ONLY, path) or _by_name(_APPLY, path) or ATOMIC
 
     def is_atomic(self, path: Path) -> bool:
-        return path[-1:] in _ATOMIC_MAPS or path[-2:] in _ATOMIC_MAPS
+        return path == _OWNERS or path[-1:] in _ATOMIC_MAPS or path[-2:] in _ATOMIC_MAPS
 
 
 def _by_name(table: Mapping[Path, ListType], path: Path) -> ListType | None:
@@ -133,6 +135,8 @@ _PATCH_ONLY: Mapping[Path, ListType] = {
 
 _ATOMIC_MAPS: frozenset[Path] = frozenset(
     {
+        ("imagePullSecrets",),
+        ("secrets",),
         ("selector",),
         ("labelSelector",),
         ("nodeSelector",),

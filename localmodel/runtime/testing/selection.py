@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from localmodel.runtime.errors import BadRequestError
 from localmodel.runtime.selectors import FieldSelector, Selector, SelectorError
 
 from .answers import bad_request
 from .definitions import ResourceDefinition
 from .store import Entry
+
+
+def _unknown_field(definition: ResourceDefinition, name: str) -> BadRequestError:
+    """Built-in kinds without fields of their own have one conversion in common, which says it in its own way."""
+    if definition.strategic and not definition.fields:
+        return bad_request(f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+    return bad_request(f"field label not supported: {name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Selection:
         known = {"metadata.name", *definition.fields} | ({"metadata.namespace"} if namespaced else set())
         for requirement in field_selector.requirements:
             if requirement.field not in known:
-                raise bad_request(f"field label not supported: {requirement.field}")
+                raise _unknown_field(definition, requirement.field)
         return cls(definition, namespace if namespaced else "", label_selector, field_selector)
 
     @property

@@ -17,7 +17,7 @@ from localmodel.runtime.errors import BadRequestError, InternalError, NotFoundEr
 from localmodel.runtime.objects import ObjectKey, format_time
 from localmodel.runtime.selectors import Selector
 
-from .answers import cause, invalid_kind
+from .answers import cause, invalid_kind, not_found
 from .definitions import NOBODY, Json, ResourceDefinition, UserInfo
 from .patch import json_patch, merge_patch
 from .registry import Registry
@@ -132,8 +132,23 @@ def rescale(
     if version := (scale.get("metadata") or {}).get("resourceVersion"):
         change["metadata"] = {"resourceVersion": version}
     return registry.patch(
-        definition, key.namespace, key.name, change, MERGE_PATCH, options, user=user, is_admitted=is_admitted
+        definition,
+        key.namespace,
+        key.name,
+        change,
+        MERGE_PATCH,
+        options,
+        owned_through="scale",
+        user=user,
+        is_admitted=is_admitted,
     )
+
+
+def _no_subresource(definition: ResourceDefinition, name: str) -> NotFoundError:
+    """A path below an object of a custom resource that leads nowhere tells of the object, others of the path."""
+    if definition.strategic:
+        return NotFoundError.of("the server could not find the requested resource")
+    return not_found(definition, name)
 
 
 def read_subresource(registry: Registry, definition: ResourceDefinition, key: ObjectKey, subresource: str) -> bytes:
@@ -141,7 +156,7 @@ def read_subresource(registry: Registry, definition: ResourceDefinition, key: Ob
     if subresource == "scale" and has_scale(definition):
         return msgspec.json.encode(shown_scale(definition, registry.get(definition, key.namespace, key.name)))
     if definition.subresource(subresource) is None:
-        raise NotFoundError.of("the server could not find the requested resource")
+        raise _no_subresource(definition, key.name)
     return registry.get_raw(definition, key.namespace, key.name)
 
 
@@ -165,5 +180,5 @@ def write_subresource(registry: Registry, definition: ResourceDefinition, write:
             status = {"token": FAKE_TOKEN, "expirationTimestamp": expires}
             return Written(msgspec.json.encode(body | {"status": status}), created=True)
     if write.verb == "create" or definition.subresource(write.subresource) is None:
-        raise NotFoundError.of("the server could not find the requested resource")
+        raise _no_subresource(definition, key.name)
     return None

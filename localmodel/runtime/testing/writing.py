@@ -1,8 +1,8 @@
 """`Writer`: one attempt at a write, from the object a client sent to the commit.
 
-The order is kube-apiserver's: prune and default, mutating admission, what the server itself sets, validation,
-validating admission, commit. The commit is conditional on the object being the one the attempt began with; the
-registry above decides what to do when it is not (RevisionMismatchError).
+The order is kube-apiserver's: prune and default, note who owns what, mutating admission, what the server itself sets,
+validation, validating admission, commit. The commit is conditional on the object being the one the attempt began with;
+the registry above decides what to do when it is not (RevisionMismatchError).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 
 from localmodel.runtime.client import Propagation, WriteOptions
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import BadRequestError, NotFoundError
 from localmodel.runtime.objects import GroupVersionKind
 
 from . import metadata as meta
-from .answers import bad_request, conflict, forbidden_value, invalid
-from .apply import Manager, track_update
+from .answers import bad_request, bad_value, conflict, forbidden_value, invalid, uid_conflict, unfit_patch
+from .apply import Manager, in_force, track_update
 from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
-from .store import Entry, VersionedStore
+from .store import Entry, RevisionMismatchError, VersionedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class WriteRequest:
     options: WriteOptions
     user: UserInfo
     subresource: str = ""
+    owned_through: str = ""
     warnings: list[str] = field(default_factory=list)
     delete_options: Json = field(default_factory=dict)
     """Of a delete, as admission is told them."""
@@ -59,12 +60,15 @@ class WriteRequest:
     """Admission has been asked about this write already, under another name (a Scale, an Eviction)."""
     is_nameless: bool = False
     """The client named no object: the server generates the name, or deletes a collection."""
+    is_patch: bool = False
+    """What does not fit is the patch's fault (422), not that of a body (400)."""
     managed_fields: list[Json] | None = None
     """Set for an apply, which has settled who owns what; else the writer comes to own what it changes."""
 
     def manager(self, operation: Literal["Apply", "Update"]) -> Manager:
         api_version = self.definition.mapping.gvk.api_version
-        return Manager(self.options.field_manager or "unknown", operation, api_version, self.subresource)
+        through = self.owned_through or self.subresource
+        return Manager(self.options.field_manager or "unknown", operation, api_version, through)
 
     def done(self, raw: bytes, *, created: bool = False, deleted: bool = False) -> Written:
         return Written(raw, created=created, deleted=deleted, warnings=tuple(dict.fromkeys(self.warnings)))
@@ -109,17 +113,17 @@ class Writer:
         if definition.status_subresource and not definition.status_on_create:
             obj.pop("status", None)
         _normalise(request, obj, None)
+        obj["metadata"]["managedFields"] = in_force(obj["metadata"].get("managedFields"), None)
+        self._record_owners(request, None, obj)
+        faults = meta.generation_faults(obj["metadata"])
         meta.initialise(obj["metadata"], self._clock.now(), generation=definition.generation)
         obj = self._mutated(request, obj)
         metadata = obj["metadata"]
         if definition.prepare:
             definition.prepare(obj, None)
-        faults = meta.name_faults(metadata, (definition.validate_name or meta.dns1123_subdomain)(request.name))
-        _refuse(request, faults + meta.metadata_faults(metadata) + _faults(request, obj, None))
+        _refuse(request, faults + _metadata_faults(request, metadata) + _faults(request, obj, None))
         _warn(request, obj, None)
         self._admitted(request, obj, None, self._validating)
-        metadata.pop("managedFields", None)
-        self._record_owners(request, None, obj)
         return request.done(self._commit(request, obj, expected=0), created=True)
 
     def replace(self, request: WriteRequest, entry: Entry, base: Json, new: Json) -> Written:
@@ -131,11 +135,16 @@ class Writer:
         old = definition.decode(entry.value)
         new = _merge(request, entry, base, new)
         _normalise(request, new, old)
+        self._record_owners(request, old, new)
+        owners = new["metadata"].get("managedFields")
         admitted = self._admitted(request, new, old, self._admission)
         if admitted is not new:
             # What admission made of it may reach no further than what the client sent.
             admitted["metadata"] |= {"resourceVersion": str(entry.revision), "uid": old["metadata"].get("uid")}
             new = _merge(request, entry, old, admitted)
+            new["metadata"]["managedFields"] = owners
+            if owners is None:
+                del new["metadata"]["managedFields"]
         metadata, before = new["metadata"], old["metadata"]
         faults = meta.immutable_faults(metadata, before)
         meta.keep_server_fields(metadata, before)
@@ -143,13 +152,17 @@ class Writer:
             definition.prepare(new, old)
         if definition.generation and _spec_changed(definition, new, old):
             metadata["generation"] = int(before.get("generation") or 0) + 1
-        faults += meta.change_faults(metadata, before)
+        faults += meta.change_faults(metadata, before, builtin=definition.strategic)
+        if definition.strategic:
+            faults += faults  # the general and the kind's own validation find the same
+        _warn_of_owners(request, metadata)
         _refuse(request, faults + _faults(request, new, old))
         _warn(request, new, old)
         self._admitted(request, new, old, self._validating)
-        self._record_owners(request, old, new)
         if _is_released(definition, new):
-            return request.done(self._remove(request, entry, new), deleted=True)
+            self._remove(request, entry, new)
+            # The client sees what its update made, at the version that this replaced.
+            return request.done(msgspec.json.encode(new), deleted=True)
         if new == old or _differ_in_times_only(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
@@ -212,6 +225,10 @@ class Writer:
     def _commit(self, request: WriteRequest, obj: Json, *, expected: int) -> bytes:
         """Stores the object unless this is a dry run; its JSON in the version of the request."""
         if request.options.dry_run:
+            if expected == 0 and (
+                entry := self._store.get(request.definition.resource, request.namespace, request.name)
+            ):
+                raise RevisionMismatchError(entry)
             return msgspec.json.encode(obj)
         stored = _Stored(request.definition, obj)
         entry = self._store.put(
@@ -289,29 +306,45 @@ def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
     definition, gvk = request.definition, request.definition.mapping.gvk
     if definition.is_accepted and definition.is_accepted(obj, old):
         return
-    unknown = definition.prune(obj) if definition.prune else []
+    before = obj if not request.is_patch else {**obj}
+    try:
+        unknown = definition.prune(obj) if definition.prune else []
+    except BadRequestError as error:
+        if request.is_patch:
+            why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2] or str(error)
+            raise unfit_patch(before, why) from error
+        raise
     validation = request.options.field_validation or "Warn"
     messages = [f'unknown field "{path}"' for path in unknown]
     if messages and validation == "Strict":
-        raise bad_request(
-            f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: '
-            f"strict decoding error: {', '.join(messages)}"
-        )
+        why = f"strict decoding error: {', '.join(messages)}"
+        if request.is_patch:
+            raise unfit_patch(before, why)
+        raise bad_request(f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: {why}')
     if validation == "Warn":
         request.warnings += messages
     if definition.default:
         definition.default(obj)
 
 
+def sent_version(metadata: Json) -> str:
+    """The resource version that a body names as its condition, empty if none; BadRequestError unless it is a number."""
+    version = str(metadata.get("resourceVersion") or "")
+    if version and not (version.isascii() and version.isdigit()):
+        raise bad_request(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+    return "" if version.strip("0") == "" else version
+
+
 def _merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
     """The object to store, of what was sent to the object itself or to a subresource; ConflictError if it is stale."""
     definition, metadata = request.definition, new["metadata"]
-    version, uid, stored_uid = metadata.get("resourceVersion"), metadata.get("uid"), base["metadata"].get("uid")
-    if version and str(version) != str(entry.revision):
-        raise conflict(definition, request.name)
+    version, uid, stored_uid = sent_version(metadata), metadata.get("uid"), base["metadata"].get("uid")
     if uid and uid != stored_uid:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
-        raise conflict(definition, request.name, why)
+        if request.is_patch:
+            raise invalid(definition, request.name, [bad_value("metadata.uid", uid, "field is immutable")])
+        raise uid_conflict(definition, request.namespace, request.name, uid, stored_uid)
+    if version and version != str(entry.revision):
+        raise conflict(definition, request.name)
     managed, managed_before = metadata.get("managedFields"), base["metadata"].get("managedFields")
     if request.subresource:
         merge = definition.subresource(request.subresource)
@@ -322,13 +355,44 @@ def _merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
         new.pop("status", None)
         if "status" in base:
             new["status"] = base["status"]
+    if not request.subresource:
+        for part, field_name in definition.kept_fields:
+            _keep(new, base, part, field_name)
     new["metadata"]["resourceVersion"] = str(entry.revision)
-    # Left out means unchanged; an empty list, or one empty entry, is how a client clears them.
-    if isinstance(managed, list):
-        new["metadata"]["managedFields"] = [entry for entry in managed if entry]
-    else:
-        new["metadata"]["managedFields"] = managed_before
+    new["metadata"]["managedFields"] = in_force(None if request.subresource else managed, managed_before)
     return new
+
+
+def _metadata_faults(request: WriteRequest, metadata: Json) -> Causes:
+    """Of an object that is created."""
+    definition, base = request.definition, str(metadata.get("generateName") or "")
+    validate = definition.validate_name or meta.dns1123_subdomain
+    # A base may end in a hyphen, and is longer than the name that is made of it.
+    base_faults = validate(f"{base[:-1]}a" if base.endswith("-") else base) if base else []
+    faults = meta.name_faults(metadata, validate(request.name), base_faults)
+    _warn_of_owners(request, metadata)
+    return faults + meta.metadata_faults(metadata, builtin=definition.strategic)
+
+
+def _warn_of_owners(request: WriteRequest, metadata: Json) -> None:
+    uids = [owner.get("uid") for owner in metadata.get("ownerReferences") or ()]
+    twice = sorted({str(uid) for uid in uids if uids.count(uid) > 1})
+    if twice:
+        request.warnings.append(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and "
+            "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+            + ", ".join(twice)
+        )
+
+
+def _keep(new: Json, old: Json, part: str, field_name: str) -> None:
+    """Leaves one field below a part of the object as it was."""
+    before = (old.get(part) or {}).get(field_name)
+    inner = dict(new.get(part) or {}) if isinstance(new.get(part), dict | None) else {}
+    inner.pop(field_name, None)
+    if before is not None:
+        inner[field_name] = before
+    new[part] = inner
 
 
 def _spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:

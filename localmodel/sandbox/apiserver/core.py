@@ -35,13 +35,13 @@ from .expiry import EventExpiry
 from .faults import ServerFaults, SkewedClock, request_target
 from .impersonation import HeaderError, Impersonation
 from .messages import Answer, NoAnswer, Request, Response, WatchResponse
-from .negotiation import decode_body
+from .negotiation import decode_body, require_producible
 from .openapi import OpenApi
 from .podlogs import ClientContext, PodLogs, asks_kubelet
 from .rbac import Attributes, Rbac
 from .resources import ResourceHandler, error_response, not_allowed
 from .reviews import Reviews, check_kind
-from .routing import RequestInfo, not_found_page, parse
+from .routing import RequestInfo, check_name, is_malformed, not_found_page, parse
 from .subresources import SubresourceHandler
 from .tokens import Tokens
 from .users import User
@@ -52,7 +52,13 @@ Json = dict[str, Any]
 
 KUBERNETES_VERSION = ("1", "32")
 """The release whose behaviour this server copies."""
-_HEALTH = ("/healthz", "/livez", "/readyz")
+PLAIN = "text/plain; charset=utf-8"
+_HEALTH = {
+    f"/{endpoint}{check}"
+    for endpoint in ("healthz", "livez", "readyz")
+    for check in ("", "/ping", "/log", "/etcd", *(("/informer-sync", "/shutdown") if endpoint == "readyz" else ()))
+}
+"""The endpoints of health, with the checks that need nothing which this server has not."""
 _PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
 
 
@@ -134,7 +140,7 @@ class ApiServerCore:
         started = self._clock.monotonic()
         names = _Names()
         try:
-            answer = self._answer(request, names)
+            answer = _without_route(request.path) or self._answer(request, names)
         except HeaderError as error:
             answer = _plain_error(request, error)
         except ApiError as error:
@@ -192,11 +198,14 @@ class ApiServerCore:
             return self._review(request, info, review, user)
         definition = self.registry.lookup(info.group, info.version, info.resource)
         if definition is None or (
-            info.namespace and not definition.mapping.namespaced and info.resource != "namespaces"
+            info.namespace
+            and not definition.mapping.namespaced
+            and not (info.resource == "namespaces" and info.name == info.namespace)
         ):
             raise not_found_page()
         if info.resource == "events":
             self.event_expiry.sweep()
+        check_name(info)
         if info.subresource:
             return self._subresources.handle(request, info, definition, user)
         return self._resources.handle(request, info, definition, user)
@@ -206,8 +215,10 @@ class ApiServerCore:
             raise not_found_page()
         if info.verb != "create" or bool(info.namespace) != review.resource.namespaced:
             raise not_allowed()
-        body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
         gvk = GroupVersionKind(info.group, info.version, review.resource.kind)
+        require_producible(request.headers.get("accept", ""))
+        content_type = request.headers.get("content-type", "")
+        body = decode_body(request.body, content_type, find_duplicates=False, kind=gvk.kind).value
         body = check_kind(body, gvk)
         gotypes.decode(gvk, body)
         head = {"kind": gvk.kind, "apiVersion": gvk.api_version}
@@ -216,13 +227,14 @@ class ApiServerCore:
     def _non_resource(self, request: Request, info: RequestInfo) -> Response:
         if info.path.startswith(PREFIX):
             return self.control.answer(request, info.path)
-        if info.verb not in ("get", "head"):
-            raise not_allowed()
         path = "/" + "/".join(request.segments)
+        if request.path in _HEALTH:
+            return Response(status=200, body=b"ok", content_type=PLAIN)
+        if info.verb != "get":
+            raise not_allowed()
         if path == "/version":
+            require_producible(request.headers.get("accept", ""))
             return Response.of_json(version_info())
-        if path.startswith(_HEALTH):
-            return Response(status=200, body=b"ok", content_type="text/plain; charset=utf-8")
         if path == "/":
             groups = {
                 f"/apis/{resource.group}/{resource.version}" for resource in self.api_resources() if resource.group
@@ -230,15 +242,15 @@ class ApiServerCore:
             return Response.of_json({"paths": sorted({*_PATHS, *groups})})
         if path.startswith("/openapi/"):
             document = self.openapi.answer(request, path)
-            if document is None:
-                raise not_found_page()
-            return document
+            return document or Response(status=404, body=b"", content_type=PLAIN)
         return self._discovery(request, path)
 
     def _discovery(self, request: Request, path: str) -> Response:
         resources = self.api_resources()
         parts = path.strip("/").split("/")
         document: Json | None = None
+        if parts[0] in ("api", "apis"):
+            require_producible(request.headers.get("accept", ""))
         if parts in (["api"], ["apis"]):
             return discovery.root(path, request.headers.get("accept", ""), resources, server=self.server_url)
         if parts[0] == "api" and len(parts) == 2:
@@ -247,9 +259,12 @@ class ApiServerCore:
             document = discovery.group_document(parts[1], resources)
         elif parts[0] == "apis" and len(parts) == 3:
             document = discovery.version_document(parts[1], parts[2], resources)
-        if document is None:
+        if document is not None:
+            return Response.of_json(document)
+        is_served = parts[0] == "api" or any(resource.group == parts[-2] for resource in resources if len(parts) == 3)
+        if is_served:
             raise not_found_page()
-        return Response.of_json(document)
+        return not_found_text()
 
     def api_resources(self) -> list[ApiResource]:
         """All that is served: built-in kinds, reviews, custom resources."""
@@ -280,6 +295,18 @@ def _plain_error(request: Request, error: HeaderError) -> Response:
     for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(character, escaped)
     return Response(status=error.code, body=text.encode(), content_type="text/plain; charset=utf-8")
+
+
+def _without_route(path: str) -> Response | None:
+    """The answer to a path that no route can have, which is given before anybody is asked who they are."""
+    if is_malformed(path):
+        return Response(status=400, body=b"400 Bad Request", content_type=PLAIN)
+    return not_found_text() if path.startswith("//") else None
+
+
+def not_found_text() -> Response:
+    """The answer to a path outside of the groups that are served."""
+    return Response(status=404, body=b"404 page not found\n", content_type=PLAIN)
 
 
 def version_info() -> Json:

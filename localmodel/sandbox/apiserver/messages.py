@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
@@ -52,11 +52,17 @@ class Request:
             return {}
         return {name: values[0] for name, values in parse_qs(self.raw_query, keep_blank_values=True).items()}
 
+    def values(self, name: str) -> list[str]:
+        """All values of a parameter that may be repeated."""
+        return parse_qs(self.raw_query, keep_blank_values=True).get(name, []) if name in self.raw_query else []
+
     @cached_property
     def segments(self) -> list[str]:
         """The decoded parts of the path."""
-        segments = self.path.strip("/").split("/")
-        return [unquote(segment) for segment in segments] if "%" in self.path else segments
+        if self.path.isascii() and "%" not in self.path:
+            return self.path.strip("/").split("/")
+        raw = self.path.encode("latin-1", "replace")
+        return [unquote_to_bytes(segment).decode("utf-8", "replace") for segment in raw.strip(b"/").split(b"/")]
 
 
 @dataclass(slots=True, kw_only=True)

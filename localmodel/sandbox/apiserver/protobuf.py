@@ -16,6 +16,7 @@ from typing import Any
 from localmodel.runtime.errors import BadRequestError, UnsupportedMediaTypeError
 from localmodel.runtime.objects import format_micro_time, format_time
 
+from .negotiation import unrecognized
 from .protobuftables import KINDS, MESSAGES, Field
 
 Json = dict[str, Any]
@@ -29,20 +30,35 @@ class _MalformedError(ValueError):
     """The bytes are not a protobuf message."""
 
 
-def decode_object(body: bytes) -> Json:
-    """The object of a body as JSON types; raises BadRequestError, or UnsupportedMediaTypeError for an unknown kind."""
+def decode_object(body: bytes, wanted: str = "Status") -> Json:
+    """The object of a body, which is to be of kind `wanted`, as JSON types.
+
+    Raises BadRequestError, or UnsupportedMediaTypeError for a kind or field that is not in the tables.
+    """
     if not body.startswith(MAGIC):
-        raise BadRequestError.of("provided data does not appear to be a protobuf message, expected prefix k8s")
+        shown = " ".join(str(byte) for byte in MAGIC)
+        why = f"provided data does not appear to be a protobuf message, expected prefix [{shown}]"
+        raise unrecognized(body, wanted, why)
     try:
+        if len(body) == len(MAGIC):
+            raise _MalformedError("empty body")
         api_version, kind, raw = _unknown(body[len(MAGIC) :])
-        message = KINDS.get((api_version, kind))
-        if message is None:
-            raise UnsupportedMediaTypeError.of(
-                f"this server cannot decode the protobuf form of {api_version} {kind}: send application/json"
-            )
+    except (_MalformedError, UnicodeDecodeError) as error:
+        raise unrecognized(body, wanted, str(error)) from None
+    if not kind and not raw:
+        return {}
+    message = KINDS.get((api_version, kind))
+    if message is None and kind != wanted:
+        return {"apiVersion": api_version, "kind": kind}  # refused for its kind
+    if message is None:
+        raise UnsupportedMediaTypeError.of(
+            f"this server cannot decode the protobuf form of {api_version} {kind}: send application/json"
+        )
+    try:
         return {"apiVersion": api_version, "kind": kind, **_message(raw, message)}
-    except (_MalformedError, UnicodeDecodeError, IndexError) as error:
-        raise BadRequestError.of(f"the protobuf body cannot be decoded: {error}") from None
+    except (_MalformedError, ValueError, OverflowError, IndexError) as error:
+        version = api_version.rpartition("/")[2]
+        raise BadRequestError.of(f'{kind} in version "{version}" cannot be handled as a {wanted}: {error}') from None
 
 
 def _unknown(data: bytes) -> tuple[str, str, bytes]:
@@ -77,7 +93,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
         else:
             raise _MalformedError(f"wire type {wire} at byte {position}")
         if position + size > len(data):
-            raise _MalformedError("the message is cut short")
+            raise _MalformedError("unexpected EOF")
         yield number, wire, data[position : position + size]
         position += size
 
@@ -85,8 +101,10 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     result = shift = 0
     while True:
-        if position >= len(data) or shift > 63:
-            raise _MalformedError("the message is cut short")
+        if shift > 63:
+            raise _MalformedError("proto: integer overflow")
+        if position >= len(data):
+            raise _MalformedError("unexpected EOF")
         byte = data[position]
         result |= (byte & 0x7F) << shift
         position += 1

@@ -6,7 +6,7 @@ and the lines of watches. List items and watch events are passed on as the bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,9 @@ from localmodel.runtime.errors import (
     BadRequestError,
     ExpiredError,
     MethodNotAllowedError,
+    ServerTimeoutError,
     UnsupportedMediaTypeError,
+    make_status,
 )
 from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.objects import GroupVersionKind
@@ -27,10 +29,12 @@ from localmodel.runtime.testing.writing import Written
 
 from . import gotypes
 from . import requestoptions as options
-from .definitions import printer_of
+from .builtins import ALL_VERBS
+from .definitions import printer_of, resource_of
 from .messages import JSON, Headers, Request, Response, WatchResponse
-from .negotiation import Representation, decode_body, decode_json, negotiate
-from .routing import RequestInfo
+from .negotiation import Representation, decode_body, negotiate, not_acceptable, require_producible
+from .requestbodies import decode_patch, no_name, typed_object
+from .routing import RequestInfo, not_found_page
 from .table import partial_metadata, row, table
 from .users import User
 
@@ -41,7 +45,8 @@ _DELETE_OPTIONS = GroupVersionKind("", "v1", "DeleteOptions")
 
 
 def not_allowed() -> MethodNotAllowedError:
-    return MethodNotAllowedError.of("the server does not allow this method on the requested resource")
+    message = "the server does not allow this method on the requested resource"
+    return MethodNotAllowedError({**make_status("MethodNotAllowed", 405, message), "details": {}})
 
 
 class ResourceHandler:
@@ -54,10 +59,13 @@ class ResourceHandler:
         self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
     ) -> Response | WatchResponse:
         """Raises ApiError. A subresource is one that the definition merges (status, finalize)."""
-        if definition.mapping.namespaced and not info.namespace and info.verb not in ("list", "watch"):
-            raise not_allowed()
+        if definition.mapping.namespaced and not info.namespace and (info.name or info.verb not in ("list", "watch")):
+            raise not_found_page() if info.name else not_allowed()
+        if info.verb == "patch" and info.name:
+            patch_type_of(request, definition)
+        require_producible(request.headers.get("accept", ""))
         match info.verb:
-            case "get":
+            case "get" if "get" in _subresource_verbs(info, definition):
                 return self._get(request, info, definition)
             case "list":
                 return self._list(request, info, definition)
@@ -71,7 +79,7 @@ class ResourceHandler:
                 return self._patch(request, info, definition, user)
             case "delete":
                 return self._delete(request, info, definition, user)
-            case "deletecollection" if not info.subresource:
+            case "deletecollection" if not info.subresource and definition.group_resource != "namespaces":
                 return self._delete_collection(request, info, definition, user)
             case _:
                 raise not_allowed()
@@ -79,6 +87,9 @@ class ResourceHandler:
     def _get(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
         form = negotiate(request.headers.get("accept", ""))
         query = request.query
+        if "export" in query:
+            raise BadRequestError.of("the export parameter, deprecated since v1.14, is no longer supported")
+        _check_include(query, form)
         raw = self._registry.get_raw(
             definition, info.namespace, info.name, resource_version=query.get("resourceVersion", "")
         )
@@ -123,8 +134,9 @@ class ResourceHandler:
         )
 
     def _list(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> Response:
-        form = negotiate(request.headers.get("accept", ""))
+        form = negotiate(request.headers.get("accept", ""), "list")
         query = request.query
+        _check_include(query, form)
         page = self._registry.list(definition, options.list_options(query, info.namespace))
         metadata: Json = {"resourceVersion": page.resource_version}
         if page.continue_:
@@ -134,7 +146,7 @@ class ResourceHandler:
         gvk = definition.mapping.gvk
         if not form.form:
             head = msgspec.json.encode({"kind": f"{gvk.kind}List", "apiVersion": gvk.api_version, "metadata": metadata})
-            items = b",".join(bytes(item) for item in page.items)
+            items = b",".join(_without_head(definition, bytes(item)) for item in page.items)
             return Response(status=200, body=b"".join((head[:-1], b',"items":[', items, b"]}")))
         objects = [msgspec.json.decode(item) for item in page.items]
         if form.form == "Table":
@@ -150,8 +162,11 @@ class ResourceHandler:
         )
 
     def _watch(self, request: Request, info: RequestInfo, definition: ResourceDefinition) -> WatchResponse:
-        form = negotiate(request.headers.get("accept", ""))
+        form = negotiate(request.headers.get("accept", ""), "watch")
         query = request.query
+        _check_include(query, form)
+        if form.form == "Table" and "sendInitialEvents" in query:
+            raise not_acceptable()
         wanted = options.watch_options(query, info.namespace, info.name)
         response = WatchResponse()
         lines = _Lines(self, definition, form, query.get("includeObject", ""))
@@ -159,7 +174,7 @@ class ResourceHandler:
             watch = self._registry.watch(
                 definition, wanted, lambda event: response.push(*lines.pieces(event)), on_end=response.finish
             )
-        except ExpiredError as error:
+        except (ExpiredError, ServerTimeoutError) as error:
             # The watch itself was understood: like the watch cache, it starts and ends with this one event.
             response.push(event_line("ERROR", msgspec.json.encode(error.status)))
             response.finish()
@@ -169,35 +184,36 @@ class ResourceHandler:
         response.tick = watch.tick
         return response
 
-    def _body(self, request: Request, validation: str) -> tuple[Json, list[str]]:
+    def _body(self, request: Request, definition: ResourceDefinition, validation: str) -> tuple[Json, list[str]]:
         """The object of a body, and warnings about keys that stand twice; in strict mode those are refused."""
+        gvk = definition.mapping.gvk
         body = decode_body(
-            request.body, request.headers.get("content-type", ""), find_duplicates=validation in ("", "Warn", "Strict")
+            request.body,
+            request.headers.get("content-type", ""),
+            find_duplicates=validation in ("", "Warn", "Strict"),
+            kind=gvk.kind,
         )
-        if not isinstance(body.value, dict):
-            raise BadRequestError.of("the object provided is unrecognized: the body is not a JSON object")
-        if not isinstance(body.value.get("metadata", {}), dict | None):
-            raise BadRequestError.of("json: cannot unmarshal metadata into Go struct field of type v1.ObjectMeta")
-        messages = [f'duplicate field "{path}"' for path in body.duplicates]
-        if messages and validation == "Strict":
-            kind, version = body.value.get("kind", "object"), str(body.value.get("apiVersion", "")).rpartition("/")[2]
+        obj = typed_object(body.value, request.body, definition, self._registry.definitions)
+        if body.duplicates and validation == "Strict":
             raise BadRequestError.of(
-                f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: '
-                f"{', '.join(messages)}"
+                f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: strict decoding error: '
+                f"{', '.join(body.duplicates)}"
             )
-        return body.value, messages
+        return obj, body.duplicates
 
     def _create(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         form = negotiate(request.headers.get("accept", ""))
-        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="CreateOptions")
-        obj, warnings = self._body(request, write.field_validation)
+        write = options.write_options(request, kind="CreateOptions")
+        obj, warnings = self._body(request, definition, write.field_validation)
         written = self._registry.create(definition, info.namespace, obj, write, user=user_info(user))
         return self._written(definition, written, form, warnings, status=201)
 
     def _update(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         form = negotiate(request.headers.get("accept", ""))
-        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
-        obj, warnings = self._body(request, write.field_validation)
+        write = options.write_options(request, kind="UpdateOptions")
+        obj, warnings = self._body(request, definition, write.field_validation)
+        if not (obj.get("metadata") or {}).get("name"):
+            raise no_name(info.name)
         written = self._registry.update(
             definition, info.namespace, info.name, obj, write, subresource=info.subresource, user=user_info(user)
         )
@@ -205,15 +221,9 @@ class ResourceHandler:
 
     def _patch(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         form = negotiate(request.headers.get("accept", ""))
-        query = request.query
         patch_type = patch_type_of(request, definition)
-        force = options.apply_force(query, applies=patch_type == APPLY_PATCH)
-        write = options.write_options(query, request.headers.get("user-agent", ""), kind="PatchOptions")
-        warnings: list[str] = []
-        if patch_type == APPLY_PATCH:
-            patch, warnings = self._body(request, write.field_validation)
-        else:
-            patch = decode_json(request.body)
+        write, force = options.patch_options(request, applies=patch_type == APPLY_PATCH)
+        patch, warnings = decode_patch(request.body, patch_type, write.field_validation, definition)
         written = self._registry.patch(
             definition,
             info.namespace,
@@ -242,7 +252,10 @@ class ResourceHandler:
     def _delete_body(self, request: Request) -> Json:
         if not request.body:
             return {}
-        body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+        content_type = request.headers.get("content-type", "")
+        body = decode_body(request.body, content_type, find_duplicates=False, kind="DeleteOptions").value
+        if body is None:
+            return {}
         if not isinstance(body, dict) or body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise BadRequestError.of("the body of a delete request must be DeleteOptions")
         gotypes.decode(_DELETE_OPTIONS, body)
@@ -251,7 +264,8 @@ class ResourceHandler:
     def _delete(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.subresource:
             raise not_allowed()
-        wanted = options.delete_options(request.query, self._delete_body(request))
+        negotiate(request.headers.get("accept", ""))
+        wanted = options.delete_options(request, self._delete_body(request))
         written = self._registry.delete(definition, info.namespace, info.name, user=user_info(user), **wanted)
         if not written.deleted:
             return Response(status=200, body=written.raw)
@@ -265,7 +279,8 @@ class ResourceHandler:
     def _delete_collection(
         self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
     ) -> Response:
-        wanted = options.delete_options(request.query, self._delete_body(request))
+        negotiate(request.headers.get("accept", ""), "list")
+        wanted = options.delete_options(request, self._delete_body(request))
         del wanted["preconditions"]
         selection = options.list_options(request.query, info.namespace)
         deleted = self._registry.delete_collection(definition, selection, user=user_info(user), **wanted)
@@ -275,21 +290,55 @@ class ResourceHandler:
                 "kind": f"{gvk.kind}List",
                 "apiVersion": gvk.api_version,
                 "metadata": {"resourceVersion": str(self._registry.store.revision)},
-                "items": [msgspec.Raw(written.raw) for written in deleted],
+                "items": [msgspec.Raw(_without_head(definition, written.raw)) for written in deleted],
             }
         )
 
 
 def patch_type_of(request: Request, definition: ResourceDefinition) -> PatchType:
     """Raises UnsupportedMediaTypeError, for strategic patches of custom resources too."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
     served = [type_ for type_ in _PATCH_TYPES if type_ != STRATEGIC_MERGE_PATCH or definition.strategic]
     for type_ in served:
         if content_type == type_:
             return type_
+    if definition.strategic:
+        message = "415: Unsupported Media Type\n\nAvailable representations: "
+        raise UnsupportedMediaTypeError({**make_status("UnsupportedMediaType", 415, message), "details": {}})
     raise UnsupportedMediaTypeError.of(
         "the body of the request was in an unknown format - accepted media types include: " + ", ".join(served)
     )
+
+
+def _head_of(definition: ResourceDefinition) -> bytes:
+    """How a stored object of a built-in kind begins, up to its metadata: items of lists leave that out, being typed."""
+    if not definition.strategic:
+        return b"{"
+    gvk = definition.mapping.gvk
+    return msgspec.json.encode({"apiVersion": gvk.api_version, "kind": gvk.kind})[:-1] + b","
+
+
+def _without_head(definition: ResourceDefinition, raw: bytes) -> bytes:
+    start = _head_of(definition)
+    return b"{" + raw[len(start) :] if raw.startswith(start) else raw
+
+
+def _subresource_verbs(info: RequestInfo, definition: ResourceDefinition) -> tuple[str, ...]:
+    """The verbs that a subresource has, as discovery shows them; of the resource itself, all."""
+    if not info.subresource:
+        return ALL_VERBS
+    shown = resource_of(definition).subresources
+    return next((sub.verbs for sub in shown if sub.name == info.subresource), ())
+
+
+def _check_include(query: Mapping[str, str], form: Representation) -> None:
+    """The includeObject parameter of Tables. Raises BadRequestError."""
+    include = query.get("includeObject", "")
+    if form.form == "Table" and include not in ("", "Metadata", "Object", "None"):
+        raise BadRequestError.of(
+            f'Unable to convert to Table as requested: includeObject: Invalid value: "{include}": '
+            "must be 'Metadata', 'Object', 'None', or empty"
+        )
 
 
 def user_info(user: User) -> UserInfo:

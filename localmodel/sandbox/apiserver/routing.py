@@ -6,14 +6,17 @@ requests, everything else is a non-resource path whose verb is the HTTP method i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from localmodel.runtime.errors import NotFoundError, make_status
+from localmodel.runtime.errors import BadRequestError, NotFoundError, make_status
 from localmodel.runtime.selectors import FieldSelector, SelectorError
+from localmodel.runtime.testing.metadata import path_segment
 
 from .messages import Request
 
-_VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})|[\x00-\x20\x7f]")
+_VERBS = {"POST": "create", "GET": "get", "HEAD": "head", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 
@@ -40,10 +43,21 @@ class RequestInfo:
 
 
 def not_found_page() -> NotFoundError:
-    """What kube-apiserver answers to a path that leads nowhere."""
-    status = make_status("NotFound", 404, "the server could not find the requested resource")
+    """What kube-apiserver answers to a path that leads nowhere below a group version that it serves."""
     # kubectl debug looks into the details of whatever is not found.
-    return NotFoundError({**status, "details": {}})
+    message = "the server could not find the requested resource"
+    return NotFoundError({**make_status("NotFound", 404, message), "details": {}})
+
+
+def is_malformed(path: str) -> bool:
+    """Go's HTTP server refuses such a path before anybody looks at it."""
+    return _MALFORMED.search(path) is not None
+
+
+def check_name(info: RequestInfo) -> None:
+    """Raises BadRequestError for a name that can be in no path (path.IsValidPathSegmentName)."""
+    if faults := path_segment(info.name):
+        raise BadRequestError.of(f'Name parameter invalid: "{info.name}": {", ".join(faults)}')
 
 
 def parse(request: Request) -> RequestInfo:
@@ -58,7 +72,12 @@ def parse(request: Request) -> RequestInfo:
     else:
         return plain
 
-    if not _UNNAMEABLE.isdisjoint(segments) or ("%" in request.path and _has_separators(segments)):
+    is_watch = rest[0] == "watch" and len(rest) > 1
+    if is_watch:
+        rest = rest[1:]
+    if rest[0] == "namespaces" and len(rest) > 2 and not rest[1]:
+        rest = rest[2:]  # of all namespaces
+    if "" in (group or "-", version) or "" in rest or ("%" in request.path and _has_separators(segments)):
         raise not_found_page()
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 2:
@@ -70,7 +89,7 @@ def parse(request: Request) -> RequestInfo:
         raise not_found_page()
     resource, name, subresource = (*rest, "", "")[:3]
     return RequestInfo(
-        verb=_resource_verb(request, name),
+        verb="watch" if is_watch and request.method == "GET" else _resource_verb(request, name),
         path=request.path,
         is_resource=True,
         group=group,
@@ -83,19 +102,16 @@ def parse(request: Request) -> RequestInfo:
     )
 
 
-_UNNAMEABLE = frozenset(("", ".", ".."))
-
-
 def _has_separators(segments: list[str]) -> bool:
-    return any("/" in segment or "%" in segment for segment in segments)
+    return any("/" in segment for segment in segments)
 
 
 def _resource_verb(request: Request, name: str) -> str:
-    verb = _VERBS.get(request.method, request.method.lower())
-    if verb == "get" and "watch" in request.raw_query and is_true(request.query.get("watch")):
-        return "watch"
+    # Methods are case-sensitive: "get" is none.
+    verb = _VERBS.get(request.method) or (request.method.lower() if request.method.isupper() else "unknown")
     if verb == "get" and not name:
-        return "list"
+        # With a name it is a read of one object, whatever the query says.
+        return "watch" if "watch" in request.raw_query and is_true(request.query.get("watch")) else "list"
     return "deletecollection" if verb == "delete" and not name else verb
 
 

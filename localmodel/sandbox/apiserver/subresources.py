@@ -19,6 +19,7 @@ from . import requestoptions as options
 from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body, decode_json, negotiate
 from .podlogs import PodLogs
+from .requestbodies import no_name
 from .resources import ResourceHandler, not_allowed, user_info
 from .reviews import check_kind
 from .routing import RequestInfo, not_found_page
@@ -53,18 +54,21 @@ class SubresourceHandler:
                 return self._bind(request, info, definition, user)
             case ("pods", "eviction"):
                 return self._evict(request, info, definition, user)
-            case ("pods", "log"):
+            case ("pods", "log") if info.verb == "get":
                 return self._logs.handle(request, info, definition)
             case ("pods", "exec" | "attach" | "portforward" | "proxy"):
                 raise _not_there(info)
             case ("serviceaccounts", "token"):
                 return self._token(request, info, definition, user)
         if definition.subresource(info.subresource) is None:
+            if info.subresource == "log":
+                raise not_allowed()
             raise not_found(definition, info.name) if "crd_uid" in definition.extra else not_found_page()
         return self._resources.handle(request, info, definition, user)
 
     def _body(self, request: Request, group: str, kind: str) -> Json:
-        body = decode_body(request.body, request.headers.get("content-type", ""), find_duplicates=False).value
+        content_type = request.headers.get("content-type", "")
+        body = decode_body(request.body, content_type, find_duplicates=False, kind=kind).value
         if not isinstance(body, dict) or body.get("kind", kind) != kind:
             raise BadRequestError.of(f"the body of the request must be a {kind}")
         gotypes.decode(GroupVersionKind(group, "v1", kind), body)
@@ -78,13 +82,20 @@ class SubresourceHandler:
             return Response.of_json(shown_scale(definition, obj))
         if info.verb == "update":
             wanted = self._body(request, "autoscaling", "Scale")
+            name = (wanted.get("metadata") or {}).get("name")
+            if not name:
+                raise no_name(info.name)
+            if name != info.name:
+                raise BadRequestError.of(
+                    f"the name of the object ({name}) does not match the name on the URL ({info.name})"
+                )
         else:
             current = shown_scale(definition, obj)
             patch_type = request.headers.get("content-type", "").partition(";")[0]
             wanted = patched_scale(current, decode_json(request.body), patch_type)
             gotypes.decode(_SCALE, wanted)
         key = ObjectKey(info.namespace, info.name)
-        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="UpdateOptions")
+        write = options.write_options(request, kind="UpdateOptions" if info.verb == "update" else "PatchOptions")
         current = shown_scale(definition, obj, absent=0)
         asked = {**current, **wanted, "metadata": {**current["metadata"], **(wanted.get("metadata") or {})}}
         asked = self._registry.admit(
@@ -97,7 +108,9 @@ class SubresourceHandler:
     def _bind(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
-        body = self._admitted(request, info, definition, user, self._body(request, "", "Binding"), _BINDING)
+        body = self._body(request, "", "Binding")
+        _check_name(body, info, "Binding")
+        body = self._admitted(request, info, definition, user, body, _BINDING)
         node = (body.get("target") or {}).get("name")
         if not node:
             raise BadRequestError.of("Binding.target.name: Required value")
@@ -131,8 +144,10 @@ class SubresourceHandler:
     def _evict(self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User) -> Response:
         if info.verb != "create":
             raise not_allowed()
-        body = self._admitted(request, info, definition, user, self._body(request, "policy", "Eviction"), _EVICTION)
-        wanted = options.delete_options(request.query, body.get("deleteOptions") or {})
+        body = self._body(request, "policy", "Eviction")
+        _check_name(body, info, "Eviction")
+        body = self._admitted(request, info, definition, user, body, _EVICTION)
+        wanted = options.delete_options(request, body.get("deleteOptions") or {})
         self._registry.delete(definition, info.namespace, info.name, user=user_info(user), is_admitted=True, **wanted)
         return _success(201)
 
@@ -146,7 +161,7 @@ class SubresourceHandler:
         kind: GroupVersionKind,
     ) -> Json:
         """The body of a subresource as admission leaves it."""
-        write = options.write_options(request.query, request.headers.get("user-agent", ""), kind="CreateOptions")
+        write = options.write_options(request, kind="CreateOptions")
         sent = {**body, "apiVersion": kind.api_version, "kind": kind.kind}
         return self._registry.admit(
             definition, info.namespace, info.name, info.subresource, kind, sent, options=write, user=user_info(user)
@@ -170,6 +185,11 @@ def _not_there(info: RequestInfo) -> ApiError:
     text += "nodes/NODE of its working directory"
     details = {"name": info.name, "kind": "pods"}
     return error_from_status(make_status("NotImplemented", 501, text, details), code=501)
+
+
+def _check_name(body: Json, info: RequestInfo, kind: str) -> None:
+    if (body.get("metadata") or {}).get("name") != info.name:
+        raise BadRequestError.of(f"name in URL does not match name in {kind} object")
 
 
 def _success(code: int) -> Response:

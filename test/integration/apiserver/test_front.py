@@ -103,11 +103,12 @@ def test_a_request_that_waits_holds_up_nobody_else(server: ApiServer) -> None:
     assert [slow.answer()[0], slow.answer()[0]] == [201, 200]
 
 
-def test_head_is_a_get_without_its_body(server: ApiServer) -> None:
+@pytest.mark.parametrize(("path", "code"), [("/healthz", 200), (CMS, 405)])
+def test_head_has_no_body(server: ApiServer, path: str, code: int) -> None:
     peer = Peer(server)
-    peer.send("HEAD", CMS)
+    peer.send("HEAD", path)
     status, fields = peer.answer_head()
-    assert (status, int(fields["content-length"]) > 0) == (200, True)
+    assert (status, int(fields["content-length"]) > 0) == (code, True)
     peer.send("GET", CMS)
     assert peer.answer()[0] == 200
 

@@ -30,12 +30,25 @@ def config_map(name: str, **data: str) -> Json:
 class TestPathsAndBodies:
     @pytest.mark.parametrize(
         "path",
-        ["/nope", "/api/v1/nopes", "/apis/apps/v2/deployments", "/api/v1/namespaces/default/pods/a/b/c",
-         "/api/v1/namespaces/default/pods/%2e%2e", "/api/v1/namespaces/a%2Fb/pods", "/api/v1//pods"],
+        ["/api/v1/nopes", "/apis/apps/v2/deployments", "/api/v1/namespaces/default/pods/a/b/c",
+         "/api/v1/namespaces/a%2Fb/pods", "/api/v1//pods"],
     )  # fmt: skip
     def test_paths_that_lead_nowhere_are_404(self, api: InProcess, path: str) -> None:
         status, answer = api.call("GET", path)
         assert (status, answer["reason"]) == (404, "NotFound")
+
+    @pytest.mark.parametrize("path", ["/nope", "/apis/nope.io", "//api/v1/pods", "/healthz/nope"])
+    def test_paths_outside_of_the_api_are_404_in_plain_text(self, api: InProcess, path: str) -> None:
+        assert api.call("GET", path) == (404, {"text": "404 page not found\n"})
+
+    @pytest.mark.parametrize("path", [f"{CMS}/%zz", f"{CMS}/a b", f"{CMS}/%"])
+    def test_paths_that_are_none_are_400_in_plain_text(self, api: InProcess, path: str) -> None:
+        assert api.call("GET", path) == (400, {"text": "400 Bad Request"})
+
+    @pytest.mark.parametrize("name", ["%2e%2e", ".", "a%25b"])
+    def test_names_that_can_be_in_no_path_are_400(self, api: InProcess, name: str) -> None:
+        status, answer = api.call("GET", f"{CMS}/{name}")
+        assert (status, answer["message"].partition(":")[0]) == (400, "Name parameter invalid")
 
     @pytest.mark.parametrize(
         ("method", "path"),
@@ -347,7 +360,7 @@ class TestSubresources:
     def test_binding_gives_a_pod_its_node_once(self, api: InProcess) -> None:
         pods = "/api/v1/namespaces/default/pods"
         api.create(pods, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
-        binding = {"target": {"kind": "Node", "name": "n1"}}
+        binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
         assert api.call("POST", f"{pods}/p/binding", binding)[0] == 201
         assert api.call("GET", f"{pods}/p")[1]["spec"]["nodeName"] == "n1"
         assert api.call("POST", f"{pods}/p/binding", binding)[0] == 409

@@ -80,6 +80,6 @@ def test_what_is_no_protobuf_is_a_bad_request(data: bytes) -> None:
 
 def test_unknown_kinds_and_fields_are_refused_not_dropped() -> None:
     with pytest.raises(UnsupportedMediaTypeError, match=r"example\.com/v1 Widget"):
-        decode_object(body("example.com/v1", "Widget", b""))
+        decode_object(body("example.com/v1", "Widget", b""), "Widget")
     with pytest.raises(UnsupportedMediaTypeError, match="field 77 of the protobuf form of ConfigMap"):
         decode_object(body("v1", "ConfigMap", field(77, "x")))

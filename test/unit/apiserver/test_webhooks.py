@@ -130,7 +130,9 @@ class TestReviews:
         api.call(
             "PATCH", "/api/v1/namespaces/default/pods/p/status", {"status": {"phase": "Running"}}, content_type=MERGE
         )
-        api.call("POST", "/api/v1/namespaces/default/pods/p/binding", {"target": {"name": "n"}})
+        api.call(
+            "POST", "/api/v1/namespaces/default/pods/p/binding", {"metadata": {"name": "p"}, "target": {"name": "n"}}
+        )
         api.call("POST", "/api/v1/namespaces/default/pods/p/eviction", {"metadata": {"name": "p"}})
         assert [(r["operation"], r["subResource"], r["kind"]["kind"]) for r in hooks.requests] == [
             ("UPDATE", "status", "Pod"),

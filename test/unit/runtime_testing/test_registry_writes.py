@@ -12,7 +12,6 @@ from localmodel.runtime.client import JSON_PATCH, MERGE_PATCH, WriteOptions
 from localmodel.runtime.errors import (
     AlreadyExistsError,
     BadRequestError,
-    ConflictError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -52,7 +51,7 @@ def test_203_a_create_sets_what_the_server_sets(registry: Registry) -> None:
         ({"apiVersion": "v2"}, r"the API version in the data \(v2\) does not match"),
         ({"metadata": {"name": "a", "namespace": "other"}}, "does not match the namespace sent on the request"),
         ({"metadata": []}, None),
-        ({"metadata": "x"}, "cannot unmarshal metadata"),
+        ({"metadata": "x"}, r"cannot unmarshal string into Go struct field Widget\.metadata of type v1\.ObjectMeta"),
     ],
 )
 def test_an_object_that_belongs_elsewhere_is_refused(registry: Registry, sent: Json, message: str | None) -> None:
@@ -65,7 +64,8 @@ def test_an_object_that_belongs_elsewhere_is_refused(registry: Registry, sent: J
     [
         ("Upper", WIDGETS, "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters"),
         ("x" * 254, WIDGETS, "must be no more than 253 characters"),
-        ("a.b", replace(WIDGETS, validate_name=meta.dns1123_label), "a lowercase RFC 1123 label must consist of"),
+        ("a.b", replace(WIDGETS, validate_name=meta.dns1123_label), "must not contain dots"),
+        ("A", replace(WIDGETS, validate_name=meta.dns1123_label), "a lowercase RFC 1123 label must consist of"),
         ("a/b", replace(WIDGETS, validate_name=meta.path_segment), "may not contain '/'"),
     ],
 )
@@ -84,8 +84,8 @@ def test_a_bad_name_is_refused(registry: Registry, name: str, definition: Resour
         ({"labels": {"a": "x" * 64}}, "metadata.labels"),
         ({"annotations": {"a b": "x"}}, "metadata.annotations"),
         ({"annotations": {"a": "x" * 300_000}}, "metadata.annotations"),
-        ({"finalizers": ["not valid"]}, "metadata.finalizers[0]"),
-        ({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}, "metadata.ownerReferences[0].uid"),
+        ({"finalizers": ["not valid"]}, "metadata.finalizers"),
+        ({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}, "metadata.ownerReferences.uid"),
         (
             {
                 "ownerReferences": [
@@ -168,9 +168,9 @@ def test_a_write_that_changes_nothing_is_none(registry: Registry, patch: Json) -
 @pytest.mark.parametrize(
     ("patch", "error", "message"),
     [
-        ({"metadata": {"uid": "other"}}, ConflictError, "Precondition failed: UID in precondition: other"),
+        ({"metadata": {"uid": "other"}}, InvalidError, 'metadata.uid: Invalid value: "other": field is immutable'),
         ({"metadata": {"name": "b"}}, BadRequestError, r"the name of the object \(b\) does not match the name on the"),
-        ({"kind": "Gadget"}, BadRequestError, "does not match the expected kind"),
+        ({"kind": "Gadget"}, InvalidError, 'kind: Invalid value: "Gadget": must be Widget'),
     ],
 )
 def test_an_object_keeps_its_identity(registry: Registry, patch: Json, error: type[Exception], message: str) -> None:
@@ -200,7 +200,7 @@ def test_hooks_shape_and_check_what_is_stored(registry: Registry) -> None:
     written = registry.create(checked, NS, widget(size=1, xtra=2))
     assert written.object["spec"] == {"size": 1, "colour": "red"}
     assert written.warnings == ('unknown field "spec.xtra"',)
-    with pytest.raises(BadRequestError, match=r'strict decoding error: unknown field "spec\.xtra"'):
+    with pytest.raises(InvalidError, match=r'strict decoding error: unknown field "spec\.xtra"'):
         merge(registry, {"spec": {"xtra": 1}}, checked, options=WriteOptions(field_validation="Strict"))
     assert (
         registry.patch(
@@ -270,9 +270,8 @@ def test_another_version_is_a_view_of_the_same_objects(registry: Registry) -> No
 
 def test_a_json_patch_that_is_no_patch_is_a_bad_request(registry: Registry) -> None:
     registry.create(WIDGETS, NS, widget())
-    for patch in ({"op": "add"}, [{"op": "jump", "path": "/spec"}]):
-        with pytest.raises(BadRequestError):
-            registry.patch(WIDGETS, NS, "a", patch, JSON_PATCH)
+    with pytest.raises(BadRequestError):
+        registry.patch(WIDGETS, NS, "a", {"op": "add"}, JSON_PATCH)
 
 
 def test_definitions_are_found_until_they_are_unregistered(registry: Registry) -> None:
