@@ -8,6 +8,8 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from localmodel.runtime.errors import RuntimeLibraryError
@@ -152,9 +154,8 @@ class _Translation:
             result["default"] = schema[DEFAULT_KEY]
         if "const" in schema:
             result["enum"] = [schema["const"]]
-        if result.get("nullable") and "enum" in result and None not in result["enum"]:
-            # API servers ask the enum about a null as well.
-            result["enum"] = [*result["enum"], None]
+        if result.get("nullable") and "enum" in result:
+            _admit_null(result)
         if result.get("format") not in _FORMATS:
             result.pop("format", None)
         if schema.get("uniqueItems"):
@@ -198,6 +199,18 @@ def _is_opaque(schema: Json) -> bool:
     """Where unknown fields are kept, nulls are kept too."""
     is_map = schema.get("additionalProperties") is True and not schema.get("properties")
     return is_map or bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+
+
+def _admit_null(schema: Json) -> None:
+    """Says an enum by other means, in place: API servers refuse a null whatever the enum lists, and ask no other
+    constraint about one."""
+    values = [value for value in schema.pop("enum") if value is not None]
+    if all(isinstance(value, str) for value in values):
+        schema["pattern"] = f"^({'|'.join(re.escape(value) for value in values)})$"
+    else:
+        listed = json.dumps(values)
+        rule = {"rule": f"self in {listed}", "message": f"must be null or one of {listed}"}
+        schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), rule]
 
 
 def _union(alternatives: list[Json], path: str) -> Json:

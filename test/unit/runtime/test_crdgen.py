@@ -213,8 +213,17 @@ def test_null_goes_away_where_a_missing_field_says_the_same() -> None:
     assert schema_for(int | None, None) == {"type": "integer"}
     assert schema_for(int | None) == {"type": "integer", "nullable": True}
     assert schema_for(int | None, 5) == {"type": "integer", "nullable": True}
-    assert schema_for(Literal["a"] | None)["enum"] == ["a", None]
     assert schema_for(dict[str, Any] | None, None)["nullable"], "where unknown fields are kept, nulls are kept too"
+
+
+def test_null_beside_listed_values_is_said_without_an_enum_which_an_api_server_would_refuse_it_by() -> None:
+    assert schema_for(Literal["a.b", "c"] | None) == {"type": "string", "nullable": True, "pattern": r"^(a\.b|c)$"}
+    rule = {"rule": "self in [1, 2]", "message": "must be null or one of [1, 2]"}
+    assert schema_for(Literal[1, 2] | None) == {
+        "type": "integer",
+        "nullable": True,
+        "x-kubernetes-validations": [rule],
+    }
 
 
 def test_rules_of_a_part_and_of_the_field_that_holds_it_are_all_asked() -> None:

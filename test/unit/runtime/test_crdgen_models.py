@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, create_model
 
 from localmodel.runtime.crdgen import IntOrString, Quantity, structural_schema
 from localmodel.runtime.objects import Model, Object, RESTMapping, Time, format_time
+from localmodel.sandbox.apiserver.cel.rules import RuleSet
 from localmodel.sandbox.apiserver.schema import Schema, compile_schema, default, drop_nulls, prune
 from localmodel.sandbox.apiserver.structural import structural_faults
 from localmodel.sandbox.apiserver.validation import validate
@@ -70,7 +71,7 @@ LEAVES = [
     Typed(
         Time,
         st.integers(0, 2**32).map(lambda second: format_time(datetime.fromtimestamp(second, UTC))),
-        st.sampled_from(["yesterday", []]),
+        st.sampled_from(["yesterday", 5]),
     ),
     Typed(dict[str, Any], st.dictionaries(TEXT, st.integers() | st.booleans(), max_size=3), st.just("x")),
     Typed(set[str], st.lists(TEXT, unique=True, max_size=3), st.just("x")),
@@ -153,7 +154,7 @@ def admitted(schema: Schema, obj: Json) -> list[Any]:
     dropped = prune(schema, obj)
     default(schema, obj)
     drop_nulls(schema, obj)
-    return [*dropped, *validate(schema, obj)]
+    return [*dropped, *validate(schema, obj), *RuleSet(schema).validate(obj, None)]
 
 
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
