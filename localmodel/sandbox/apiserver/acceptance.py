@@ -68,6 +68,10 @@ class Acceptor:
                 return False
         return True
 
+    def field(self, name: str, value: Any) -> bool:
+        """The same about one field of the schema, whatever it was before."""
+        return name in self._types and _converts(value, self._types[name])
+
 
 @cache
 def _metadata_type() -> Any:

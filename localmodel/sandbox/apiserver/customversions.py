@@ -171,14 +171,18 @@ class _Version:
 
     def validate(self, new: Json, old: Json | None, subresource: str) -> Causes:
         if subresource == "status":
-            causes = below("status", validate(self._status, new["status"])) if "status" in new else []
+            status = new.get("status")
+            accepted = "status" not in new or self._accepts.field("status", status)
+            causes = [] if accepted else below("status", validate(self._status, status))
             causes += self._scale_status_faults(new)
+            accepted = accepted and self._accepts(new, old)
         else:
             accepted = self._accepts(new, old)
             causes = [] if accepted else validate(self.tree, new, MISSING if old is None else old)
             causes += [*self._scale_faults(new), *self._scale_status_faults(new)]
             causes += [] if accepted else embedded_faults(self.tree, new)
-        if self.tree.has_unique_lists_below and (old is None or not list_faults(self.tree, old)):
+        # What is accepted has none but those of the old object, for which nothing is said here.
+        if not accepted and self.tree.has_unique_lists_below and (old is None or not list_faults(self.tree, old)):
             causes += list_faults(self.tree, new)
         if not self.tree.has_rules_below:
             return causes

@@ -318,8 +318,16 @@ def _map_list_faults(schema: Schema, value: list[Any], path: str) -> list[Cause]
     for index, item in enumerate(value):
         if item is not None and not isinstance(item, dict):
             return [invalid(f"{path}[{index}]", item, "must be an object for an array of list-type map")]
+    if len(schema.list_map_keys) == 1 and _differ(value, schema.list_map_keys[0]):
+        return []
     keys = [{key: item[key] for key in schema.list_map_keys if key in item} if item else {} for item in value]
     return [duplicate(f"{path}[{index}]", keys[index]) for index in _repeated(keys)]
+
+
+def _differ(items: list[Any], key: str) -> bool:
+    """Whether all items have a text under the key, each another."""
+    values = [item.get(key) if item else None for item in items]
+    return all(type(value) is str for value in values) and len(set(values)) == len(values)
 
 
 def _repeated(items: list[Any]) -> list[int]:

@@ -23,7 +23,7 @@ from localmodel.sandbox.apiserver.schema import Json, Schema
 from localmodel.sandbox.apiserver.validation import MISSING, _correlate
 
 from .environment import CompilationError, Environment
-from .types import Messages, fields_of, to_cel
+from .types import Convert, Messages, converter, fields_of
 from .values import EvaluationError, Optional
 
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
@@ -218,7 +218,7 @@ class RuleSet:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._compiled: dict[int, list[Rule]] = {}
+        self._compiled: dict[int, tuple[list[Rule], Convert]] = {}
 
     def validate(self, new: Json, old: Json | None) -> list[Cause]:
         """The faults of a whole object."""
@@ -227,11 +227,14 @@ class RuleSet:
             self._visit(self._schema, new, MISSING if old is None else old, "", causes)
         return causes
 
-    def _rules(self, schema: Schema) -> list[Rule]:
+    def _rules(self, schema: Schema) -> tuple[list[Rule], Convert]:
+        """The rules of one node, and what makes its values those that rules see."""
         key = id(schema)
         if key not in self._compiled:
-            environment = _environment(schema, is_root=schema is self._schema)
-            self._compiled[key] = [Rule(raw, environment) for raw in schema.rules]
+            is_root = schema is self._schema
+            environment = _environment(schema, is_root=is_root)
+            rules = [Rule(raw, environment) for raw in schema.rules]
+            self._compiled[key] = rules, converter(schema, is_resource=is_root)
         return self._compiled[key]
 
     def _visit(self, schema: Schema, value: Any, old: Any, path: str, causes: list[Cause]) -> None:
@@ -249,12 +252,12 @@ class RuleSet:
     def _ask(self, schema: Schema, value: Any, old: Any, path: str, causes: list[Cause]) -> None:
         # Ratcheting: a rule over an unchanged value is not asked again; transition rules compare, so they are.
         unchanged = old is not MISSING and old == value
-        rules = [rule for rule in self._rules(schema) if rule.is_transition or not unchanged]
+        rules, convert = self._rules(schema)
+        rules = [rule for rule in rules if rule.is_transition or not unchanged]
         if not rules:
             return
-        is_resource = schema is self._schema
-        seen = to_cel(schema, value, is_resource=is_resource)
-        before = MISSING if old is MISSING or old is None else to_cel(schema, old, is_resource=is_resource)
+        seen = convert(value)
+        before = MISSING if old is MISSING or old is None else convert(old)
         for rule in rules:
             message = rule.check(seen, before)
             if message is not None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from typing import Any
 
 from localmodel.sandbox.apiserver.ages import parse_time
-from localmodel.sandbox.apiserver.schema import Schema
+from localmodel.sandbox.apiserver.schema import Json, Schema
 
 from .conversions import parse_duration
 from .values import EvaluationError
@@ -145,36 +146,70 @@ def _scalar_type(schema: Schema) -> tuple[str, int, str]:
     return name, number, ""
 
 
+Convert = Callable[[Any], Any]
+
+
 def to_cel(schema: Schema, value: Any, *, is_resource: bool = False) -> Any:
     """A value as rules see it: fields by their CEL names, numbers, times and durations in the type of the schema."""
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        if schema.additional is None and schema.type == "object":
-            # Fields outside the schema cannot be named; null fields are as if they were not there.
-            fields = fields_of(schema, is_resource=is_resource)
-            known = ((escape(key), fields.get(key), item) for key, item in value.items())
-            return {name: to_cel(child, item) for name, child, item in known if name and child and item is not None}
-        return {key: to_cel(schema.additional, item) if schema.additional else item for key, item in value.items()}
-    if isinstance(value, list):
-        return [to_cel(schema.items, item) if schema.items else item for item in value]
-    return _scalar(schema, value)
+    return converter(schema, is_resource=is_resource)(value)
 
 
-def _scalar(schema: Schema, value: Any) -> Any:
-    if schema.type == "number" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if schema.type == "integer" and isinstance(value, float):
-        return int(value)
-    if isinstance(value, str) and schema.type == "string":
-        match schema.raw.get("format"):
-            case "date-time" | "date":
-                return parse_time(value) or value
-            case "duration":
-                return _duration(value)
-            case "byte":
-                return _decoded(value)
+def converter(schema: Schema, *, is_resource: bool = False) -> Convert:
+    """What makes a value of the schema one that rules see; it may share parts with what it is made of."""
+    return _conversion(schema, is_resource=is_resource) or _same
+
+
+def _same(value: Any) -> Any:
     return value
+
+
+def _conversion(schema: Schema, *, is_resource: bool = False) -> Convert | None:
+    """None where a value is seen as it is."""
+    has_fields = schema.type == "object" and schema.additional is None
+    fields: dict[str, tuple[str, Convert | None]] = {}
+    if has_fields:
+        for key, child in fields_of(schema, is_resource=is_resource).items():
+            if name := escape(key):
+                fields[key] = name, _conversion(child)
+    scalar = _scalar_conversion(schema)
+    items = _conversion(schema.items) if schema.items else None
+    values = _conversion(schema.additional) if schema.additional else None
+    if not has_fields and scalar is items is values is None:
+        return None
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            if has_fields:
+                return _renamed(fields, value)
+            return value if values is None else {key: values(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return value if items is None else [items(item) for item in value]
+        return value if scalar is None else scalar(value)
+
+    return convert
+
+
+def _renamed(fields: dict[str, tuple[str, Convert | None]], value: Json) -> Json:
+    # Fields outside the schema cannot be named; null fields are as if they were not there.
+    seen: Json = {}
+    for key, item in value.items():
+        if item is not None and (field := fields.get(key)):
+            name, convert = field
+            seen[name] = item if convert is None else convert(item)
+    return seen
+
+
+def _scalar_conversion(schema: Schema) -> Convert | None:
+    if schema.type == "number":
+        return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if schema.type == "integer":
+        return lambda value: int(value) if isinstance(value, float) else value
+    convert = _TEXTS.get(str(schema.raw.get("format", ""))) if schema.type == "string" else None
+    return convert and (lambda value: convert(value) if isinstance(value, str) else value)
+
+
+def _time(text: str) -> Any:
+    return parse_time(text) or text
 
 
 def _decoded(text: str) -> Any:
@@ -189,3 +224,7 @@ def _duration(text: str) -> Any:
         return parse_duration(text)
     except EvaluationError:
         return text
+
+
+_TEXTS: dict[str, Convert] = {"date-time": _time, "date": _time, "duration": _duration, "byte": _decoded}
+"""By format."""
