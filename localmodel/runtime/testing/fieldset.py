@@ -10,6 +10,7 @@ Source: sigs.k8s.io/structured-merge-diff/fieldpath (serialize.go, set.go).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,12 +21,17 @@ from .schema import ListType, MergeSchema, Path
 
 FieldSet = dict[str, Any]
 _SELF = "."
+_ESCAPED = frozenset('"\\')
+"""What JSON does not write as it is, among printable characters."""
 
 
 def fields_of(value: Any, schema: MergeSchema, path: Path = ()) -> FieldSet:
     """All fields of a value: its leaves (scalars, atomic or empty maps and lists) and its list items."""
     if isinstance(value, dict) and not schema.is_atomic(path):
-        return {f"f:{key}": fields_of(item, schema, (*path, key)) for key, item in value.items()}
+        return {
+            f"f:{key}": fields_of(item, schema, (*path, key)) if isinstance(item, dict | list) else {}
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         items = items_by_key(value, schema.list_type(path), path)
         if items is not None:
@@ -85,7 +91,17 @@ def items_by_key(items: list[Any], kind: ListType, path: Path) -> dict[str, Any]
         return None
     if kind.type == "set":
         return {f"v:{_json(item)}": item for item in items}
+    if len(kind.keys) == 1:
+        return {_key_element(item, kind, path): item for item in items}
     return {f"k:{_json(_key_values(item, kind, path))}": item for item in items}
+
+
+def _key_element(item: Any, kind: ListType, path: Path) -> str:
+    """The path element of an item with one key, which mostly is a text."""
+    value = item.get(kind.keys[0]) if isinstance(item, dict) else None
+    if type(value) is str and value.isascii() and value.isprintable() and not _ESCAPED.intersection(value):
+        return f'k:{{{_quoted(kind.keys[0])}:"{value}"}}'
+    return f"k:{_json(_key_values(item, kind, path))}"
 
 
 def _key_values(item: Any, kind: ListType, path: Path) -> Json:
@@ -99,6 +115,11 @@ def _key_values(item: Any, kind: ListType, path: Path) -> Json:
             )
         values[key] = value
     return values
+
+
+@lru_cache(maxsize=1024)
+def _quoted(name: str) -> str:
+    return _json(name)
 
 
 def _json(value: Any) -> str:

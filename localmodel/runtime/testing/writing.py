@@ -150,6 +150,7 @@ class Writer:
         meta.keep_server_fields(metadata, before)
         if definition.prepare:
             definition.prepare(new, old)
+        _share_equal(new, old)
         if definition.generation and _spec_changed(definition, new, old):
             metadata["generation"] = int(before.get("generation") or 0) + 1
         faults += meta.change_faults(metadata, before, builtin=definition.strategic)
@@ -393,6 +394,14 @@ def _keep(new: Json, old: Json, part: str, field_name: str) -> None:
     if before is not None:
         inner[field_name] = before
     new[part] = inner
+
+
+def _share_equal(new: Json, old: Json) -> None:
+    """Lets the old object have the new one's parts that equal its own: from here on both are compared often, which
+    takes no time where they are one, and changed no more."""
+    for key, value in new.items():
+        if key != "metadata" and key in old and old[key] == value:
+            old[key] = value
 
 
 def _spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:

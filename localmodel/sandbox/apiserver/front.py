@@ -45,6 +45,13 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP
 _UNACKNOWLEDGED_MS = 60_000
 _RESET = struct.pack("ii", 1, 0)
 """A linger time of zero: what is not sent is dropped, and the peer gets an RST."""
+_HEADER_NAMES = {
+    spelling.encode(): name
+    for name in ("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host",
+                 "user-agent")
+    for spelling in (name, name.title())
+}  # fmt: skip
+"""Names as clients spell them, in lower case."""
 _CONTROL_CHARACTERS = dict.fromkeys((*range(32), 127), " ")
 
 
@@ -134,6 +141,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._tick: asyncio.TimerHandle | None = None
         self._keep_alive = True
         self._is_http10 = False
+        # Since when the connection waits for a request, in the loop's time; None while it has one.
+        self._idle_since: float | None = None
         # The peer reads more slowly than we write.
         self._is_congested = False
 
@@ -146,13 +155,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         self._waiting.clear()
         if self._watch is not None:
             self._watch.close()
             self._forget_watch()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -190,10 +200,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self._fields[key] = text
-        if key.startswith("impersonate-"):
-            self._impersonation.append((key, text))
+        key = _HEADER_NAMES.get(name)
+        if key is None:
+            key = name.decode("latin-1").lower()
+            if key.startswith("impersonate-"):
+                self._impersonation.append((key, value.decode("latin-1")))
+        self._fields[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._is_http10 = self.parser.get_http_version() == "1.0"
@@ -296,10 +308,25 @@ class HttpProtocol(HttpToolsProtocol):
             if self._size <= BODY_LIMIT:
                 self.transport.close()
         elif not self._waiting:
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._look_in(self.timeout_keep_alive)
+
+    def _look_in(self, seconds: float) -> None:
+        """One timer goes with a connection, not one with each of its requests."""
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes a connection that has been idle for long."""
+        self.timeout_keep_alive_task = None
+        if self._is_closing:
+            return
+        since = self.loop.time() if self._idle_since is None else self._idle_since
+        left = since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_in(left)
+        else:
+            self.transport.close()
 
     def _head(self, status: int, content_type: str, length: bytes, headers: Any = ()) -> bytes:
         parts = [_START.get((status, content_type)) or _start(status, content_type)]

@@ -11,14 +11,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar, overload
 from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
 from .peers import PeerCertificate
+
+T = TypeVar("T")
 
 JSON = "application/json"
 Headers = Sequence[tuple[str, str]]
@@ -29,14 +30,32 @@ STREAM_LIMIT = 1024 * 1024
 """Bytes that may wait for the reader of a stream before its writer waits, too."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class _Once(Generic[T]):
+    """A property that is computed once; functools' own takes a lock each time, until Python 3.12."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One HTTP request with its whole body. Header names are lower case; `path` is still percent-encoded."""
 
     method: str
     path: str
     raw_query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     impersonation: tuple[tuple[str, str], ...] = ()
     """The Impersonate headers, in the order given: the only ones that are read and may be repeated."""
@@ -45,7 +64,7 @@ class Request:
     is_too_large: bool = False
     """The body is larger than the server takes, and left out."""
 
-    @cached_property
+    @_Once
     def query(self) -> dict[str, str]:
         """The first value of each parameter, those without value included."""
         if not self.raw_query:
@@ -56,7 +75,7 @@ class Request:
         """All values of a parameter that may be repeated."""
         return parse_qs(self.raw_query, keep_blank_values=True).get(name, []) if name in self.raw_query else []
 
-    @cached_property
+    @_Once
     def segments(self) -> list[str]:
         """The decoded parts of the path."""
         if self.path.isascii() and "%" not in self.path:

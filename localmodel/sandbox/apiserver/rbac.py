@@ -27,8 +27,7 @@ _REMEMBERED = 4096
 """Users and namespaces whose rules are remembered; when there are more, all are forgotten."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants to do (authorizer.Attributes)."""
 
     user: User

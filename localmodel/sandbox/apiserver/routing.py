@@ -7,7 +7,8 @@ requests, everything else is a non-resource path whose verb is the HTTP method i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from localmodel.runtime.errors import BadRequestError, NotFoundError, make_status
 from localmodel.runtime.selectors import FieldSelector, SelectorError
@@ -20,8 +21,7 @@ _VERBS = {"POST": "create", "GET": "get", "HEAD": "head", "PUT": "update", "PATC
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestInfo:
+class RequestInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One request as attributes. For a non-resource path only `verb` and `path` are set."""
 
     verb: str
@@ -62,15 +62,13 @@ def check_name(info: RequestInfo) -> None:
 
 def parse(request: Request) -> RequestInfo:
     """Raises NotFoundError for paths with segments that cannot name anything."""
-    verb = request.method.lower()
-    plain = RequestInfo(verb=verb, path=request.path)
     segments = request.segments
     if segments[0] == "api" and len(segments) >= 3:
         group, version, rest = "", segments[1], segments[2:]
     elif segments[0] == "apis" and len(segments) >= 4:
         group, version, rest = segments[1], segments[2], segments[3:]
     else:
-        return plain
+        return RequestInfo(verb=request.method.lower(), path=request.path)
 
     is_watch = rest[0] == "watch" and len(rest) > 1
     if is_watch:
