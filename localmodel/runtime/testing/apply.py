@@ -10,9 +10,11 @@ sigs.k8s.io/structured-merge-diff/merge/update.go. Not covered: conversion of se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from localmodel.runtime.errors import BadRequestError, ConflictError, make_status
 from localmodel.runtime.objects import format_time
@@ -53,8 +55,7 @@ _UNOWNED_METADATA = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Manager:
+class Manager(msgspec.Struct, frozen=True):
     """Who writes: two writers are one if all four agree."""
 
     name: str
@@ -63,11 +64,10 @@ class Manager:
     subresource: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(msgspec.Struct, frozen=True):
     """What one manager owns, and since when."""
 
-    fields: FieldSet = field(repr=False)
+    fields: FieldSet
     time: str = ""
 
 
@@ -273,7 +273,7 @@ def _take_over(managers: Managers, applier: Manager, changed: FieldSet, *, force
     if conflicts and not force:
         raise _conflict(conflicts)
     for other, common in conflicts.items():
-        managers[other] = replace(managers[other], fields=subtract(managers[other].fields, common))
+        managers[other] = Ownership(subtract(managers[other].fields, common), managers[other].time)
 
 
 def _conflict(conflicts: dict[Manager, FieldSet]) -> ConflictError:
