@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -139,6 +140,43 @@ def test_it_never_accepts_what_would_be_changed_or_refused(raw: Json, value: Any
     obj = {"apiVersion": "v", "kind": "K", "metadata": {"name": "n"}, "spec": value}
     if Acceptor(tree)(obj, None):
         assert has_nothing_to_do(tree, obj)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(schemas, values)
+def test_it_never_accepts_a_field_in_which_validation_finds_faults(raw: Json, value: Any) -> None:
+    tree = structural.compile_schema({"type": "object", "properties": {"status": raw}})
+    if Acceptor(tree).field("status", value):
+        assert not validate(tree.properties["status"], value)
+        assert not list_faults(tree.properties["status"], value)
+
+
+def test_a_field_without_a_schema_is_not_accepted() -> None:
+    assert not Acceptor(structural.compile_schema({"type": "object"})).field("status", {})
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(schemas, values, values)
+def test_what_it_accepted_before_does_not_help_what_came_of_it(raw: Json, first: Any, second: Any) -> None:
+    tree = structural.compile_schema({"type": "object", "properties": {"spec": raw}})
+    obj = {"apiVersion": "v", "kind": "K", "metadata": {"name": "n"}, "spec": first}
+    acceptor = Acceptor(tree)
+    acceptor(obj, None)
+    obj["spec"] = second
+    assert acceptor(obj, None) == Acceptor(tree)(obj, None)
+
+
+@given(
+    st.sampled_from([["a"], ["a", "b"]]),
+    st.lists(st.dictionaries(st.sampled_from(["a", "b"]), values, max_size=2) | st.none(), max_size=4),
+)
+def test_items_of_a_map_list_are_told_apart_by_their_keys_alone(keys: list[str], items: list[Json | None]) -> None:
+    node = structural.compile_schema(
+        {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys}
+    )
+    found = [{key: item[key] for key in keys if key in item} if item else {} for item in items]
+    texts = [msgspec.json.encode(identity, order="sorted") for identity in found]
+    assert bool(list_faults(node, items)) is (len(set(texts)) < len(texts))
 
 
 PLAIN = {

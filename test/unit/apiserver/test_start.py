@@ -16,3 +16,12 @@ def test_the_server_starts_without_what_it_does_not_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == []
+
+
+def test_no_large_pattern_is_compiled_before_it_is_needed() -> None:
+    code = (
+        "import localmodel.sandbox.apiserver.server, localmodel.sandbox.apiserver.patterns as p;"
+        "print(p.compile_pattern.cache_info().currsize)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) == 0
