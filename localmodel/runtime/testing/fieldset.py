@@ -66,11 +66,15 @@ def is_field_set(value: Any) -> bool:
     """Whether a value that a client sent is a set in this form."""
     if not isinstance(value, dict):
         return False
-    return all(
-        (element == _SELF or (element[:2] in ("f:", "v:", "i:") and len(element) > 2) or _is_key(element))
-        and is_field_set(inner)
-        for element, inner in value.items()
-    )
+    for element, inner in value.items():
+        if not _is_element(element) or (inner != {} and not is_field_set(inner)):
+            return False
+    return True
+
+
+@lru_cache(maxsize=16384)
+def _is_element(element: str) -> bool:
+    return element == _SELF or (element[:2] in ("f:", "v:", "i:") and len(element) > 2) or _is_key(element)
 
 
 def _is_key(element: str) -> bool:
@@ -202,6 +206,8 @@ def _whole(value: Any, schema: MergeSchema, path: Path) -> FieldSet:
         return {}
     inside = {
         element: _whole(item, schema, (*path, element[2:]) if element.startswith("f:") else path)
+        if item and isinstance(item, dict | list)
+        else {}
         for element, item in children.items()
     }
     return {_SELF: {}, **inside}

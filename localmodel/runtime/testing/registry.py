@@ -255,8 +255,8 @@ class Registry:
 
         def change(obj: Json) -> Json:
             new = patched(definition, obj, patch, patch_type)
-            _check_patched(definition, name, new)
-            _check_identity(definition, namespace, name, new)
+            _check_patched(definition, name, new, stored=obj["metadata"])
+            _check_identity(definition, namespace, name, new, stored=obj["metadata"])
             return new
 
         return self._modify(write, change, None)
@@ -415,8 +415,11 @@ def _scope(definition: ResourceDefinition, namespace: str) -> str:
     return namespace if definition.mapping.namespaced else ""
 
 
-def _check_patched(definition: ResourceDefinition, name: str, obj: Json) -> None:
-    """What a patch made must be an object of the kind, with its name. Raises InvalidError, BadRequestError."""
+def _check_patched(definition: ResourceDefinition, name: str, obj: Json, *, stored: Json) -> None:
+    """What a patch made must be an object of the kind, with its name. Raises InvalidError, BadRequestError.
+
+    `stored` are the metadata before the patch, as for `_check_identity`.
+    """
     gvk = definition.mapping.gvk
     for field, expected in (("kind", gvk.kind), ("apiVersion", gvk.api_version)):
         if (found := obj.get(field) or expected) != expected:
@@ -428,17 +431,28 @@ def _check_patched(definition: ResourceDefinition, name: str, obj: Json) -> None
             raise invalid(definition, name, [cause("FieldValueInvalid", field, why)])
         obj[field] = expected
     try:
-        metadata = check_types(definition, obj["metadata"] if obj.get("metadata") is not None else {})
+        metadata = _typed_metadata(definition, obj, stored)
     except BadRequestError as error:
         raise unfit_patch(obj, str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2]) from error
     if not metadata.get("name"):
         raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
 
 
-def _check_identity(definition: ResourceDefinition, namespace: str, name: str, obj: Json) -> Json:
+def _typed_metadata(definition: ResourceDefinition, obj: Json, stored: Json | None) -> Json:
+    """A copy of an object's metadata, checked for types. Raises BadRequestError."""
+    sent: Any = obj["metadata"] if obj.get("metadata") is not None else {}
+    if sent is stored:
+        return {key: value for key, value in sent.items() if value is not None}
+    return check_types(definition, sent)
+
+
+def _check_identity(
+    definition: ResourceDefinition, namespace: str, name: str, obj: Json, *, stored: Json | None = None
+) -> Json:
     """The metadata of an object that was sent to this place; fills in its type, namespace and name.
 
-    Raises BadRequestError where the object says otherwise. `name` is empty for a create.
+    Raises BadRequestError where the object says otherwise. `name` is empty for a create. Metadata that are the very
+    `stored` ones, which a patch left alone, have their types.
     """
     gvk = definition.mapping.gvk
     for field, expected, wording in (("apiVersion", gvk.api_version, "API version"), ("kind", gvk.kind, "kind")):
@@ -446,8 +460,7 @@ def _check_identity(definition: ResourceDefinition, namespace: str, name: str, o
             raise bad_request(
                 f"the {wording} in the data ({obj[field]}) does not match the expected {wording} ({expected})"
             )
-    metadata = check_types(definition, obj["metadata"] if obj.get("metadata") is not None else {})
-    obj["metadata"] = metadata
+    metadata = obj["metadata"] = _typed_metadata(definition, obj, stored)
     if not metadata.get("namespace"):
         metadata.pop("namespace", None)
     if name and metadata.setdefault("name", name) != name:

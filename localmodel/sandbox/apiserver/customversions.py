@@ -175,7 +175,7 @@ class _Version:
             accepted = "status" not in new or self._accepts.field("status", status)
             causes = [] if accepted else below("status", validate(self._status, status))
             causes += self._scale_status_faults(new)
-            accepted = accepted and self._accepts(new, old)
+            accepted = accepted and old is not None and self._has_lists_of(new, old)
         else:
             accepted = self._accepts(new, old)
             causes = [] if accepted else validate(self.tree, new, MISSING if old is None else old)
@@ -189,6 +189,14 @@ class _Version:
         if any(cause["reason"] in _BLOCKING for cause in causes):
             return [*causes, invalid("<nil>", None, _UNCHECKED)]
         return causes + self._rules.validate(new, old)
+
+    def _has_lists_of(self, new: Json, old: Json) -> bool:
+        """Whether all lists with unique items are as they were, apart from those in the status."""
+        return self.tree.additional is None and all(
+            name == "status" or new.get(name) == old.get(name)
+            for name, child in self.tree.properties.items()
+            if child.has_unique_lists_below
+        )
 
     def _scale_faults(self, obj: Json) -> list[Cause]:
         return _replica_faults(obj, self.scale.spec) if self.scale else []

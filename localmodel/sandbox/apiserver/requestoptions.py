@@ -51,7 +51,7 @@ def list_options(query: Query, namespace: str) -> ListOptions:
         label_selector=query.get("labelSelector", ""),
         field_selector=query.get("fieldSelector", ""),
         resource_version=query.get("resourceVersion", ""),
-        resource_version_match=cast(Literal["", "Exact", "NotOlderThan"], match),
+        resource_version_match=cast("Literal['', 'Exact', 'NotOlderThan']", match),
         limit=max(limit, 0),
         continue_=query.get("continue", ""),
     )
@@ -118,7 +118,7 @@ def write_options(request: Request, *, kind: str) -> WriteOptions:
     return WriteOptions(
         dry_run=bool(dry_run),
         field_manager=query.get("fieldManager", "") or request.headers.get("user-agent", "").partition("/")[0],
-        field_validation=cast(Literal["", "Ignore", "Warn", "Strict"], query.get("fieldValidation", "")),
+        field_validation=cast("Literal['', 'Ignore', 'Warn', 'Strict']", query.get("fieldValidation", "")),
     )
 
 
