@@ -440,9 +440,9 @@ def _check_patched(definition: ResourceDefinition, name: str, obj: Json, *, stor
 
 def _typed_metadata(definition: ResourceDefinition, obj: Json, stored: Json | None) -> Json:
     """A copy of an object's metadata, checked for types. Raises BadRequestError."""
-    sent: Any = obj["metadata"] if obj.get("metadata") is not None else {}
-    if sent is stored:
-        return {key: value for key, value in sent.items() if value is not None}
+    sent = obj["metadata"] if obj.get("metadata") is not None else {}
+    if stored is not None and sent is stored:
+        return {key: value for key, value in stored.items() if value is not None}
     return check_types(definition, sent)
 
 
