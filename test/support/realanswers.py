@@ -96,6 +96,9 @@ def _cells(table: Json, row: Json) -> list[Any]:
 
 def _status(body: Json) -> Json:
     details = body.get("details") or {}
+    if any(cause.get("field") == "patch" for cause in details.get("causes") or ()):
+        # The object as a decoder saw it, and that decoder's own words.
+        return {"reason": body.get("reason", ""), "field": "patch"}
     causes = [{**cause, "message": _text(cause.get("message", ""))} for cause in details.get("causes") or ()]
     causes = [cause for index, cause in enumerate(causes) if cause not in causes[:index]]
     causes.sort(key=lambda cause: (cause.get("field", ""), cause["message"]))

@@ -7,7 +7,8 @@ from typing import Any
 
 import re2
 
-from .. import patterns
+from localmodel.sandbox.apiserver import patterns
+
 from .functions import Function, member
 from .values import EvaluationError
 
