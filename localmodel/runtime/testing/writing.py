@@ -311,7 +311,7 @@ def _unknown_status(definition: ResourceDefinition, base: Json, new: Json) -> li
     sent = new.get("status")
     if definition.strategic or definition.prune is None or not sent or sent == base.get("status"):
         return []
-    head = {key: new[key] for key in ("apiVersion", "kind") if key in new}
+    head: Json = {key: new[key] for key in ("apiVersion", "kind") if key in new}
     return [path for path in definition.prune({**head, "metadata": {}, "status": sent}) if path == "status"]
 
 
