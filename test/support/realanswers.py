@@ -28,6 +28,8 @@ _STRUCT = re.compile(
     r"(Invalid|Unsupported|Duplicate) value: ((?:\[\]|\*|map\[[\w.]+\])*[a-z]\w*\.[A-Z]\w*)\{.*?\}(: (?![^:]*\}: )|$)",
     re.DOTALL,
 )
+_DIFFERENCE = re.compile(r"\n[\u00a0 ]{2}")
+"""go-cmp writes one or the other, as it likes."""
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -94,6 +96,9 @@ def _cells(table: Json, row: Json) -> list[Any]:
 
 def _status(body: Json) -> Json:
     details = body.get("details") or {}
+    if any(cause.get("field") == "patch" for cause in details.get("causes") or ()):
+        # The object as a decoder saw it, and that decoder's own words.
+        return {"reason": body.get("reason", ""), "field": "patch"}
     causes = [{**cause, "message": _text(cause.get("message", ""))} for cause in details.get("causes") or ()]
     causes = [cause for index, cause in enumerate(causes) if cause not in causes[:index]]
     causes.sort(key=lambda cause: (cause.get("field", ""), cause["message"]))
@@ -107,7 +112,7 @@ def _status(body: Json) -> Json:
 
 def _text(text: str) -> str:
     # What follows is a difference of two Go structs.
-    text = text.partition("\n\u00a0\u00a0")[0]
+    text = _DIFFERENCE.split(text, maxsplit=1)[0]
     return _UID.sub("UID", _TIME.sub("TIME", _STRUCT.sub(r"\1 value: \2{...}\3", text)))
 
 

@@ -17,7 +17,15 @@ from typing import Any
 
 import msgspec
 
-from localmodel.runtime.client import APPLY_PATCH, DEFAULT_WRITE, PatchType, Preconditions, Propagation, WriteOptions
+from localmodel.runtime.client import (
+    APPLY_PATCH,
+    DEFAULT_WRITE,
+    STRATEGIC_MERGE_PATCH,
+    PatchType,
+    Preconditions,
+    Propagation,
+    WriteOptions,
+)
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import BadRequestError, NotFoundError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
@@ -255,6 +263,9 @@ class Registry:
 
         def change(obj: Json) -> Json:
             new = patched(definition, obj, patch, patch_type)
+            if patch_type == STRATEGIC_MERGE_PATCH:
+                # It is applied to a typed object, which has no other kind than its own.
+                new |= {key: obj[key] for key in ("apiVersion", "kind") if key in obj}
             _check_patched(definition, name, new, stored=obj["metadata"])
             _check_identity(definition, namespace, name, new, stored=obj["metadata"])
             return new

@@ -60,6 +60,8 @@ class WriteRequest:
     """Admission has been asked about this write already, under another name (a Scale, an Eviction)."""
     is_nameless: bool = False
     """The client named no object: the server generates the name, or deletes a collection."""
+    unknown: list[str] = field(default_factory=list)
+    """Paths of fields that were sent, are unknown, and are gone already."""
     is_patch: bool = False
     """What does not fit is the patch's fault (422), not that of a body (400)."""
     managed_fields: list[Json] | None = None
@@ -111,6 +113,7 @@ class Writer:
         """Raises RevisionMismatchError if the object exists by now."""
         definition = request.definition
         if definition.status_subresource and not definition.status_on_create:
+            request.unknown = _unknown_status(definition, {}, obj)
             obj.pop("status", None)
         _normalise(request, obj, None)
         obj["metadata"]["managedFields"] = in_force(obj["metadata"].get("managedFields"), None)
@@ -183,6 +186,8 @@ class Writer:
             metadata["finalizers"] = wanted
         grace = _grace_period(definition, old, grace_period)
         if grace == 0 and not _is_held(definition, new):
+            if definition.grace_period:
+                meta.mark_deleted(metadata, self._clock.now(), 0)
             return request.done(self._remove(request, entry, new), deleted=True)
         meta.mark_deleted(metadata, self._clock.now(), grace)
         if definition.on_deleting:
@@ -302,21 +307,30 @@ class _Stored:
         return msgspec.json.encode(self._object)
 
 
+def _unknown_status(definition: ResourceDefinition, base: Json, new: Json) -> list[str]:
+    """The status that a write of the object itself brings along is dropped, but is a fault if there is none at all."""
+    sent = new.get("status")
+    if definition.strategic or definition.prune is None or not sent or sent == base.get("status"):
+        return []
+    head: Json = {key: new[key] for key in ("apiVersion", "kind") if key in new}
+    return [path for path in definition.prune({**head, "metadata": {}, "status": sent}) if path == "status"]
+
+
 def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
     """Prunes and defaults; unknown fields are a warning, or refused, as the client wants it (fieldValidation)."""
     definition, gvk = request.definition, request.definition.mapping.gvk
-    if definition.is_accepted and definition.is_accepted(obj, old):
+    if definition.is_accepted and not request.unknown and definition.is_accepted(obj, old):
         return
     before = obj if not request.is_patch else {**obj}
     try:
-        unknown = definition.prune(obj) if definition.prune else []
+        unknown = [*request.unknown, *(definition.prune(obj) if definition.prune else [])]
     except BadRequestError as error:
         if request.is_patch:
             why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2] or str(error)
             raise unfit_patch(before, why) from error
         raise
     validation = request.options.field_validation or "Warn"
-    messages = [f'unknown field "{path}"' for path in unknown]
+    messages = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
     if messages and validation == "Strict":
         why = f"strict decoding error: {', '.join(messages)}"
         if request.is_patch:
@@ -353,6 +367,7 @@ def _merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
             raise NotFoundError.of("the server could not find the requested resource")
         new = merge(base, new)
     elif definition.status_subresource:
+        request.unknown = _unknown_status(definition, base, new)
         new.pop("status", None)
         if "status" in base:
             new["status"] = base["status"]

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 UNKNOWN = "<unknown>"
+_LONGEST = 2**63 // 10**9
+"""Seconds that Go's durations hold."""
 
 
 def human_duration(duration: timedelta) -> str:
     """The rules of apimachinery's `duration.HumanDuration`."""
-    seconds = int(duration.total_seconds())
+    seconds = min(int(duration.total_seconds()), _LONGEST)
     if seconds < -1:
         return "<invalid>"
     if seconds < 0:

@@ -26,6 +26,7 @@ SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 ROOT_CA = "kube-root-ca.crt"
 CLIENT_AUTHORITY = "extension-apiserver-authentication"
 """The ConfigMap that tells kubelets and extension servers whose client certificates count."""
+PRIORITY_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 _TRUSTED = WriteOptions(field_manager="kube-apiserver", field_validation="Ignore")
 
 
@@ -36,6 +37,9 @@ def bootstrap(registry: Registry, *, authority_pem: str) -> None:
         _ensure(registry, _definition(registry, "", "namespaces"), "", {"metadata": {"name": name}})
     contents.start()
     _publish_authority(registry, authority_pem)
+    for name, value in PRIORITY_CLASSES.items():
+        priority: Json = {"metadata": {"name": name}, "value": value}
+        _ensure(registry, _definition(registry, "scheduling.k8s.io", "priorityclasses"), "", priority)
     for document in default_roles():
         _ensure(registry, _definition(registry, GROUP, f"{document['kind'].lower()}s"), "", document)
     RoleAggregation(registry, _definition(registry, GROUP, "clusterroles")).start()

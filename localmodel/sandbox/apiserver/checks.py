@@ -59,6 +59,8 @@ def check_status(resource: str, new: Json) -> list[Cause]:
     """The faults of a status that is written by itself."""
     fields, status = STATUS_COUNTS.get(resource, ()), new.get("status") or {}
     causes = list(not_negative(status, "status", *fields))
+    if resource == "namespaces":
+        causes += _phase_faults(status.get("phase") or "", is_deleted="deletionTimestamp" in new["metadata"])
     if "replicas" not in fields:
         return causes
     total, ready = status.get("replicas") or 0, status.get("readyReplicas") or 0
@@ -305,6 +307,13 @@ def _json_faults(text: str, path: str) -> Iterator[Cause]:
         yield invalid(path, "<secret contents redacted>", why)
 
 
+def _phase_faults(phase: str, *, is_deleted: bool) -> list[Cause]:
+    expected, is_set = ("Terminating", "not empty") if is_deleted else ("Active", "empty")
+    if phase == expected:
+        return []
+    return [invalid("status.Phase", phase, f"may only be '{expected}' if `deletionTimestamp` is {is_set}")]
+
+
 def _namespace(new: Json, _: Json | None) -> Iterator[Cause]:
     for finalizer in _spec(new).get("finalizers") or ():
         for why in qualified_name(finalizer):
@@ -358,9 +367,27 @@ def _service(new: Json, old: Json | None) -> Iterator[Cause]:
     yield from one_of(spec, "spec", "sessionAffinity", ("ClientIP", "None"))
     yield from one_of(spec, "spec", "type", ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"))
     yield from _service_ports(ports)
-    had = _spec(old).get("clusterIP") if old is not None and type_ != "ExternalName" else None
-    if had and spec.get("clusterIP") != had:
-        yield invalid("spec.clusterIPs[0]", go_strings([spec.get("clusterIP") or ""]), "may not change once set")
+    yield from _cluster_address_faults(spec, type_, _spec(old) if old is not None else {})
+    if type_ in ("ClusterIP", "ExternalName"):
+        text = f"may not be used when `type` is '{type_}'"
+        yield from (
+            forbidden(f"spec.ports[{i}].nodePort", text) for i, port in enumerate(ports) if port.get("nodePort")
+        )
+
+
+def _cluster_address_faults(spec: Json, type_: str, before: Json) -> Iterator[Cause]:
+    address, addresses = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
+    if type_ == "ExternalName":
+        if address:
+            yield forbidden("spec.clusterIPs", "may not be set for ExternalName services")
+        return
+    had = before.get("clusterIP") if before.get("type") != "ExternalName" else None
+    if had and address != had:
+        yield invalid("spec.clusterIPs[0]", go_strings([address]), "may not change once set")
+    elif addresses and address and addresses[0] != address:
+        yield invalid("spec.clusterIPs", go_strings(addresses), "first value must match `clusterIP`")
+    if address == "None" and type_ in ("NodePort", "LoadBalancer"):
+        yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {type_} services")
 
 
 def _service_ports(ports: list[Json]) -> Iterator[Cause]:

@@ -109,7 +109,7 @@ def _definition(crd: Json, version: Json, storage: str) -> ResourceDefinition:
         extra={
             API_RESOURCE: shown,
             PRINTER: custom_printer(version.get("additionalPrinterColumns") or ()),
-            SCHEMA: handler.raw,
+            SCHEMA: {**handler.raw, "x-kubernetes-selectable-fields": [{"fieldPath": path[1:]} for path in fields]},
             SCALE_PATHS: handler.scale,
             "crd_uid": crd["metadata"]["uid"],
             "crd": (spec, names, handler.is_terminating),

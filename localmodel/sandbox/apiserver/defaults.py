@@ -214,8 +214,18 @@ def service(obj: Json) -> None:
         port["targetPort"] = port.get("targetPort") or port.get("port")
     if spec["type"] != "ExternalName":
         _set(spec, internalTrafficPolicy="Cluster")
+    if spec["type"] in ("NodePort", "LoadBalancer"):
+        _set(spec, externalTrafficPolicy="Cluster")
+    if spec["type"] == "LoadBalancer":
+        _set(spec, allocateLoadBalancerNodePorts=True)
+    if spec["sessionAffinity"] == "ClientIP":
+        _set(spec, sessionAffinityConfig={"clientIP": {"timeoutSeconds": 10800}})
     if spec.get("clusterIP") == "None":
-        _set(spec, clusterIPs=["None"], ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+        both = not spec.get("selector")
+        families = ["IPv4", "IPv6"] if both else ["IPv4"]
+        _set(
+            spec, clusterIPs=["None"], ipFamilies=families, ipFamilyPolicy="RequireDualStack" if both else "SingleStack"
+        )
 
 
 def node(obj: Json) -> None:

@@ -20,6 +20,7 @@ from .defaults import DEFAULTS, PREPARE, PREPARE_AT
 from .discovery import ApiResource
 from .podchecks import WARNINGS
 from .printers import builtin_printer
+from .serviceaddresses import ServiceAddresses
 from .table import Printer
 
 API_RESOURCE = "api_resource"
@@ -70,6 +71,8 @@ def _definition(kind: BuiltinKind, registry: Registry) -> ResourceDefinition:
 
 
 def _prepare(resource: str, registry: Registry) -> Callable[[Json, Json | None], None] | None:
+    if resource == "services":
+        return ServiceAddresses(registry)
     timed = PREPARE_AT.get(resource)
     if timed is None:
         return PREPARE.get(resource)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 Cause = dict[str, Any]
@@ -40,6 +41,27 @@ def go_float(value: float) -> str:
         return str(int(value))
     mantissa, exponent, digits = repr(value).partition("e")
     return f"{mantissa.removesuffix('.0')}e{int(digits):+03d}" if exponent else mantissa
+
+
+_HTML = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+def go_json(value: Any) -> str:
+    """A value as encoding/json writes it: keys in order, no characters that mean something in HTML."""
+    match value:
+        case str():
+            return _quoted(value).translate(_HTML)
+        case float():
+            if value.is_integer() and abs(value) < 1e21:
+                return str(int(value))
+            text = go_float(value)
+            return format(Decimal(text), "f") if 1e-6 <= abs(value) < 1e21 else text.replace("e-0", "e-")
+        case dict():
+            return "{" + ",".join(f"{go_json(key)}:{go_json(value[key])}" for key in sorted(value)) + "}"
+        case list():
+            return "[" + ",".join(map(go_json, value)) + "]"
+        case _:
+            return json.dumps(value)
 
 
 def go_syntax(value: Any, *, nested: bool = False) -> str:

@@ -29,6 +29,7 @@ CustomSchema = Callable[[ApiResource], Json | None]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _OBJECT_META = f"{schemas.REF_PREFIX}{_META}ObjectMeta"
 _LIST_META = f"{schemas.REF_PREFIX}{_META}ListMeta"
+_SELECTABLE = "x-kubernetes-selectable-fields"
 _QUERY_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
 _METHODS = {
     "get": "get",
@@ -120,12 +121,18 @@ class OpenApi:
             if name is None:
                 return
             _add_closure(name, components)
+            if "list" not in resource.verbs:
+                return
+            listed = _list_schema(name, resource)
+            listed["properties"]["items"]["items"] = {"default": {}, "allOf": [listed["properties"]["items"]["items"]]}
+            listed["properties"]["metadata"] = {"default": {}, **listed["properties"]["metadata"]}
         else:
             name = ".".join((*reversed(resource.group.split(".")), resource.version, resource.kind))
             components[name] = published_schema(custom, resource)
             _add_closure(f"{_META}ObjectMeta", components)
+            listed = {**_list_schema(name, resource), _SELECTABLE: custom.get(_SELECTABLE, [])}
         _add_closure(f"{_META}ListMeta", components)
-        components[f"{name}List"] = _list_schema(name, resource)
+        components[f"{name}List"] = listed
 
 
 def _hashed(body: bytes) -> tuple[str, bytes]:

@@ -338,7 +338,15 @@ def _of_template(new: Json, old: Json | None) -> list[str]:
     return pod_warnings(template.get("spec") or {}, "spec.template.spec")
 
 
+def _service_warnings(new: Json, _: Json | None) -> list[str]:
+    spec = new.get("spec") or {}
+    if spec.get("externalName") and spec.get("type") != "ExternalName":
+        return ['spec.externalName is ignored when spec.type is not "ExternalName"']
+    return []
+
+
 WARNINGS: dict[str, Callable[[Json, Json | None], list[str]]] = {
+    "services": _service_warnings,
     "pods": _of_pod,
     **dict.fromkeys(
         ("jobs.batch", "deployments.apps", "daemonsets.apps", "replicasets.apps", "statefulsets.apps"), _of_template

@@ -44,6 +44,37 @@ _PATCH_TYPES: tuple[PatchType, ...] = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_
 _DELETE_OPTIONS = GroupVersionKind("", "v1", "DeleteOptions")
 
 
+_SHOWN_WHEN_DELETED = frozenset(
+    {
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "csistoragecapacities.storage.k8s.io",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+        "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+    }
+)
+"""A delete answers with the object itself (ReturnDeletedObject of the store), else with a Status."""
+_PRESERVED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
+
+
+def _default_propagation(definition: ResourceDefinition, wanted: dict[str, Any]) -> Headers:
+    """Jobs of batch/v1 orphan their pods unless the client says otherwise, and warn of it (jobStrategy)."""
+    if definition.group_resource != "jobs.batch" or wanted["propagation"] is not None:
+        return ()
+    wanted["propagation"] = "Orphan"
+    return warning_headers([_PRESERVED])
+
+
 def not_allowed() -> MethodNotAllowedError:
     message = "the server does not allow this method on the requested resource"
     return MethodNotAllowedError({**make_status("MethodNotAllowed", 405, message), "details": {}})
@@ -266,9 +297,10 @@ class ResourceHandler:
             raise not_allowed()
         negotiate(request.headers.get("accept", ""))
         wanted = options.delete_options(request, self._delete_body(request))
+        headers = _default_propagation(definition, wanted)
         written = self._registry.delete(definition, info.namespace, info.name, user=user_info(user), **wanted)
-        if not written.deleted:
-            return Response(status=200, body=written.raw)
+        if not written.deleted or definition.group_resource in _SHOWN_WHEN_DELETED:
+            return Response(status=200, body=written.raw, headers=headers)
         mapping = definition.mapping
         details = {"name": info.name, "kind": mapping.plural, "uid": written.object["metadata"].get("uid", "")}
         if mapping.gvk.group:
@@ -282,6 +314,7 @@ class ResourceHandler:
         negotiate(request.headers.get("accept", ""), "list")
         wanted = options.delete_options(request, self._delete_body(request))
         del wanted["preconditions"]
+        headers = _default_propagation(definition, wanted)
         selection = options.list_options(request.query, info.namespace)
         deleted = self._registry.delete_collection(definition, selection, user=user_info(user), **wanted)
         gvk = definition.mapping.gvk
@@ -291,7 +324,8 @@ class ResourceHandler:
                 "apiVersion": gvk.api_version,
                 "metadata": {"resourceVersion": str(self._registry.store.revision)},
                 "items": [msgspec.Raw(_without_head(definition, written.raw)) for written in deleted],
-            }
+            },
+            headers=headers,
         )
 
 

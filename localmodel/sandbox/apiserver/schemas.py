@@ -1,7 +1,9 @@
-"""The packaged OpenAPI schemas of the built-in kinds: `data/schemas.json.gz`, made by `hack/update-builtin-schemas`.
+"""The packaged OpenAPI schemas of the built-in kinds, which `kubectl explain` shows and OpenAPI v2 and v3 publish.
 
-They serve `kubectl explain`; what bodies decode to is in `gotypes`. The file is read with the first request that needs
-it.
+What they consist of (fields, types, references, defaults, enums, kinds of lists) is that of kube-apiserver 1.32 in
+`data/openapi.json.gz`, made by `hack/update-openapi-structure`; descriptions are those of the `kubernetes` package in
+`data/schemas.json.gz`, made by `hack/update-builtin-schemas`, which knows later fields, too: those are not published.
+What bodies decode to is in `gotypes`. The files are read with the first request that needs them.
 """
 
 from __future__ import annotations
@@ -23,9 +25,24 @@ REF_PREFIX = "#/components/schemas/"
 @lru_cache(maxsize=1)
 def components() -> Json:
     """All schemas by name."""
-    data = resources.files(__package__).joinpath("data", "schemas.json.gz").read_bytes()
+    found, described = _packaged("openapi.json.gz"), _packaged("schemas.json.gz")
+    for name, schema in found.items():
+        texts = described.get(name) or {}
+        _describe(schema, texts)
+        for field, property_ in (schema.get("properties") or {}).items():
+            _describe(property_, (texts.get("properties") or {}).get(field) or {})
+    return found
+
+
+def _packaged(file: str) -> Json:
+    data = resources.files(__package__).joinpath("data", file).read_bytes()
     decoded: Json = msgspec.json.decode(gzip.decompress(data))
     return decoded
+
+
+def _describe(schema: Json, described: Json) -> None:
+    if description := described.get("description"):
+        schema["description"] = description
 
 
 @lru_cache(maxsize=1)

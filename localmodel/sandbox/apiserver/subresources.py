@@ -9,7 +9,7 @@ from typing import Any
 
 from localmodel.runtime.errors import ApiError, BadRequestError, ConflictError, error_from_status, make_status
 from localmodel.runtime.objects import GroupVersionKind, ObjectKey, format_time
-from localmodel.runtime.testing.answers import not_found
+from localmodel.runtime.testing.answers import not_found, unfit_patch
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.subresources import has_scale, patched_scale, rescale, shown_scale
@@ -93,7 +93,10 @@ class SubresourceHandler:
             current = shown_scale(definition, obj)
             patch_type = request.headers.get("content-type", "").partition(";")[0]
             wanted = patched_scale(current, decode_json(request.body), patch_type)
-            gotypes.decode(_SCALE, wanted)
+            try:
+                gotypes.decode(_SCALE, wanted)
+            except BadRequestError as error:
+                raise unfit_patch(wanted, str(error).partition("cannot be handled as a Scale: ")[2]) from None
         key = ObjectKey(info.namespace, info.name)
         write = options.write_options(request, kind="UpdateOptions" if info.verb == "update" else "PatchOptions")
         current = shown_scale(definition, obj, absent=0)

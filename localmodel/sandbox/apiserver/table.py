@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .ages import age, parse_time
-from .jsonpath import Finder, compile_path
+import structlog
+
+from .ages import UNKNOWN, age, parse_time
+from .fielderrors import go_float, go_json
+from .jsonpath import Finder, JsonPathError, compile_path, number_as_stored
+
+log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 Cell = Callable[[Json, datetime], Any]
@@ -76,58 +81,82 @@ DEFAULT_PRINTER = Printer(
 
 
 def custom_printer(columns: Sequence[Json]) -> Printer:
-    """The printer of a CRD version's additionalPrinterColumns; without any there is an Age, as on a real server."""
+    """The printer of a CRD version's additionalPrinterColumns; without any there is an Age, as on a real server.
+
+    The columns end before the first one whose path client-go cannot parse.
+    """
     if not columns:
         return Printer(
             [Column("Age", _path_cell(compile_path(_CREATED), "date"), type="date", description=AGE_DESCRIPTION)]
         )
-    return Printer(
-        [
-            Column(
-                column["name"],
-                _path_cell(compile_path(column["jsonPath"]), column["type"]),
-                type=column["type"],
-                format=column.get("format", ""),
-                priority=column.get("priority", 0),
-                description=column.get("description")
-                or f"Custom resource definition column (in JSONPath format): {column['jsonPath']}",
-            )
-            for column in columns
-        ]
+    made = []
+    for column in columns:
+        try:
+            made.append(_custom_column(column))
+        except JsonPathError as error:
+            log.debug("a printer column ends the table", json_path=column["jsonPath"], error=str(error))
+            break
+    return Printer(made)
+
+
+def _custom_column(column: Json) -> Column:
+    return Column(
+        column["name"],
+        _path_cell(compile_path(column["jsonPath"]), column["type"]),
+        type=column["type"],
+        format=column.get("format", ""),
+        priority=column.get("priority", 0),
+        description=column.get("description")
+        or f"Custom resource definition column (in JSONPath format): {column['jsonPath']}",
     )
 
 
 def _path_cell(find: Finder, type_: str) -> Cell:
     def cell(obj: Json, now: datetime) -> Any:
         found = find(obj)
-        if not found:
-            return None
-        return _converted(found[0], type_, now)
+        return _converted(found[0], type_, now) if found else None
 
     return cell
 
 
+_MIN_INT = -(2**63)
+
+
 def _converted(value: Any, type_: str, now: datetime) -> Any:
     """The first value found, in the column's type; None where it does not fit."""
+    if type_ == "string":
+        return value if type(value) is str else printed(value)
     if type_ == "date":
-        return age(value, now) if parse_time(value) is not None else INVALID
-    if type_ in ("integer", "number"):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number:
-            return None
-        return int(value) if type_ == "integer" else value
+        return _age_of(value, now) if isinstance(value, str) else None
     if type_ == "boolean":
         return value if isinstance(value, bool) else None
-    return value if isinstance(value, str) else _text(value)
+    if type(value) not in (int, float):
+        return None
+    if type_ == "number":
+        return number_as_stored(value)
+    whole = int(value)
+    return whole if _MIN_INT <= whole < -_MIN_INT else _MIN_INT
 
 
-def _text(value: Any) -> str:
-    """Lists and objects as JSONPath prints them."""
-    import msgspec
+def _age_of(text: str, now: datetime) -> str:
+    if not text:
+        return UNKNOWN
+    return age(text, now) if "T" in text and parse_time(text) is not None else INVALID
 
-    if isinstance(value, bool):
-        return str(value).lower()
-    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else str(value)
+
+def printed(value: Any) -> str:
+    """A value as JSONPath prints it: lists and objects are JSON."""
+    match value:
+        case None:
+            return "<no value>"
+        case bool():
+            return str(value).lower()
+        case float():
+            return go_float(value)
+        case dict() | list():
+            return go_json(value)
+        case _:
+            return str(value)
 
 
 def row(printer: Printer, obj: Json, now: datetime, *, include: str, version: str) -> Json:

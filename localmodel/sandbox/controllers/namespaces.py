@@ -110,7 +110,7 @@ class NamespaceReconciler(Reconciler):
         if obj.is_deleting:
             return True
         try:
-            self.client.delete(obj)
+            self.client.delete(obj, propagation="Background")
         except NotFoundError:
             log.debug("object went by itself", object=str(obj))
         return True

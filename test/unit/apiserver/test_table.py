@@ -39,14 +39,14 @@ def test_an_unknown_time_has_no_age() -> None:
     ("path", "found"),
     [
         (".a.b", [1]),
-        ("{.a.b}", [1]),
         (".c[0].n", ["x"]),
         (".c[-1].n", ["y"]),
         (".c[*].n", ["x", "y"]),
         ('.c[?(@.n=="y")].v', [2]),
         (".c[?(@.v>1)].n", ["y"]),
         (".d\\.e", ["dotted"]),
-        (".['d.e']", ["dotted"]),
+        (".c..v", [1, 2]),
+        (".a['b','x']", [1]),
         (".missing.x", []),
     ],
 )
@@ -56,7 +56,7 @@ def test_json_paths(path: str, found: list[Any]) -> None:
 
 
 def test_a_json_path_outside_the_grammar_is_refused() -> None:
-    with pytest.raises(JsonPathError, match="unrecognized"):
+    with pytest.raises(JsonPathError, match="unterminated array"):
         compile_path(".a[")
 
 

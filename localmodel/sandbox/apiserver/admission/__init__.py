@@ -1,6 +1,7 @@
 """Admission: what may refuse or change a write beyond the rules of its kind.
 
-Before validation: namespace life cycle and service accounts (`lifecycle`), then mutating webhooks. After it: admission
+Before validation: namespace life cycle and service accounts (`lifecycle`), classes of pods and claims (`classes`), then
+mutating webhooks. After it: admission
 policies (`policies`) and validating webhooks (`webhooks`). What configurations may say is in `checks` and
 `policychecks`, what they leave unsaid in `defaults`. Nothing is called for the configurations themselves, nor for the
 server's own writes.
@@ -12,6 +13,7 @@ from localmodel.runtime.testing.registry import Registry
 from localmodel.sandbox.apiserver.messages import Request
 from localmodel.sandbox.apiserver.rbac import Rbac
 
+from .classes import ClaimResizeAdmission, PriorityAdmission
 from .client import WebhookClient
 from .hooks import Hooks
 from .lifecycle import NamespaceLifecycle, ServiceAccountAdmission
@@ -33,6 +35,8 @@ class Admission:
         registry.admission += [
             NamespaceLifecycle(registry),
             ServiceAccountAdmission(registry),
+            PriorityAdmission(registry),
+            ClaimResizeAdmission(registry),
             MutatingWebhooks(caller, self._mutating),
         ]
         registry.validating_admission += [ValidatingPolicies(registry, rbac), self._webhooks]

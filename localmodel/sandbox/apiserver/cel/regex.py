@@ -1,77 +1,59 @@
-"""Regular expressions in the syntax of RE2, as far as Python's `re` can be brought to it."""
+"""Regular expressions of CEL: RE2's, as Go's regexp package has them (see `patterns`)."""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
+from typing import Any
+
+import re2
+
+from localmodel.sandbox.apiserver import patterns
 
 from .functions import Function, member
 from .values import EvaluationError
 
-_CLASSES = {
-    "[:alnum:]": "0-9A-Za-z",
-    "[:alpha:]": "A-Za-z",
-    "[:ascii:]": "\\x00-\\x7F",
-    "[:blank:]": "\\t ",
-    "[:digit:]": "0-9",
-    "[:lower:]": "a-z",
-    "[:punct:]": "!-/:-@\\[-`{-~",
-    "[:space:]": "\\t\\n\\v\\f\\r ",
-    "[:upper:]": "A-Z",
-    "[:word:]": "0-9A-Za-z_",
-    "[:xdigit:]": "0-9A-Fa-f",
-}
-# What Python has and RE2 has not: look-around, back references, conditionals, atomic groups, possessive repeats.
-_NOT_RE2 = re.compile(r"\(\?(?:=|!|<=|<!|>|\(|P=|P>)|\\[1-9]|[*+?}]\+")
-_ESCAPED = re.compile(r"\\.", re.DOTALL)
+
+def check_pattern(pattern: str) -> None:
+    """Raises EvaluationError for what is no expression of RE2."""
+    try:
+        patterns.compile_pattern(pattern)
+    except patterns.PatternError as error:
+        raise EvaluationError(str(error)) from None
 
 
 @lru_cache(maxsize=1024)
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Raises EvaluationError for what is no expression of RE2."""
-    plain = _ESCAPED.sub(lambda match: match[0] if match[0][1] in "123456789" else "__", pattern)
-    if found := _NOT_RE2.search(plain):
-        raise EvaluationError(f"error parsing regexp: invalid or unsupported Perl syntax: `{found[0]}`")
-    translated = pattern.replace("\\z", "\\Z")
-    for name, members in _CLASSES.items():
-        translated = translated.replace(name, members)
-    try:
-        # Go's classes (\d, \w, \s, \b) are ASCII.
-        return re.compile(translated, re.ASCII)
-    except re.error as error:
-        raise EvaluationError(f"error parsing regexp: {_why(error, pattern)}") from None
-
-
-def _why(error: re.error, pattern: str) -> str:
-    """In Go's words, where Go has such a fault."""
-    rest = pattern[error.pos or 0 :]
-    match error.msg:
-        case "unterminated character set":
-            return f"missing closing ]: `{rest}`"
-        case "missing ), unterminated subpattern":
-            return f"missing closing ): `{pattern}`"
-        case "unbalanced parenthesis":
-            return f"unexpected ): `{pattern}`"
-        case "nothing to repeat":
-            return f"missing argument to repetition operator: `{rest[:1]}`"
-        case "bad escape (end of pattern)":
-            return "trailing backslash at end of expression: ``"
-    return f"{error.msg}: `{rest}`"
+def _compiled(pattern: str) -> Any:
+    check_pattern(pattern)
+    return re2.compile(pattern)
 
 
 def matches(text: str, pattern: str) -> bool:
     """Whether the pattern is found anywhere in the text."""
-    return compile_pattern(pattern).search(text) is not None
+    try:
+        return patterns.compile_pattern(pattern)(text)
+    except patterns.PatternError as error:
+        raise EvaluationError(str(error)) from None
 
 
 def _find(text: str, pattern: str) -> str:
-    match = compile_pattern(pattern).search(text)
+    match = _compiled(pattern).search(text)
     return match[0] if match else ""
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = [match[0] for match in compile_pattern(pattern).finditer(text)]
-    return found if limit < 0 else found[:limit]
+    """As Go finds them: no empty match right after another."""
+    found: list[str] = []
+    compiled, position, last_end = _compiled(pattern), 0, -1
+    while position <= len(text) and (limit < 0 or len(found) < limit):
+        match = compiled.search(text, position)
+        if match is None:
+            break
+        start, end = match.span()
+        if end > start or start != last_end:
+            found.append(match[0])
+        last_end = end
+        position = end if end > position else position + 1
+    return found
 
 
 REGEX: tuple[Function, ...] = (

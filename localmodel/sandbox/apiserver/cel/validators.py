@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .conversions import CONVERSIONS
-from .regex import compile_pattern
+from .regex import check_pattern
 from .strings import format_text
 from .syntax import Tree
 from .values import EvaluationError, NoSuchOverloadError, UInt, kind_of
@@ -97,7 +97,7 @@ def _call_faults(tree: Tree, expr: Any) -> Iterator[tuple[int, str]]:
     position = tree.positions.get(argument.id, 0)
     if call.function == "matches" and isinstance(value, str):
         try:
-            compile_pattern(value)
+            check_pattern(value)
         except EvaluationError:
             yield position, "invalid matches argument"
     elif call.function in _LITERALS and isinstance(value, str):
