@@ -203,7 +203,10 @@ def _decode_yaml(body: bytes, kind: str, *, find_duplicates: bool) -> Body:
 
 def _is_canonical(body: bytes, value: Any) -> bool:
     """Whether the value would be written just like the body, spaces aside: then no key of it stands twice."""
-    return msgspec.json.format(body, indent=-1) == msgspec.json.encode(value)
+    try:
+        return msgspec.json.format(body, indent=-1) == msgspec.json.encode(value)
+    except msgspec.DecodeError:
+        return False  # What `parse_json` had to read the slow way.
 
 
 class _Pairs(list[tuple[str, Any]]):
