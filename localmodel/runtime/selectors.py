@@ -231,7 +231,9 @@ class _Parser:
     def _expect(self, wanted: str) -> None:
         token = self._take()
         if token != wanted:
-            raise self._error(token, repr(wanted) if wanted else "',' or the end")
+            if not wanted:  # kube-apiserver's own words
+                raise SelectorError(f"found {token!r}, expected: ',' or 'end of string'")
+            raise self._error(token, repr(wanted))
 
     def _error(self, found: str, expected: str) -> SelectorError:
         return SelectorError(f"unable to parse the label selector {self._text!r}: found {found!r}, expected {expected}")

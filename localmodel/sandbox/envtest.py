@@ -54,7 +54,8 @@ class Environment:
         to work. Raises ControlPlaneError.
         """
         self.control_plane = control_plane or choose(os.environ, audit=audit)
-        self._is_shared = control_plane is None and self.control_plane.is_shared
+        self._is_chosen = control_plane is None and self.control_plane.is_shared
+        # Then it is one of the process, which other environments use as well; one that was given is this one's.
         self._crds = tuple(crds)
         self._directory = tempfile.TemporaryDirectory(prefix="localmodel-envtest-")
         self._clients: list[LiveClient] = []
@@ -76,7 +77,7 @@ class Environment:
 
         Raises ControlPlaneError, and what `install` raises.
         """
-        if self._is_shared:
+        if self._is_chosen:
             self.control_plane = SHARED.started(self.control_plane)
         else:
             self.control_plane.start()
@@ -89,7 +90,7 @@ class Environment:
         finally:
             while self._clients:
                 self._clients.pop().close()
-            if not self._is_shared:
+            if not self._is_chosen:
                 self.control_plane.stop()
             self._directory.cleanup()
 
@@ -129,7 +130,7 @@ class Environment:
         """Makes a namespace that nobody else has; its name."""
         name = unique(prefix)
         made = self.client().create(Namespace(metadata=ObjectMeta(name=name)))
-        if self._is_shared:
+        if self.control_plane.is_shared:
             self._made.append(made)
         return name
 
@@ -181,7 +182,7 @@ class Environment:
                 f"{document['kind']} ({document['apiVersion']}) is not served: install its CRD first"
             ) from error
         obj = kind.from_dict(document)
-        if not self._is_shared:
+        if not self.control_plane.is_shared:
             return client.apply(obj, field_owner=install.FIELD_OWNER, force=True)
         before = client.find(kind, obj.name, namespace=obj.namespace)
         if before is not None and not self._is_own(before):

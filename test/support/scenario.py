@@ -174,6 +174,7 @@ _NORMAL = (
     (r"https://(127\.0\.0\.1|localhost|\[::1\]):\d+", "SERVER"),
     (r"127\.0\.0\.1:\d+", "ADDRESS"),
     (r'("?resourceVersion"?: |Resource Version: +)"?\d+"?', r"\1VERSION"),
+    (r'(\\"resourceVersion\\":\\")\d+', r"\1VERSION"),
     (r"\bW\d{4} [\d:.]+ +\d+ ", "W "),
     (r"\bdebugger-[a-z0-9]{5}\b", "debugger-XXXXX"),
     (r"\(?\bx\d+ over (\d+[smhd])+\)", "(COUNT)"),

@@ -5,6 +5,9 @@ Texts follow k8s.io/apimachinery/pkg/api/errors and k8s.io/apiserver/pkg/storage
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 
 from localmodel.runtime.errors import (
@@ -69,12 +72,19 @@ def uid_conflict(definition: ResourceDefinition, namespace: str, name: str, want
     return conflict(definition, name, why)
 
 
-def unfit_patch(patched: Json, why: str) -> InvalidError:
-    """422 for a patch whose result is no object of the kind."""
-    shown = msgspec.json.encode(msgspec.json.encode(patched).decode()).decode()
+def unfit_patch(definition: ResourceDefinition, patched: Json, why: str) -> InvalidError:
+    """422 for a patch whose result is no object of the kind; that of a custom resource has its keys in order."""
+    text = msgspec.json.encode(patched, order=None if definition.strategic else "sorted").decode()
+    shown = msgspec.json.encode(text).decode()
     found = cause("FieldValueInvalid", "patch", f"Invalid value: {shown}: {why}")
     message = f' "" is invalid: patch: {found["message"]}'
     return InvalidError(make_status("Invalid", 422, message, {"causes": [found]}))
+
+
+def wrong_kind(definition: ResourceDefinition, name: str, kind: Any) -> InvalidError:
+    """What a custom resource's validation says of another kind: that this other object is invalid."""
+    gvk = definition.mapping.gvk
+    return invalid_kind(str(kind), gvk.group, name, [bad_value("kind", kind, f"must be {gvk.kind}")])
 
 
 def precondition_failed(definition: ResourceDefinition, name: str, why: str) -> ConflictError:
@@ -130,6 +140,14 @@ def invalid_options(kind: str, causes: Causes) -> InvalidError:
 
 def bad_request(message: str) -> BadRequestError:
     return BadRequestError(make_status("BadRequest", 400, message))
+
+
+def untyped_patch(definition: ResourceDefinition, patch: Json, faults: Sequence[str]) -> BadRequestError:
+    """An applied configuration that cannot be owned. kube-apiserver gives no reason, and 500, which nothing is here."""
+    gvk, metadata = definition.mapping.gvk, patch.get("metadata") or {}
+    listed = faults[0] if len(faults) == 1 else "".join(["errors:", *(f"\n  {fault}" for fault in faults)])
+    where = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {gvk.group}/{gvk.version}, Kind={gvk.kind}"
+    return BadRequestError(make_status("", 400, f"failed to create typed patch object ({where}): {listed}"))
 
 
 def too_large_resource_version(wanted: int, current: int) -> ServerTimeoutError:

@@ -19,7 +19,7 @@ import msgspec
 from localmodel.runtime.errors import BadRequestError, ConflictError, make_status
 from localmodel.runtime.objects import format_time
 
-from .answers import bad_request
+from .answers import bad_request, untyped_patch
 from .definitions import Json, ResourceDefinition
 from .fieldset import (
     FieldSet,
@@ -161,6 +161,10 @@ def _owned_by_updater(
         return managers
     changed, removed = changed or {}, removed or {}
     taken = union(changed, removed)
+    through_scale = manager.subresource == "scale"
+    if through_scale and not any(intersect(owned.fields, taken) for owned in managers.values()):
+        # A Scale has the owners of the replicas as its own managedFields: without any, no record of it is kept.
+        return managers
     after_all = dict(managers)
     for other, owned in managers.items():
         if other != manager and (left := subtract(owned.fields, taken)) is not owned.fields:
@@ -168,7 +172,8 @@ def _owned_by_updater(
     mine = managers.get(manager, _NOTHING)
     kept = subtract(mine.fields, removed)
     if changed:
-        after_all[manager] = Ownership(kept if contains(kept, changed) else union(kept, changed), format_time(now))
+        time = "" if through_scale else format_time(now)
+        after_all[manager] = Ownership(kept if contains(kept, changed) else union(kept, changed), time)
     elif manager in managers:
         after_all[manager] = Ownership(kept, mine.time)
     return after_all
@@ -217,8 +222,11 @@ def server_side_apply(
     if (patch.get("metadata") or {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     wanted = _reset(definition, patch, manager.subresource)
-    check_unique(wanted, schema)
-    fields = fields_of(_owned_part(wanted), schema)
+    try:
+        check_unique(wanted, schema)
+        fields = fields_of(_owned_part(wanted), schema)
+    except BadRequestError as error:
+        raise untyped_patch(definition, patch, [str(error)]) from error
     base = live or {}
     managers = read_managers(base.get("metadata") or {})
     if live is not None and not managers:

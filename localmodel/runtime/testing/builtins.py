@@ -77,6 +77,7 @@ WITHOUT_GENERATION = frozenset(
         "persistentvolumeclaims",
         "persistentvolumes",
         "pods",
+        "resourcequotas",
         "secrets",
         "serviceaccounts",
         "services",
@@ -89,7 +90,7 @@ WITHOUT_GENERATION = frozenset(
     }
 )
 WITHOUT_UNCONDITIONAL_UPDATE = frozenset(
-    {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io"}
+    {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io", "poddisruptionbudgets.policy"}
 )
 CREATED_BY_UPDATE = frozenset(
     {
@@ -99,8 +100,10 @@ CREATED_BY_UPDATE = frozenset(
         "events",
         "events.events.k8s.io",
         "leases.coordination.k8s.io",
+        "limitranges",
         "rolebindings.rbac.authorization.k8s.io",
         "roles.rbac.authorization.k8s.io",
+        "services",
     }
 )
 _GROUPS = frozenset({"", "apps", "autoscaling", "batch", "policy"})

@@ -18,7 +18,7 @@ from localmodel.runtime.errors import (
     make_status,
 )
 
-from .answers import bad_request
+from .answers import bad_request, untyped_patch
 from .definitions import Json, ResourceDefinition
 from .jsonpatch import JsonPatchError, apply_operations
 from .metadatatypes import go_name
@@ -79,17 +79,13 @@ def no_map(value: Any) -> BadRequestError:
     )
 
 
-def check_declared(definition: ResourceDefinition, namespace: str, name: str, patch: Json) -> None:
+def check_declared(definition: ResourceDefinition, patch: Json) -> None:
     """An apply has no field that the schema lacks: it could not be owned. Raises BadRequestError."""
     if definition.prune is None:
         return
-    gvk = definition.mapping.gvk
     unknown = definition.prune(copy.deepcopy(patch))
     if unknown:
-        faults = [f".{path}: field not declared in schema" for path in unknown]
-        listed = faults[0] if len(faults) == 1 else "".join(["errors:", *(f"\n  {fault}" for fault in faults)])
-        where = f"{namespace}/{name}; {gvk.group}/{gvk.version}, Kind={gvk.kind}"
-        raise bad_request(f"failed to create typed patch object ({where}): {listed}")
+        raise untyped_patch(definition, patch, [f".{path}: field not declared in schema" for path in unknown])
 
 
 def patched(definition: ResourceDefinition, obj: Json, patch: Any, patch_type: PatchType) -> Json:

@@ -45,6 +45,7 @@ from .answers import (
     too_large_resource_version,
     uid_conflict,
     unfit_patch,
+    wrong_kind,
 )
 from .clientsideapply import apply_as
 from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
@@ -367,7 +368,7 @@ class Registry:
             raise invalid_options("PatchOptions", [required("fieldManager", "is required for apply patch")])
         manager = write.manager("Apply")
 
-        check_declared(write.definition, write.namespace, write.name, patch)
+        check_declared(write.definition, patch)
 
         def applied(live: Json | None) -> Json:
             result = apply_as(write.definition, live, patch, manager, self.clock.now(), force=force)
@@ -437,14 +438,17 @@ def _check_patched(definition: ResourceDefinition, name: str, obj: Json, *, stor
             if definition.strategic:
                 version = str(obj.get("apiVersion") or gvk.api_version)
                 why = f'no kind "{obj.get("kind") or gvk.kind}" is registered for version "{version}"'
-                raise unfit_patch(obj, why)
+                raise unfit_patch(definition, obj, why)
+            if field == "kind":
+                raise wrong_kind(definition, name, found)
             why = f'Invalid value: "{found}": must be {expected}'
             raise invalid(definition, name, [cause("FieldValueInvalid", field, why)])
         obj[field] = expected
     try:
         metadata = _typed_metadata(definition, obj, stored)
     except BadRequestError as error:
-        raise unfit_patch(obj, str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2]) from error
+        why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2]
+        raise unfit_patch(definition, obj, why) from error
     if not metadata.get("name"):
         raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
 

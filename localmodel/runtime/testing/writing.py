@@ -7,6 +7,7 @@ the registry above decides what to do when it is not (RevisionMismatchError).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -321,20 +322,22 @@ def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
     definition, gvk = request.definition, request.definition.mapping.gvk
     if definition.is_accepted and not request.unknown and definition.is_accepted(obj, old):
         return
-    before = obj if not request.is_patch else {**obj}
+    is_strict = request.options.field_validation == "Strict"
+    # Pruning changes the object, of which the refusal of a patch shows all.
+    before = copy.deepcopy(obj) if request.is_patch and is_strict else {**obj}
     try:
         unknown = [*request.unknown, *(definition.prune(obj) if definition.prune else [])]
     except BadRequestError as error:
         if request.is_patch:
             why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2] or str(error)
-            raise unfit_patch(before, why) from error
+            raise unfit_patch(definition, before, why) from error
         raise
     validation = request.options.field_validation or "Warn"
     messages = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
-    if messages and validation == "Strict":
+    if messages and is_strict:
         why = f"strict decoding error: {', '.join(messages)}"
         if request.is_patch:
-            raise unfit_patch(before, why)
+            raise unfit_patch(definition, before, why)
         raise bad_request(f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: {why}')
     if validation == "Warn":
         request.warnings += messages

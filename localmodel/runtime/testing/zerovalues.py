@@ -13,7 +13,7 @@ from localmodel.runtime.objects import RESTMapping
 
 Json = dict[str, Any]
 
-_TEMPLATE: Json = {"metadata": {}, "spec": {"containers": None}}
+_TEMPLATE: Json = {"metadata": {"creationTimestamp": None}, "spec": {"containers": None}}
 _SPEC: Json = {"spec": {}}
 _BOTH: Json = {"spec": {}, "status": {}}
 _NOTHING: Json = {}

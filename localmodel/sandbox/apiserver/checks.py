@@ -32,7 +32,7 @@ from .fielderrors import (
 from .names import config_key, dns1035_label, port_number
 from .podchecks import not_negative, one_of, pod_spec
 from .rbacchecks import cluster_role, cluster_role_binding, role, role_binding
-from .selectorchecks import selector_faults, template_selector_faults
+from .selectorchecks import go_label_selector, selector_faults, template_selector_faults
 from .volumechecks import IMMUTABLE, persistent_volume, persistent_volume_claim, storage_class
 
 Json = dict[str, Any]
@@ -149,7 +149,7 @@ def _job(new: Json, old: Json | None) -> Iterator[Cause]:
         yield invalid("spec.completions", spec.get("completions"), IMMUTABLE)
     yield from _selector_of_job(spec, new["metadata"])
     if spec.get("selector") != before.get("selector"):
-        yield invalid("spec.selector", go_struct("v1.LabelSelector"), IMMUTABLE)
+        yield invalid("spec.selector", go_label_selector(spec.get("selector") or {}), IMMUTABLE)
     if spec.get("template") != before.get("template") and not before.get("suspend"):
         yield invalid("spec.template", go_struct("core.PodTemplateSpec"), IMMUTABLE)
     for field in ("completionMode", "podReplacementPolicy"):
@@ -165,7 +165,7 @@ def _selector_of_job(spec: Json, metadata: Json) -> Iterator[Cause]:
     """A job selects its pods by its own uid, unless told to do otherwise."""
     selector, own = spec.get("selector"), {"batch.kubernetes.io/controller-uid": metadata.get("uid")}
     if not spec.get("manualSelector") and selector is not None and selector != {"matchLabels": own}:
-        yield invalid("spec.selector", go_struct("v1.LabelSelector"), "`selector` not auto-generated")
+        yield invalid("spec.selector", go_label_selector(spec.get("selector") or {}), "`selector` not auto-generated")
 
 
 def _job_numbers(spec: Json) -> Iterator[Cause]:
@@ -222,7 +222,7 @@ def _workload(kind: str, *, has_strategy: bool = False) -> Check:
     def faults(new: Json, old: Json | None) -> Iterator[Cause]:
         spec = _spec(new)
         if old is not None and spec.get("selector") != _spec(old).get("selector"):
-            yield invalid("spec.selector", go_struct("v1.LabelSelector"), IMMUTABLE)
+            yield invalid("spec.selector", go_label_selector(spec.get("selector") or {}), IMMUTABLE)
         yield from not_negative(spec, "spec", "replicas", "minReadySeconds", "revisionHistoryLimit")
         yield from template_selector_faults(spec, "spec", kind=kind)
         yield from pod_spec(_spec(spec.get("template") or {}), "spec.template.spec", restart=_ALWAYS)

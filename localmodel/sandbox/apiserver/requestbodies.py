@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from localmodel.runtime.client import APPLY_PATCH, JSON_PATCH, STRATEGIC_MERGE_PATCH, PatchType
-from localmodel.runtime.errors import BadRequestError, InvalidError, make_status
-from localmodel.runtime.testing.answers import cause, invalid, unfit_patch
+from localmodel.runtime.errors import BadRequestError
+from localmodel.runtime.testing.answers import unfit_patch, wrong_kind
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.metadatatypes import go_name
 from localmodel.runtime.testing.patch import check_operations, no_map
@@ -75,18 +75,10 @@ def _check_custom(obj: Json, body: bytes, definition: ResourceDefinition) -> Non
             f"the API version in the data ({sent}) does not match the expected API version ({gvk.api_version})"
         )
     if obj["kind"] != gvk.kind:
-        raise wrong_kind(obj, definition)
-
-
-def wrong_kind(obj: Json, definition: ResourceDefinition) -> InvalidError:
-    """What a custom resource's validation says of another kind."""
-    gvk, kind = definition.mapping.gvk, obj["kind"]
-    name = str((obj.get("metadata") or {}).get("name") or "") if isinstance(obj.get("metadata"), dict) else ""
-    why = cause("FieldValueInvalid", "kind", f'Invalid value: "{kind}": must be {gvk.kind}')
-    refused = invalid(definition, name, [why])
-    text = f'{kind}.{gvk.group} "{name}" is invalid: kind: {why["message"]}'
-    details = {**refused.status["details"], "kind": kind}
-    return InvalidError(make_status("Invalid", 422, text, details))
+        metadata = obj.get("metadata")
+        raise wrong_kind(
+            definition, str((metadata or {}).get("name") or "") if isinstance(metadata, dict) else "", obj["kind"]
+        )
 
 
 def no_name(name: str) -> BadRequestError:
@@ -123,7 +115,7 @@ def decode_patch(
     prefix = "json patch duplicate field" if patch_type == JSON_PATCH else "duplicate field"
     twice = [f'{prefix} "{path}"' for path in duplicate_fields(body)]
     if twice and validation == "Strict":
-        raise unfit_patch(value, f"strict decoding error: {', '.join(twice)}")
+        raise unfit_patch(definition, value, f"strict decoding error: {', '.join(twice)}")
     return value, twice
 
 

@@ -37,6 +37,23 @@ def go_labels(labels: Json | None) -> GoValue:
     )
 
 
+def go_label_selector(selector: Json) -> GoValue:
+    """A metav1.LabelSelector as Go shows it."""
+    requirement = "v1.LabelSelectorRequirement"
+    shown = "(nil)"
+    if expressions := selector.get("matchExpressions"):
+        shown = f"{{{', '.join(f'{requirement}{{{_go_expression(each)}}}' for each in expressions)}}}"
+    labels = go_labels(selector.get("matchLabels"))
+    return GoValue(f"v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:[]{requirement}{shown}}}")
+
+
+def _go_expression(expression: Json) -> str:
+    values = expression.get("values")
+    shown = f"{{{', '.join(map(go_syntax, values))}}}" if values else "(nil)"
+    key, operator = (go_syntax(expression.get(name) or "") for name in ("key", "operator"))
+    return f"Key:{key}, Operator:{operator}, Values:[]string{shown}"
+
+
 def selector_faults(selector: Json, path: str) -> Iterator[Cause]:
     """A metav1.LabelSelector."""
     yield from labels_faults(selector.get("matchLabels"), f"{path}.matchLabels")

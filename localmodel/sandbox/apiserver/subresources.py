@@ -96,7 +96,8 @@ class SubresourceHandler:
             try:
                 gotypes.decode(_SCALE, wanted)
             except BadRequestError as error:
-                raise unfit_patch(wanted, str(error).partition("cannot be handled as a Scale: ")[2]) from None
+                why = str(error).partition("cannot be handled as a Scale: ")[2]
+                raise unfit_patch(definition, wanted, why) from None
         key = ObjectKey(info.namespace, info.name)
         write = options.write_options(request, kind="UpdateOptions" if info.verb == "update" else "PatchOptions")
         current = shown_scale(definition, obj, absent=0)

@@ -57,7 +57,8 @@ def install(kubectl: Kubectl) -> None:
 def remove_definitions(kubectl: Kubectl) -> None:
     """For the next test on the same server. Without our controllers nobody takes the finalizers off."""
     names = [name for name in kubectl.ok("get", "crd", "-o", "name").split() if ".kserve.io" in name]
-    kubectl.ok("delete", *names, "--timeout=30s")
+    if names:
+        kubectl.ok("delete", *names, "--timeout=30s")
 
 
 @pytest.fixture(scope="module")

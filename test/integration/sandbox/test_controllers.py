@@ -244,8 +244,9 @@ def test_controllers_that_start_again_go_on_where_they_were(world: World) -> Non
 
 def test_a_pod_that_fits_no_node_says_so_until_one_fits(world: World) -> None:
     world.create(Pod, "picky", {"nodeSelector": {"gpu": "yes"}, "containers": [container("sleep 100")]})
-    pod = world.until(Pod, "picky", lambda pod: pod.status.conditions)
-    assert "didn't match Pod's node affinity/selector" in pod.status.conditions[0]["message"]
+    # At first the nodes may not be ready, which is another reason.
+    reason = "didn't match Pod's node affinity/selector"
+    world.until(Pod, "picky", lambda pod: any(reason in c.get("message", "") for c in pod.status.conditions))
     world.client.patch(world.client.get(Node, "node-1"), {"metadata": {"labels": {"gpu": "yes"}}})
     world.until(Pod, "picky", lambda pod: pod.is_ready)
 

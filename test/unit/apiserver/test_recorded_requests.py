@@ -36,6 +36,8 @@ def test_answers_are_those_of_a_real_server(table: str, scenario: Scenario) -> N
     known = KNOWN.get(scenario.name, NOTHING)
     found = []
     for index, (one, other) in enumerate(zip(wanted, got, strict=True)):
+        if index in known and not differences(one, other):
+            found.append(f"{one['step']}\n  is as recorded: take it off support.requests.known")
         if index in known.others:
             continue
         pair = (essence(one), essence(other)) if index in known.texts else (one, other)
