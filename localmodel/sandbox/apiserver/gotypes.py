@@ -23,6 +23,7 @@ import msgspec
 
 from localmodel.runtime.errors import BadRequestError
 from localmodel.runtime.objects import GroupVersionKind
+from localmodel.runtime.testing.metadatatypes import go_name
 
 from .gotimes import TimeError, micro_time, whole_seconds
 from .quantities import QuantityError, canonical
@@ -99,20 +100,6 @@ def decode_metadata(metadata: Any, dropped: list[str]) -> str | None:
     return None
 
 
-def _found(value: Any) -> str:
-    match value:
-        case bool():
-            return "bool"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
-
-
 def _shown(expression: str) -> str:
     """A type as Go prints it."""
     if expression.startswith("*"):
@@ -149,7 +136,7 @@ class _Struct:
 
     def __call__(self, value: Any, dropped: list[str]) -> Json:
         if not isinstance(value, dict):
-            raise _WrongTypeError(_found(value), ".".join(self.name.split(".")[-2:]))
+            raise _WrongTypeError(go_name(value), ".".join(self.name.split(".")[-2:]))
         fields = self.fields
         for key in list(value):
             item = value[key]
@@ -238,7 +225,7 @@ _SCALARS: dict[str, tuple[type, ...]] = {"string": (str,), "bool": (bool,), "flo
 def _scalar(types: tuple[type, ...], shown: str) -> _Decode:
     def decode(value: Any, _: list[str]) -> Any:
         if type(value) not in types:
-            raise _WrongTypeError(_found(value), shown)
+            raise _WrongTypeError(go_name(value), shown)
         return value
 
     return decode
@@ -252,7 +239,7 @@ def _integer(scalar: str, shown: str) -> _Decode:
             return value
         if isinstance(value, int | float) and not isinstance(value, bool):
             raise _WrongTypeError(f"number {value}", shown)
-        raise _WrongTypeError(_found(value), shown)
+        raise _WrongTypeError(go_name(value), shown)
 
     return decode
 
@@ -270,7 +257,7 @@ def _list(inner: str, shown: str) -> _Decode:
 
     def decode(value: Any, dropped: list[str]) -> Any:
         if not isinstance(value, list):
-            raise _WrongTypeError(_found(value), shown)
+            raise _WrongTypeError(go_name(value), shown)
         for index, item in enumerate(value):
             if item is None:
                 value[index] = _zero(inner)
@@ -289,7 +276,7 @@ def _map(inner: str, shown: str) -> _Decode:
 
     def decode(value: Any, dropped: list[str]) -> Any:
         if not isinstance(value, dict):
-            raise _WrongTypeError(_found(value), shown)
+            raise _WrongTypeError(go_name(value), shown)
         for key, item in value.items():
             if item is None:
                 value[key] = _zero(inner)
@@ -305,7 +292,7 @@ def _map(inner: str, shown: str) -> _Decode:
 
 def _bytes(value: Any, _: list[str]) -> Any:
     if not isinstance(value, str):
-        raise _WrongTypeError(_found(value), "[]uint8")
+        raise _WrongTypeError(go_name(value), "[]uint8")
     text = value.replace("\n", "").replace("\r", "")
     try:
         return base64.b64encode(base64.b64decode(text, validate=True)).decode()
@@ -338,7 +325,7 @@ _QUANTITY_FAULT = "quantities must match the regular expression '^([+-]?[0-9.]+)
 def _time(convert: Callable[[str], str]) -> _Decode:
     def decode(value: Any, _: list[str]) -> Any:
         if not isinstance(value, str):
-            raise _WrongTypeError(_found(value), "string")
+            raise _WrongTypeError(go_name(value), "string")
         try:
             return convert(value)
         except TimeError as error:

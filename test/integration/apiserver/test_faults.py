@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,6 @@ from localmodel.runtime.testing.faults import Target
 from localmodel.sandbox.apiserver.faults import ServerFault
 
 pytestmark = pytest.mark.embedded_only("injects faults into the server")
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Live]:
-    live = Live(tmp_path)
-    yield live
-    live.stop()
-
-
-@pytest.fixture
-def client(live: Live) -> LiveClient:
-    return live.client()
 
 
 def test_an_answer_is_lost_after_the_write_and_the_server_goes_on(live: Live, client: LiveClient) -> None:
