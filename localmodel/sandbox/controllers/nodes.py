@@ -189,7 +189,7 @@ def description(name: str, kubelet_port: int = 0) -> dict[str, Any]:
             "containerRuntimeVersion": "localmodel://" + __version__,
             "kernelVersion": "",
             "kubeProxyVersion": "",
-            "kubeletVersion": "v1.34.0-localmodel",
+            "kubeletVersion": "v1.32.0-localmodel",
             "machineID": name,
             "operatingSystem": "linux",
             "osImage": "localmodel sandbox",
