@@ -133,6 +133,7 @@ def delete_in_the_middle_of_a_download(it: Sandbox) -> None:
     it.cluster.client.delete(it.cluster.client.get(LocalModelCache, "cancelled"))
     it.eventually(lambda: it.jobs("cancelled") == {}, timeout=60)
     gate.open()
+    it.eventually(lambda: it.cluster.client.find(LocalModelCache, "cancelled") is None, timeout=60)
 
 
 def let_a_node_come_and_go(it: Sandbox) -> None:
