@@ -142,8 +142,13 @@ def let_a_node_come_and_go(it: Sandbox) -> None:
     conditions = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
     it.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "guest", "labels": labels}})
     guest = it.cluster.client.get(Node, "guest")
-    it.cluster.client.status.patch(guest, {"status": {"conditions": conditions}})
-    it.eventually(lambda: it.cluster.client.find(LocalModelNode, "guest"))
+
+    def is_wanted() -> bool:
+        # Said again until it is heard: the node's controllers may just have written that it says nothing.
+        it.cluster.client.status.patch(guest, {"status": {"conditions": conditions}})
+        return it.cluster.client.find(LocalModelNode, "guest") is not None
+
+    it.eventually(is_wanted, timeout=60)
     it.cluster.client.delete(guest)
     it.eventually(lambda: it.cluster.client.find(LocalModelNode, "guest") is None)
 

@@ -102,7 +102,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_the_shipped_daemon_set_runs_updates_and_ends_its_agents(world: World) -> None:
     world.apply()
-    assert "successfully rolled out" in world.kubectl("rollout", "status", f"ds/{NAME}", "--timeout=60s")
+    assert "successfully rolled out" in world.kubectl("rollout", "status", f"ds/{NAME}", "--timeout=180s")
     assert world.ready_on() == [*NODES]
     assert len(world.agents()) == 2
     eventually(lambda: all(world.reports(node) for node in NODES), timeout=20)
@@ -115,12 +115,12 @@ def test_the_shipped_daemon_set_runs_updates_and_ends_its_agents(world: World) -
 
     before = {pod.metadata.uid for pod in world.pods()}
     assert "restarted" in world.kubectl("rollout", "restart", f"ds/{NAME}")
-    assert "successfully rolled out" in world.kubectl("rollout", "status", f"ds/{NAME}", "--timeout=60s")
+    assert "successfully rolled out" in world.kubectl("rollout", "status", f"ds/{NAME}", "--timeout=180s")
     assert not before & {pod.metadata.uid for pod in world.pods()}
     history = world.kubectl("rollout", "history", f"ds/{NAME}").splitlines()
     assert [line.split()[0] for line in history if line[:1].isdigit()] == ["1", "2"]
     assert "rolled back" in world.kubectl("rollout", "undo", f"ds/{NAME}")
-    assert "successfully rolled out" in world.kubectl("rollout", "status", f"ds/{NAME}", "--timeout=60s")
+    assert "successfully rolled out" in world.kubectl("rollout", "status", f"ds/{NAME}", "--timeout=180s")
     assert len(world.agents()) == 2
 
     world.client.delete(world.client.get(DaemonSet, NAME, namespace=install.NAMESPACE))
