@@ -62,7 +62,7 @@ def error_event(status: dict[str, Any]) -> WatchEvent:
     return WatchEvent("ERROR", json.dumps(status).encode())
 
 
-def eventually(condition: Callable[[], Any], *, timeout: float = 5.0) -> None:
+def eventually(condition: Callable[[], Any], *, timeout: float = 30.0) -> None:
     """Waits until the condition holds; fails the test if it does not in time."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()

@@ -72,7 +72,7 @@ class World:
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=200,
             check=False,
         )
         return done.stdout + done.stderr
