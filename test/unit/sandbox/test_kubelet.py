@@ -94,6 +94,16 @@ def test_a_container_that_exits_0_makes_the_pod_succeed(world: World) -> None:
     assert world.log(done) == "said\n"
 
 
+def test_a_kubelet_that_ends_takes_the_processes_with_it_and_leaves_the_verdict_to_the_next(world: World) -> None:
+    """While it ended them it wrote them down as failed, and could start the next attempt of a Job, which was lost."""
+    world.started(pod(POLITE, policy="Always"))
+    world.close()
+    left = world.get()
+    assert left is not None
+    assert running(left)
+    assert world.log(left) == "started\nstopped\n"
+
+
 def test_a_container_that_fails_makes_the_pod_fail_with_its_code(world: World) -> None:
     world.create(pod("exit 3"))
     done = world.ended()

@@ -10,9 +10,10 @@ that is silent (`nodes`) does nothing; its containers run on.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,36 @@ class PodNotFoundError(LogNotFoundError):
     """The kubelet runs no such pod."""
 
 
+class Passes:
+    """Counts the workers at a pod, so that none starts a process once the containers are being ended."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self._closed = False
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[bool]:
+        """One pass; whether it may still be made."""
+        with self._changed:
+            if self._closed:
+                yield False
+                return
+            self._count += 1
+        try:
+            yield True
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def close(self, timeout: float) -> None:
+        """Allows no more, and waits at most `timeout` seconds for those that are being made."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._count, timeout)
+
+
 class KubeletReconciler(Reconciler):
     """Runs the pods of the simulated nodes. `start` is its Runnable half: it ends all processes at shutdown."""
 
@@ -80,6 +111,7 @@ class KubeletReconciler(Reconciler):
         self._exits = Channel(EnqueueRequestForObject(), name="container-exits")
         self._runners: dict[Request, PodRunner] = {}
         """Pods with a runner, until the pod object is gone. A worker touches only the entry of its own request."""
+        self._passes = Passes()
         for node in options.nodes:
             (options.directory / node).mkdir(parents=True, exist_ok=True)
 
@@ -93,8 +125,9 @@ class KubeletReconciler(Reconciler):
             yield from (pod.key for pod in self.client.list(Pod) if pod.spec.node_name == node.name)
 
     def start(self, stop: threading.Event) -> None:
-        """Waits for the end of the process, then ends the containers."""
+        """Waits for the end of the process, then ends the containers; the pods are the next kubelet's to judge."""
         stop.wait()
+        self._passes.close(STOP_GRACE)
         runners = list(self._runners.values())
         for runner in runners:
             runner.stop(STOP_GRACE)
@@ -103,6 +136,10 @@ class KubeletReconciler(Reconciler):
             runner.kill()
 
     def reconcile(self, request: Request) -> Result | None:
+        with self._passes.one() as allowed:
+            return self._reconcile(request) if allowed else None
+
+    def _reconcile(self, request: Request) -> Result | None:
         pod = self.client.find(Pod, request.name, namespace=request.namespace)
         runner = self._runners.get(request)
         if runner is not None and (pod is None or pod.metadata.uid != runner.uid):
