@@ -34,16 +34,17 @@ class RESTMapping:
     gvk: GroupVersionKind
     plural: str
     namespaced: bool = True
+    group_resource: str = field(init=False, repr=False, compare=False)
+    """`plural.group`, or `plural` for the core group: as errors and RBAC messages name a resource."""
+
+    def __post_init__(self) -> None:
+        name = f"{self.plural}.{self.gvk.group}" if self.gvk.group else self.plural
+        object.__setattr__(self, "group_resource", name)
 
     @classmethod
     def of(cls, group: str, version: str, kind: str, plural: str = "", *, namespaced: bool = True) -> RESTMapping:
         """`plural` defaults to the kind in lower case with an s."""
         return cls(GroupVersionKind(group, version, kind), plural or f"{kind.lower()}s", namespaced)
-
-    @property
-    def group_resource(self) -> str:
-        """`plural.group`, or `plural` for the core group: as errors and RBAC messages name a resource."""
-        return f"{self.plural}.{self.gvk.group}" if self.gvk.group else self.plural
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of a collection, an object or a subresource; a namespace is ignored for cluster-scoped kinds.

@@ -43,16 +43,21 @@ BEFORE_FIRST_APPLY = "before-first-apply"
 """The manager of what an object without record had when it was first applied."""
 ANCIENT = "ancient-changes"
 """The manager of what older updaters own."""
-_UNOWNED_METADATA = (
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "generation",
-    "managedFields",
-    "resourceVersion",
+_UNOWNED_METADATA = frozenset(
+    {
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    }
 )
+_UNOWNED = frozenset({"apiVersion", "kind", "metadata"})
+"""Fields of an object of which nobody owns the whole."""
+_MISSING = object()
 
 
 class Manager(msgspec.Struct, frozen=True):
@@ -69,21 +74,27 @@ class Ownership(msgspec.Struct, frozen=True):
 
     fields: FieldSet
     time: str = ""
+    entry: Json | None = None
+    """Just this as it is stored in managedFields, if it is."""
 
 
 Managers = dict[Manager, Ownership]
 
 
-def read_managers(metadata: Json) -> Managers:
-    """The managers that an object's metadata names; none if one of the entries is malformed."""
+def read_managers(metadata: Json, *, stored: bool = False) -> Managers:
+    """The managers that an object's metadata names; none if one of the entries is malformed.
+
+    Entries that are `stored` are what `write_managers` gave.
+    """
     found: Managers = {}
     for entry in metadata.get("managedFields") or []:
-        if not _is_wellformed(entry):
+        if not (stored or _is_wellformed(entry)):
             return {}
         manager = Manager(
             entry.get("manager", ""), entry["operation"], entry["apiVersion"], entry.get("subresource", "")
         )
-        found[manager] = Ownership(entry.get("fieldsV1") or {}, entry.get("time") or "")
+        fields, time = entry.get("fieldsV1") or {}, entry.get("time") or ""
+        found[manager] = Ownership(fields, time, entry if stored else None)
     return found
 
 
@@ -102,6 +113,8 @@ def in_force(sent: Any, stored: list[Json] | None) -> list[Json]:
 
     An empty list, or one with one empty entry, is how a client gives all fields up.
     """
+    if sent is stored:
+        return stored or []
     if isinstance(sent, list) and sent in ([], [{}]):
         return []
     if isinstance(sent, list) and read_managers({"managedFields": sent}):
@@ -111,22 +124,23 @@ def in_force(sent: Any, stored: list[Json] | None) -> list[Json]:
 
 def write_managers(managers: Managers) -> list[Json]:
     """metadata.managedFields: appliers first, then by time and name; owners of nothing are left out."""
-    entries = []
-    for manager, owned in sorted(
-        managers.items(), key=lambda item: (item[0].operation, item[1].time, item[0].name, item[0].subresource)
-    ):
-        if owned.fields:
-            entry = {
-                "manager": manager.name,
-                "operation": manager.operation,
-                "apiVersion": manager.api_version,
-                "time": owned.time,
-                "fieldsType": "FieldsV1",
-                "fieldsV1": owned.fields,
-                "subresource": manager.subresource,
-            }
-            entries.append({key: value for key, value in entry.items() if value != ""})
-    return entries
+    owners = [(manager, owned) for manager, owned in managers.items() if owned.fields]
+    if len(owners) > 1:
+        owners.sort(key=lambda item: (item[0].operation, item[1].time, item[0].name, item[0].subresource))
+    return [owned.entry or _entry(manager, owned) for manager, owned in owners]
+
+
+def _entry(manager: Manager, owned: Ownership) -> Json:
+    entry = {
+        "manager": manager.name,
+        "operation": manager.operation,
+        "apiVersion": manager.api_version,
+        "time": owned.time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": owned.fields,
+        "subresource": manager.subresource,
+    }
+    return {key: value for key, value in entry.items() if value != ""}
 
 
 _NOTHING = Ownership({})
@@ -139,7 +153,9 @@ def track_update(
 
     `new` carries the managedFields that were in force before. Looks only into what differs.
     """
-    managers = read_managers(new["metadata"])
+    in_force = new["metadata"].get("managedFields")
+    is_stored = old is not None and in_force is old["metadata"].get("managedFields")
+    managers = read_managers(new["metadata"], stored=is_stored)
     if old is not None and not managers:
         return []  # Nobody keeps record of this object, until the next apply.
     try:
@@ -154,9 +170,8 @@ def _owned_by_updater(
     definition: ResourceDefinition, old: Json, new: Json, manager: Manager, now: datetime, managers: Managers
 ) -> Managers:
     """Who owns what after an update by a manager."""
-    # There is always metadata: a map that comes new is owned itself, this one is not.
-    before, after = ({"metadata": {}, **_owned_part(with_zero_value(obj, definition.zero))} for obj in (old, new))
-    changed, removed = difference_of(before, after, definition.schema)
+    old, new = with_zero_value(old, definition.zero), with_zero_value(new, definition.zero)
+    changed, removed = difference_of(_differing(old, new), _differing(new, old), definition.schema)
     if changed is None and removed is None:
         return managers
     changed, removed = changed or {}, removed or {}
@@ -177,6 +192,16 @@ def _owned_by_updater(
     elif manager in managers:
         after_all[manager] = Ownership(kept, mine.time)
     return after_all
+
+
+def _differing(obj: Json, other: Json) -> Json:
+    """The parts of an object that somebody owns, without those that it shares with the other.
+
+    There is always metadata: a map that comes new is owned itself, this one is not.
+    """
+    part = {k: v for k, v in obj.items() if k not in _UNOWNED and other.get(k, _MISSING) is not v}
+    part["metadata"] = _owned_metadata(obj)
+    return part
 
 
 def _capped(managers: Managers) -> Managers:
@@ -255,9 +280,13 @@ def owned_fields(definition: ResourceDefinition, obj: Json) -> FieldSet:
 
 def _owned_part(obj: Json) -> Json:
     """The object without what nobody owns: its type and identity, and what the server sets."""
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _UNOWNED_METADATA}
-    part = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+    metadata = _owned_metadata(obj)
+    part = {key: value for key, value in obj.items() if key not in _UNOWNED}
     return {"metadata": metadata, **part} if metadata else part
+
+
+def _owned_metadata(obj: Json) -> Json:
+    return {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _UNOWNED_METADATA}
 
 
 def _reset(definition: ResourceDefinition, patch: Json, subresource: str) -> Json:

@@ -100,7 +100,7 @@ class ResourceDefinition:
     @property
     def resource(self) -> str:
         """The name under which the store keeps the objects."""
-        return self.stored_as.group_resource
+        return (self.storage or self.mapping).group_resource
 
     def present(self, value: bytes) -> bytes:
         """A stored object as this version shows it."""
@@ -159,4 +159,8 @@ class AdmissionAttributes:
 
 
 AdmissionPlugin = Callable[[AdmissionAttributes], None]
-"""Raises an ApiError to refuse the write."""
+"""Raises an ApiError to refuse the write.
+
+A plugin may have a method `handles(operation, definition, subresource) -> bool` (admission.Interface has one, too): it
+is not called where that says no, which saves the server the work of asking.
+"""

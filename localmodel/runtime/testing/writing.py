@@ -136,12 +136,12 @@ class Writer:
         `base` is the object of `entry`, from which `new` was made and with which it may share parts.
         """
         definition = request.definition
-        old = definition.decode(entry.value)
         new = _merge(request, entry, base, new)
-        _normalise(request, new, old)
+        mutating = _asked(self._admission, request, "UPDATE")
+        old = _unshared(request, entry, base, new, is_changed=bool(mutating))
         self._record_owners(request, old, new)
         owners = new["metadata"].get("managedFields")
-        admitted = self._admitted(request, new, old, self._admission)
+        admitted = self._admitted(request, new, old, mutating)
         if admitted is not new:
             # What admission made of it may reach no further than what the client sent.
             admitted["metadata"] |= {"resourceVersion": str(entry.revision), "uid": old["metadata"].get("uid")}
@@ -272,7 +272,8 @@ class Writer:
         plugins: Sequence[AdmissionPlugin],
         kind: GroupVersionKind | None = None,
     ) -> Json | None:
-        if not plugins or request.is_admitted:
+        asked = _asked(plugins, request, operation)
+        if not asked:
             return obj
         attributes = AdmissionAttributes(
             operation=operation,
@@ -288,9 +289,23 @@ class Writer:
             user=request.user,
             warnings=request.warnings,
         )
-        for plugin in list(plugins):
+        for plugin in asked:
             plugin(attributes)
         return attributes.object
+
+
+def _asked(
+    plugins: Sequence[AdmissionPlugin], request: WriteRequest, operation: Literal["CREATE", "UPDATE", "DELETE"]
+) -> list[AdmissionPlugin]:
+    """The plugins that have something to do with such a write."""
+    if request.is_admitted:
+        return []
+    definition, subresource = request.definition, request.subresource
+    return [
+        plugin
+        for plugin in plugins
+        if (handles := getattr(plugin, "handles", None)) is None or handles(operation, definition, subresource)
+    ]
 
 
 class _Stored:
@@ -317,10 +332,28 @@ def _unknown_status(definition: ResourceDefinition, base: Json, new: Json) -> li
     return [path for path in definition.prune({**head, "metadata": {}, "status": sent}) if path == "status"]
 
 
+def _is_accepted(request: WriteRequest, obj: Json, old: Json | None) -> bool:
+    """Whether there is nothing to prune or to default."""
+    is_accepted = request.definition.is_accepted
+    return is_accepted is not None and not request.unknown and is_accepted(obj, old)
+
+
+def _unshared(request: WriteRequest, entry: Entry, base: Json, new: Json, *, is_changed: bool) -> Json:
+    """The object of `entry`, which shares no part with the new one that is changed, now or by admission.
+
+    Prunes and defaults the new one.
+    """
+    if not is_changed and _is_accepted(request, new, base):
+        return base
+    old = request.definition.decode(entry.value)
+    _normalise(request, new, old)
+    return old
+
+
 def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
     """Prunes and defaults; unknown fields are a warning, or refused, as the client wants it (fieldValidation)."""
     definition, gvk = request.definition, request.definition.mapping.gvk
-    if definition.is_accepted and not request.unknown and definition.is_accepted(obj, old):
+    if _is_accepted(request, obj, old):
         return
     is_strict = request.options.field_validation == "Strict"
     # Pruning changes the object, of which the refusal of a patch shows all.
@@ -369,6 +402,7 @@ def _merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
         if merge is None:
             raise NotFoundError.of("the server could not find the requested resource")
         new = merge(base, new)
+        new["metadata"] = {**new["metadata"]}
     elif definition.status_subresource:
         request.unknown = _unknown_status(definition, base, new)
         new.pop("status", None)
@@ -418,7 +452,7 @@ def _share_equal(new: Json, old: Json) -> None:
     """Lets the old object have the new one's parts that equal its own: from here on both are compared often, which
     takes no time where they are one, and changed no more."""
     for key, value in new.items():
-        if key != "metadata" and key in old and old[key] == value:
+        if key != "metadata" and key in old and old[key] is not value and old[key] == value:
             old[key] = value
 
 

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from localmodel.runtime.errors import ForbiddenError, NotFoundError
-from localmodel.runtime.testing.definitions import AdmissionAttributes
+from localmodel.runtime.testing.definitions import AdmissionAttributes, ResourceDefinition
 
 from .rbac import GROUP, Attributes, Rbac
 from .users import User
@@ -39,6 +39,9 @@ class EscalationCheck:
 
     def __init__(self, rbac: Rbac) -> None:
         self._rbac = rbac
+
+    def handles(self, _operation: str, definition: ResourceDefinition, _subresource: str) -> bool:
+        return definition.group_resource in _ROLES or definition.group_resource in _BINDINGS
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         resource, new = attributes.definition.group_resource, attributes.object

@@ -123,9 +123,9 @@ def decode_body(body: bytes, content_type: str, *, find_duplicates: bool, kind: 
     if media_type == YAML:
         return _decode_yaml(body, kind, find_duplicates=find_duplicates)
     value = decode_json(body, kind)
-    if not find_duplicates or _is_canonical(body, value):
+    if not find_duplicates:
         return Body(value, [])
-    return Body(value, [f'duplicate field "{path}"' for path in duplicate_fields(body)])
+    return Body(value, [f'duplicate field "{path}"' for path in duplicate_fields(body, value)])
 
 
 def _media_type(content_type: str) -> str:
@@ -213,8 +213,10 @@ class _Pairs(list[tuple[str, Any]]):
     """An object with its keys as they came."""
 
 
-def duplicate_fields(body: bytes) -> list[str]:
-    """Paths of the keys that stand more than once in their object."""
+def duplicate_fields(body: bytes, value: Any) -> list[str]:
+    """Paths of the keys that stand more than once in their object. `value` is what was read of the body."""
+    if _is_canonical(body, value):
+        return []
     seen_twice = False
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

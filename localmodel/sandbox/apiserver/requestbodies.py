@@ -113,7 +113,7 @@ def decode_patch(
     if validation == "Ignore":
         return value, []
     prefix = "json patch duplicate field" if patch_type == JSON_PATCH else "duplicate field"
-    twice = [f'{prefix} "{path}"' for path in duplicate_fields(body)]
+    twice = [f'{prefix} "{path}"' for path in duplicate_fields(body, value)]
     if twice and validation == "Strict":
         raise unfit_patch(definition, value, f"strict decoding error: {', '.join(twice)}")
     return value, twice
@@ -127,7 +127,8 @@ def _applied(body: bytes, validation: str, definition: ResourceDefinition) -> Js
     try:
         # JSON is tried first: it is what clients send, and much faster to read.
         try:
-            value, twice = parse_json(body), duplicate_fields(body) if validation == "Strict" else []
+            value = parse_json(body)
+            twice = duplicate_fields(body, value) if validation == "Strict" else []
         except ValueError:
             document = yamlbody.decode(body, find_duplicates=validation == "Strict")
             value, twice = document.value, document.duplicates

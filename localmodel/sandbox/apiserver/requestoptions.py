@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 from localmodel.runtime.client import Preconditions, Propagation, WriteOptions
@@ -111,13 +112,20 @@ def watch_options(query: Query, namespace: str, name: str) -> WatchOptions:
 
 def write_options(request: Request, *, kind: str) -> WriteOptions:
     """`kind` is CreateOptions, UpdateOptions or PatchOptions, for the message of a refusal."""
+    return _write_options(request.raw_query, request.headers.get("user-agent", ""), kind)
+
+
+@lru_cache(maxsize=1024)
+def _write_options(raw_query: str, user_agent: str, kind: str) -> WriteOptions:
+    """Remembered, for a client asks in the same way again and again."""
+    request = Request(method="", path="", raw_query=raw_query)
     query, dry_run = request.query, request.values("dryRun")
     causes = write_faults(query, dry_run)
     if causes:
         raise invalid_options(kind, causes)
     return WriteOptions(
         dry_run=bool(dry_run),
-        field_manager=query.get("fieldManager", "") or request.headers.get("user-agent", "").partition("/")[0],
+        field_manager=query.get("fieldManager", "") or user_agent.partition("/")[0],
         field_validation=cast("Literal['', 'Ignore', 'Warn', 'Strict']", query.get("fieldValidation", "")),
     )
 
@@ -149,15 +157,14 @@ def _dry_run_faults(values: Sequence[str]) -> list[Cause]:
 
 def patch_options(request: Request, *, applies: bool) -> tuple[WriteOptions, bool]:
     """The options of a patch, and whether it is forced."""
-    query, dry_run = request.query, request.values("dryRun")
+    query = request.query
     causes: list[Cause] = []
     if applies and not query.get("fieldManager"):
         causes.append(required("fieldManager", "is required for apply patch"))
     if not applies and "force" in query:
         causes.append(forbidden("force", "may not be specified for non-apply patch"))
-    causes += write_faults(query, dry_run)
     if causes:
-        raise invalid_options("PatchOptions", causes)
+        raise invalid_options("PatchOptions", causes + write_faults(query, request.values("dryRun")))
     return write_options(request, kind="PatchOptions"), is_true(query.get("force"))
 
 

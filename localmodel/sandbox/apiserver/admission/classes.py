@@ -12,7 +12,7 @@ import msgspec
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import parse_quantity
 from localmodel.runtime.testing.answers import details
-from localmodel.runtime.testing.definitions import AdmissionAttributes
+from localmodel.runtime.testing.definitions import AdmissionAttributes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.store import VersionedStore
 
@@ -28,6 +28,9 @@ class PriorityAdmission:
 
     def __init__(self, registry: Registry) -> None:
         self._store = registry.store
+
+    def handles(self, _operation: str, definition: ResourceDefinition, subresource: str) -> bool:
+        return definition.group_resource in ("pods", _CLASSES) and not subresource
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         obj, resource = attributes.object, attributes.definition.group_resource
@@ -77,6 +80,9 @@ class ClaimResizeAdmission:
 
     def __init__(self, registry: Registry) -> None:
         self._store = registry.store
+
+    def handles(self, operation: str, definition: ResourceDefinition, subresource: str) -> bool:
+        return operation == "UPDATE" and definition.group_resource == "persistentvolumeclaims" and not subresource
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         new, old = attributes.object, attributes.old_object

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from localmodel.runtime.errors import ForbiddenError, NotFoundError
-from localmodel.runtime.testing.definitions import AdmissionAttributes
+from localmodel.runtime.testing.definitions import AdmissionAttributes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
 Json = dict[str, Any]
@@ -23,6 +23,11 @@ class NamespaceLifecycle:
 
     def __init__(self, registry: Registry) -> None:
         self._store = registry.store
+
+    def handles(self, operation: str, definition: ResourceDefinition, _subresource: str) -> bool:
+        if definition.group_resource == "namespaces":
+            return operation == "DELETE"
+        return operation == "CREATE" and definition.mapping.namespaced
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         definition = attributes.definition
@@ -67,6 +72,9 @@ class ServiceAccountAdmission:
 
     def __init__(self, registry: Registry) -> None:
         self._store = registry.store
+
+    def handles(self, operation: str, definition: ResourceDefinition, subresource: str) -> bool:
+        return operation == "CREATE" and definition.group_resource == "pods" and not subresource
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         pod = attributes.object

@@ -225,6 +225,9 @@ class ValidatingPolicies:
             if binding["spec"].get("policyName") == name
         )
 
+    def handles(self, _operation: str, _definition: ResourceDefinition, _subresource: str) -> bool:
+        return bool(self._pairs)
+
     def __call__(self, attributes: AdmissionAttributes) -> None:
         pairs = self._pairs
         target = Target(attributes, self._registry) if pairs and attributes.user.name else None
