@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 def format_time(value: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written."""
     # strftime asks the C library, which takes ten times as long.
-    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return f"{value.isoformat(timespec='seconds')[:-6]}Z"
 
 
 def format_micro_time(value: datetime) -> str:

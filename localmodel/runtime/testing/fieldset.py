@@ -21,6 +21,7 @@ from .schema import ListType, MergeSchema, Path
 
 FieldSet = dict[str, Any]
 _SELF = "."
+_CONTAINERS = (dict, list)
 _ESCAPED = frozenset('"\\')
 """What JSON does not write as it is, among printable characters."""
 
@@ -29,7 +30,7 @@ def fields_of(value: Any, schema: MergeSchema, path: Path = ()) -> FieldSet:
     """All fields of a value: its leaves (scalars, atomic or empty maps and lists) and its list items."""
     if isinstance(value, dict) and not schema.is_atomic(path):
         return {
-            f"f:{key}": fields_of(item, schema, (*path, key)) if isinstance(item, dict | list) else {}
+            f"f:{key}": fields_of(item, schema, (*path, key)) if isinstance(item, _CONTAINERS) else {}
             for key, item in value.items()
         }
     if isinstance(value, list):
@@ -176,7 +177,7 @@ def _difference_of_maps(
         if key not in old:
             changed[f"f:{key}"] = _whole(item, schema, (*path, key))
         elif (before := old[key]) != item:
-            if isinstance(item, dict | list) or isinstance(before, dict | list):
+            if isinstance(item, _CONTAINERS) or isinstance(before, _CONTAINERS):
                 _note_difference(f"f:{key}", difference_of(before, item, schema, (*path, key)), changed, removed)
             else:
                 changed[f"f:{key}"] = {}
@@ -204,13 +205,21 @@ def _whole(value: Any, schema: MergeSchema, path: Path) -> FieldSet:
     children = _children(value, schema, path)
     if children is None:
         return {}
+    if isinstance(value, dict) and not any(item and isinstance(item, _CONTAINERS) for item in value.values()):
+        return _with_leaves(tuple(children))
     inside = {
         element: _whole(item, schema, (*path, element[2:]) if element.startswith("f:") else path)
-        if item and isinstance(item, dict | list)
+        if item and isinstance(item, _CONTAINERS)
         else {}
         for element, item in children.items()
     }
     return {_SELF: {}, **inside}
+
+
+@lru_cache(maxsize=4096)
+def _with_leaves(elements: tuple[str, ...]) -> FieldSet:
+    """A map with nothing but leaves; the items of a list mostly are alike."""
+    return {_SELF: {}, **{element: {} for element in elements}}
 
 
 def _children(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:
@@ -239,10 +248,14 @@ def _unite(one: FieldSet, other: FieldSet) -> FieldSet:
 def contains(one: FieldSet, other: FieldSet) -> bool:
     """Whether the first set has all fields of the second."""
     for key, node in other.items():
-        if key == _SELF:
-            continue
         mine = one.get(key)
-        if mine is None or (_is_member(node) and not _is_member(mine)) or not (node == mine or contains(mine, node)):
+        if mine is None:
+            if key != _SELF:
+                return False
+        elif not node:
+            if mine and _SELF not in mine:
+                return False
+        elif node != mine and ((_SELF in node and not _is_member(mine)) or not contains(mine, node)):
             return False
     return True
 

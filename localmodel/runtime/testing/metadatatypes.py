@@ -22,6 +22,7 @@ _OWNER = {**dict.fromkeys(("apiVersion", "kind", "name", "uid"), "string"),
 _MANAGED = {**dict.fromkeys(("manager", "operation", "apiVersion", "fieldsType", "subresource"), "string"),
             "time": "v1.Time", "fieldsV1": "v1.FieldsV1"}  # fmt: skip
 _MAX_INT = 2**63
+_TYPES: dict[str, type] = {"string": str, "bool": bool, "int64": int, "v1.Time": str, "v1.FieldsV1": dict}
 
 
 def check_types(definition: ResourceDefinition, metadata: Any) -> Json:
@@ -65,13 +66,9 @@ class _Check:
         return clean
 
     def _scalar(self, value: Any, field: str, wanted: str) -> None:
-        fits = {
-            "string": isinstance(value, str),
-            "bool": isinstance(value, bool),
-            "int64": isinstance(value, int) and not isinstance(value, bool) and -_MAX_INT <= value < _MAX_INT,
-            "v1.Time": isinstance(value, str),
-            "v1.FieldsV1": isinstance(value, dict),
-        }[wanted]
+        fits = isinstance(value, _TYPES[wanted])
+        if wanted == "int64":
+            fits = fits and not isinstance(value, bool) and -_MAX_INT <= value < _MAX_INT
         if not fits:
             shown = f"number {value}" if wanted == "int64" and go_name(value) == "number" else None
             if shown:

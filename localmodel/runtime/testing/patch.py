@@ -24,15 +24,15 @@ from .jsonpatch import JsonPatchError, apply_operations
 from .metadatatypes import go_name
 from .strategic import strategic_merge_patch
 
+_PATCH_TYPES: tuple[PatchType, ...] = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
 MAX_OPERATIONS = 10_000
 """Of one JSON patch."""
 
 
 def check_patch(definition: ResourceDefinition, patch: Any, patch_type: PatchType) -> None:
     """Raises UnsupportedMediaTypeError or BadRequestError for a patch that this resource cannot take at all."""
-    served = [JSON_PATCH, MERGE_PATCH, *([STRATEGIC_MERGE_PATCH] if definition.strategic else []), APPLY_PATCH]
-    if patch_type not in served:
-        accepted = ", ".join(served)
+    if patch_type not in _PATCH_TYPES or (patch_type == STRATEGIC_MERGE_PATCH and not definition.strategic):
+        accepted = ", ".join(type_ for type_ in _PATCH_TYPES if type_ != STRATEGIC_MERGE_PATCH or definition.strategic)
         raise UnsupportedMediaTypeError.of(
             f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         )

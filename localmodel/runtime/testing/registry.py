@@ -433,6 +433,8 @@ def _check_patched(definition: ResourceDefinition, name: str, obj: Json, *, stor
     `stored` are the metadata before the patch, as for `_check_identity`.
     """
     gvk = definition.mapping.gvk
+    if obj.get("metadata") is stored and obj.get("kind") == gvk.kind and obj.get("apiVersion") == gvk.api_version:
+        return
     for field, expected in (("kind", gvk.kind), ("apiVersion", gvk.api_version)):
         if (found := obj.get(field) or expected) != expected:
             if definition.strategic:

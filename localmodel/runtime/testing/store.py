@@ -211,10 +211,18 @@ class VersionedStore:
             return at, [entries[key] for key in _in_namespace(sorted(entries), namespace)]
 
     def put(
-        self, resource: str, namespace: str, name: str, encode: Callable[[int], bytes], *, expected: int | None = None
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        encode: Callable[[int], bytes],
+        *,
+        labels: dict[str, str] | None = None,
+        expected: int | None = None,
     ) -> Entry:
         """Writes one object: `encode` gives its JSON for the revision it gets.
 
+        `labels` are those in the JSON, which else are read from it; not to be changed afterwards.
         `expected` is the revision that the object must have now, 0 for absent; raises RevisionMismatchError.
         """
         with self._lock:
@@ -222,8 +230,12 @@ class VersionedStore:
             previous = table.entries.get(key)
             _check(previous, expected)
             revision = self._revision + 1
-            entry = Entry.of(namespace, name, revision, encode(revision))
-            self._append(resource, entry, entry.value)
+            value = encode(revision)
+            if labels is None:
+                entry = Entry.of(namespace, name, revision, value)
+            else:
+                entry = Entry(namespace, name, revision, value, labels)
+            self._append(resource, entry, value)
             if previous is None:
                 bisect.insort(table.keys, key)
             table.entries[key] = entry

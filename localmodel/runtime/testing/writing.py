@@ -239,7 +239,12 @@ class Writer:
             return msgspec.json.encode(obj)
         stored = _Stored(request.definition, obj)
         entry = self._store.put(
-            request.definition.resource, request.namespace, request.name, stored.encode, expected=expected
+            request.definition.resource,
+            request.namespace,
+            request.name,
+            stored.encode,
+            labels=stored.labels,
+            expected=expected,
         )
         return request.definition.present(entry.value)
 
@@ -315,8 +320,13 @@ class _Stored:
         gvk = definition.stored_as.gvk
         if definition.to_storage:
             obj = definition.to_storage(obj)
-        head = {"apiVersion": gvk.api_version, "kind": gvk.kind, "metadata": dict(obj["metadata"])}
-        self._object: Json = head | {key: value for key, value in obj.items() if key not in head}
+        head = {"apiVersion": gvk.api_version, "kind": gvk.kind, "metadata": {**obj["metadata"]}}
+        self._object: Json = {**head, **obj, **head}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """For the store, which keeps them."""
+        return {**(self._object["metadata"].get("labels") or {})}
 
     def encode(self, revision: int) -> bytes:
         self._object["metadata"]["resourceVersion"] = str(revision)
@@ -457,8 +467,11 @@ def _share_equal(new: Json, old: Json) -> None:
 
 
 def _spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:
-    ignored = {"metadata", "status"} if definition.status_subresource else {"metadata"}
-    return {k: v for k, v in new.items() if k not in ignored} != {k: v for k, v in old.items() if k not in ignored}
+    ignored = ("metadata", "status") if definition.status_subresource else ("metadata",)
+    for key in new.keys() | old.keys():
+        if key not in ignored and not (key in new and key in old and (new[key] is old[key] or new[key] == old[key])):
+            return True
+    return False
 
 
 def _faults(request: WriteRequest, new: Json, old: Json | None) -> Causes:

@@ -5,6 +5,9 @@ calls the core as soon as a request is whole and writes the whole answer at once
 messages and its two writes costs several times what the core needs for an answer. All of it runs on the event loop's
 thread, except requests that may have to wait for others (`ApiServerCore.may_block`), which get a thread.
 
+The answers to all requests that lie ready are sent in a row: to wake a client that waits costs more than most answers,
+and one that is awake already is not woken again.
+
 Watches are fed from any thread. Their connections gather in one queue, so that a write wakes the loop once, not once
 per watcher; a batch that many watchers get is made into a chunk once. A connection whose socket is full is left alone:
 what it misses waits in its `WatchResponse`, which is bounded; when that is over its bound the connection is cut.
@@ -37,6 +40,8 @@ BATCH_LIMIT = 256 * 1024
 """Bytes about which a watch gets at a time."""
 READ_SIZE = 64 * 1024
 """Bytes that are read from a socket at a time."""
+UNSENT_LIMIT = 64 * 1024
+"""Bytes of answers that a connection keeps back at most, to send them with those of others."""
 BLOCKING_THREADS = 64
 """Requests that wait at the same time for others (webhooks, injected delays); more of them wait for a thread."""
 PIPELINE_LIMIT = 64
@@ -67,6 +72,8 @@ class Front:
         # Those of them that have something to send; appended to from any thread.
         self._woken: deque[HttpProtocol] = deque()
         self._is_scheduled = False
+        # Connections with answers that are to be sent. Of the event loop's thread.
+        self._answered: list[HttpProtocol] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: ThreadPoolExecutor | None = None
         # The last batch and its chunk: all watchers of a resource mostly get the same.
@@ -91,6 +98,17 @@ class Front:
         self._is_scheduled = False
         for _ in range(len(self._woken)):
             self._woken.popleft().send_events()
+
+    def send_soon(self, connection: HttpProtocol) -> None:
+        """Has the connection send its answers once the requests that lie ready have been answered."""
+        if not self._answered:
+            connection.loop.call_soon(self._send_answers)
+        self._answered.append(connection)
+
+    def _send_answers(self) -> None:
+        answered, self._answered = self._answered, []
+        for connection in answered:
+            connection.flush()
 
     def chunk(self, batch: bytes) -> bytes:
         """The batch as a chunk of HTTP's chunked encoding."""
@@ -135,6 +153,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._impersonation: list[tuple[str, str]] = []
         self._body: list[bytes] = []
         self._size = 0
+        # Answers that are not sent yet.
+        self._unsent: list[bytes] = []
         # Requests that are whole and wait for the one before, each with whether the connection outlives it.
         self._waiting: deque[tuple[Request, bool]] = deque()
         # The request at hand: a thread works on it, or its watch is being served.
@@ -161,6 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._waiting.clear()
+        self._unsent.clear()
         if self._watch is not None:
             self._watch.close()
             self._forget_watch()
@@ -173,6 +194,7 @@ class HttpProtocol(HttpToolsProtocol):
             # Answered as an ordinary request, like any server that does not know the protocol; then we hang up.
             self._keep_alive = False
         except httptools.HttpParserError:
+            self.flush()
             self.send_400_response("Bad Request")
 
     def pause_writing(self) -> None:
@@ -190,7 +212,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._watch is not None:
             self.end_watch()
         elif not self._is_blocked:
-            self.transport.close()
+            self._close()
         self._keep_alive = False
         # Over TLS, closing waits for the peer to say goodbye.
         self.loop.call_later(SHUTDOWN_TIMEOUT, self.transport.abort)
@@ -214,6 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_http10 = self.parser.get_http_version() == "1.0"
         if self._fields.get("expect", "").lower() == "100-continue" and not self._is_announced_too_large():
+            self.flush()
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -225,11 +248,11 @@ class HttpProtocol(HttpToolsProtocol):
             # Answered now, lest the client sends all of it; what still comes is thrown away.
             self._body.clear()
             self._accept(keep_alive=False)
-            self.loop.call_later(DISCARD_TIMEOUT, self.transport.close)
+            self.loop.call_later(DISCARD_TIMEOUT, self._close)
 
     def on_message_complete(self) -> None:
         if self._size > BODY_LIMIT:
-            self.transport.close()
+            self._close()
         else:
             self._accept(keep_alive=self.parser.should_keep_alive() and not self.parser.should_upgrade())
 
@@ -303,14 +326,29 @@ class HttpProtocol(HttpToolsProtocol):
             return
         length = b"content-length: %d\r\n" % len(answer.body)
         head = self._head(answer.status, answer.content_type, length, answer.headers)
-        self.transport.write(head if request.method == "HEAD" else b"".join((head, answer.body)))
+        self._unsent.append(head if request.method == "HEAD" else b"".join((head, answer.body)))
+        if len(answer.body) > UNSENT_LIMIT or len(self._unsent) >= PIPELINE_LIMIT:
+            self.flush()
+        elif len(self._unsent) == 1:
+            self.front.send_soon(self)
         self._end_answer()
+
+    def flush(self) -> None:
+        """Sends the answers that were kept back."""
+        if self._unsent:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            self.transport.write(data)
+
+    def _close(self) -> None:
+        self.flush()
+        self.transport.close()
 
     def _end_answer(self) -> None:
         self.server_state.total_requests += 1
         if not self._keep_alive:
             if self._size <= BODY_LIMIT:
-                self.transport.close()
+                self._close()
         elif not self._waiting:
             self._idle_since = self.loop.time()
             if self.timeout_keep_alive_task is None:
@@ -330,7 +368,7 @@ class HttpProtocol(HttpToolsProtocol):
         if left > 0:
             self._look_in(left)
         else:
-            self.transport.close()
+            self._close()
 
     def _head(self, status: int, content_type: str, length: bytes, headers: Any = ()) -> bytes:
         parts = [_START.get((status, content_type)) or _start(status, content_type)]
@@ -348,6 +386,7 @@ class HttpProtocol(HttpToolsProtocol):
         connection = self.transport.get_extra_info("socket")
         if reset and connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.flush()
         self.transport.abort()
 
     # Watches.
@@ -360,6 +399,7 @@ class HttpProtocol(HttpToolsProtocol):
         watch.on_end = self._wake
         # The head goes out at once, also before the first event: clients wait for it. HTTP/1.0 knows no chunks.
         self._keep_alive = self._keep_alive and not self._is_http10
+        self.flush()
         self.transport.write(
             self._head(
                 200, watch.content_type, b"" if self._is_http10 else b"transfer-encoding: chunked\r\n", watch.headers

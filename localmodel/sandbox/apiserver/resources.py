@@ -40,7 +40,9 @@ from .users import User
 
 Json = dict[str, Any]
 
-_PATCH_TYPES: tuple[PatchType, ...] = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
+_PATCH_TYPES: dict[str, PatchType] = {
+    type_: type_ for type_ in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
+}
 _DELETE_OPTIONS = GroupVersionKind("", "v1", "DeleteOptions")
 
 
@@ -331,16 +333,16 @@ class ResourceHandler:
 
 def patch_type_of(request: Request, definition: ResourceDefinition) -> PatchType:
     """Raises UnsupportedMediaTypeError, for strategic patches of custom resources too."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    served = [type_ for type_ in _PATCH_TYPES if type_ != STRATEGIC_MERGE_PATCH or definition.strategic]
-    for type_ in served:
-        if content_type == type_:
-            return type_
+    sent = request.headers.get("content-type", "")
+    content_type = _PATCH_TYPES.get(sent) or _PATCH_TYPES.get(sent.partition(";")[0].strip())
+    if content_type is not None and (content_type != STRATEGIC_MERGE_PATCH or definition.strategic):
+        return content_type
     if definition.strategic:
         message = "415: Unsupported Media Type\n\nAvailable representations: "
         raise UnsupportedMediaTypeError({**make_status("UnsupportedMediaType", 415, message), "details": {}})
     raise UnsupportedMediaTypeError.of(
-        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(served)
+        "the body of the request was in an unknown format - accepted media types include: "
+        + ", ".join(type_ for type_ in _PATCH_TYPES if type_ != STRATEGIC_MERGE_PATCH)
     )
 
 

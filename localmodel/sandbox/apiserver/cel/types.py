@@ -177,8 +177,17 @@ def _conversion(schema: Schema, *, is_resource: bool = False) -> Convert | None:
     if not has_fields and scalar is items is values is None:
         return None
 
+    plain = {key for key, (name, inner) in fields.items() if key == name and inner in (None, _whole_number)}
+    whole = [key for key in plain if fields[key][1] is _whole_number]
+
+    def is_plain(value: Json) -> bool:
+        """Whether it looks the same to rules, as most objects without objects in them do."""
+        return value.keys() <= plain and None not in value.values() and all(type(value.get(k, 0)) is int for k in whole)
+
     def convert(value: Any) -> Any:
         if isinstance(value, dict):
+            if plain and is_plain(value):
+                return value
             if has_fields:
                 return _renamed(fields, value)
             return value if values is None else {key: values(item) for key, item in value.items()}
@@ -203,9 +212,13 @@ def _scalar_conversion(schema: Schema) -> Convert | None:
     if schema.type == "number":
         return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if schema.type == "integer":
-        return lambda value: int(value) if isinstance(value, float) else value
+        return _whole_number
     convert = _TEXTS.get(str(schema.raw.get("format", ""))) if schema.type == "string" else None
     return convert and (lambda value: convert(value) if isinstance(value, str) else value)
+
+
+def _whole_number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) else value
 
 
 def _time(text: str) -> Any:
