@@ -56,7 +56,7 @@ from .patch import check_declared, check_patch, patched
 from .selection import Selection
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .watching import Watch
-from .writing import Writer, WriteRequest, Written, sent_version
+from .writing import SharedObjectError, Writer, WriteRequest, Written, sent_version
 
 _GENERATE_NAME_TRIES = 8
 """KEP-4420."""
@@ -393,11 +393,11 @@ class Registry:
         *,
         uid: str | None = None,
     ) -> Written:
-        """Replaces the object by what `change` makes of it (given a private copy), or creates it if it is missing.
+        """Replaces the object by what `change` makes of it (which shall not change it), or creates it if it is missing.
 
         `uid` is that of the object which the client means: it cannot be one that is not there.
         """
-        definition = write.definition
+        definition, private = write.definition, False
         while True:
             entry = self.store.get(definition.resource, write.namespace, write.name)
             try:
@@ -407,10 +407,12 @@ class Registry:
                             raise uid_conflict(definition, write.namespace, write.name, uid, "")
                         raise not_found(definition, write.name)
                     return self._writer.create(write, create())
-                base = definition.decode(entry.value)
-                return self._writer.replace(write, entry, base, change(base))
+                base = self._writer.base(definition, entry, private=private)
+                return self._writer.replace(write, entry, base, change(base), private=private)
             except RevisionMismatchError:
                 continue
+            except SharedObjectError:
+                private = True
 
 
 def _delete_options(

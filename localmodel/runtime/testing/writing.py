@@ -22,6 +22,7 @@ from localmodel.runtime.objects import GroupVersionKind
 from . import metadata as meta
 from .answers import bad_request, bad_value, conflict, forbidden_value, invalid, uid_conflict, unfit_patch
 from .apply import Manager, in_force, track_update
+from .decoded import DecodedObjects
 from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
 from .store import Entry, RevisionMismatchError, VersionedStore
 
@@ -77,6 +78,10 @@ class WriteRequest:
         return Written(raw, created=created, deleted=deleted, warnings=tuple(dict.fromkeys(self.warnings)))
 
 
+class SharedObjectError(Exception):
+    """A write would have to change an object that it shares with others."""
+
+
 class Writer:
     """Carries out attempts. `admission` and `validating` are the registry's lists, which may change."""
 
@@ -89,6 +94,13 @@ class Writer:
     ) -> None:
         self._store, self._clock = store, clock
         self._admission, self._validating = admission, validating
+        # Of resources whose writes mostly leave what they are given as it is.
+        self._decoded = DecodedObjects()
+
+    def base(self, definition: ResourceDefinition, entry: Entry, *, private: bool) -> Json:
+        """The object of an entry, to make a new one of; it is not to be changed unless it is `private`."""
+        shared = None if private or not _is_kept(definition) else self._decoded.get(definition.resource, entry)
+        return definition.decode(entry.value) if shared is None else shared
 
     def seed(self, definition: ResourceDefinition, obj: Json) -> Written:
         """Stores an object as a test wants it; the server's fields are filled in where they are missing."""
@@ -130,15 +142,22 @@ class Writer:
         self._admitted(request, obj, None, self._validating)
         return request.done(self._commit(request, obj, expected=0), created=True)
 
-    def replace(self, request: WriteRequest, entry: Entry, base: Json, new: Json) -> Written:
+    def replace(self, request: WriteRequest, entry: Entry, base: Json, new: Json, *, private: bool) -> Written:
         """Stores `new` in place of `entry`; no write at all if nothing changed. Raises RevisionMismatchError.
 
-        `base` is the object of `entry`, from which `new` was made and with which it may share parts.
+        `base` is the object of `entry`, from which `new` was made and with which it may share parts. Raises
+        SharedObjectError if one of these parts is to be changed, and `base` is not `private`.
         """
         definition = request.definition
         new = _merge(request, entry, base, new)
         mutating = _asked(self._admission, request, "UPDATE")
-        old = _unshared(request, entry, base, new, is_changed=bool(mutating))
+        if not mutating and _is_accepted(request, new, base):
+            old = base
+        elif not private:
+            raise SharedObjectError
+        else:
+            old = definition.decode(entry.value)
+            _normalise(request, new, old)
         self._record_owners(request, old, new)
         owners = new["metadata"].get("managedFields")
         admitted = self._admitted(request, new, old, mutating)
@@ -246,6 +265,9 @@ class Writer:
             labels=stored.labels,
             expected=expected,
         )
+        if expected and _is_kept(request.definition):  # who changes an object once will do it again
+            obj["metadata"]["resourceVersion"] = str(entry.revision)
+            self._decoded.put(request.definition.resource, entry, obj)
         return request.definition.present(entry.value)
 
     def _remove(self, request: WriteRequest, entry: Entry, last: Json) -> bytes:
@@ -342,22 +364,16 @@ def _unknown_status(definition: ResourceDefinition, base: Json, new: Json) -> li
     return [path for path in definition.prune({**head, "metadata": {}, "status": sent}) if path == "status"]
 
 
+def _is_kept(definition: ResourceDefinition) -> bool:
+    """Whether objects are kept decoded: where they are stored as they are shown, and most writes change no part."""
+    is_converted = definition.storage or definition.from_storage or definition.to_storage
+    return definition.is_accepted is not None and not is_converted
+
+
 def _is_accepted(request: WriteRequest, obj: Json, old: Json | None) -> bool:
     """Whether there is nothing to prune or to default."""
     is_accepted = request.definition.is_accepted
     return is_accepted is not None and not request.unknown and is_accepted(obj, old)
-
-
-def _unshared(request: WriteRequest, entry: Entry, base: Json, new: Json, *, is_changed: bool) -> Json:
-    """The object of `entry`, which shares no part with the new one that is changed, now or by admission.
-
-    Prunes and defaults the new one.
-    """
-    if not is_changed and _is_accepted(request, new, base):
-        return base
-    old = request.definition.decode(entry.value)
-    _normalise(request, new, old)
-    return old
 
 
 def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:

@@ -2,21 +2,18 @@
 
 A rule that names `oldSelf` compares, and so is asked at every update, also of a status beside a specification that
 stays as it is. What such a rule says of a value that is its own old value depends on that value only, so what was found
-in order once is in order again. Values are remembered by their digest, and not those with faults.
+in order once is in order again. Remembered are the generations of objects, which count the changes of all that is
+neither metadata nor status, and not those with faults.
 """
 
 from __future__ import annotations
-
-from hashlib import blake2b
-
-import msgspec
 
 from .cel import RuleSet
 from .fielderrors import Cause
 from .schema import Json, Schema
 
 _LIMIT = 20_000
-"""Values that are remembered for one kind; forgotten all together when there are more."""
+"""Objects that are remembered of one kind; forgotten all together when there are more."""
 
 
 class RememberedRules:
@@ -24,22 +21,26 @@ class RememberedRules:
 
     def __init__(self, schema: Schema) -> None:
         self._rules = RuleSet(schema)
-        # The fields that have rules; rules of the root see all of the object.
         self._ruled = tuple(name for name, child in schema.properties.items() if child.has_rules_below)
-        self._sees_all = bool(schema.rules)
-        self._in_order: set[bytes] = set()
+        # Rules of the root see all of the object, and no generation counts the changes of a status.
+        self._remembers = not schema.rules and "status" not in self._ruled
+        # By uid.
+        self._in_order: dict[str, int] = {}
 
     def validate(self, new: Json, old: Json | None) -> list[Cause]:
         """The faults of a whole object."""
-        if old is None or self._sees_all or any(new.get(name) != old.get(name) for name in self._ruled):
+        if old is None or not self._remembers:
             return self._rules.validate(new, old)
-        values = msgspec.json.encode([new.get(name) for name in self._ruled])
-        digest = blake2b(values, digest_size=16).digest()
-        if digest in self._in_order:
+        for name in self._ruled:
+            if new.get(name) is not old.get(name) and new.get(name) != old.get(name):
+                return self._rules.validate(new, old)
+        metadata = old["metadata"]
+        uid, generation = metadata["uid"], metadata["generation"]
+        if self._in_order.get(uid) == generation:
             return []
         causes = self._rules.validate(new, old)
         if not causes:
             if len(self._in_order) >= _LIMIT:
                 self._in_order.clear()
-            self._in_order.add(digest)
+            self._in_order[uid] = generation
         return causes

@@ -32,6 +32,7 @@ class Loop:
     def __init__(self) -> None:
         self.now = 0.0
         self._timers: list[Timer] = []
+        self._soon: list[Callable[[], None]] = []
 
     @property
     def timers(self) -> list[Timer]:
@@ -44,7 +45,13 @@ class Loop:
         self._timers.append(Timer(self.now + delay, call))
         return self._timers[-1]
 
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self._soon.append(call)
+
     def advance(self, seconds: float) -> None:
+        soon, self._soon = self._soon, []
+        for call in soon:
+            call()
         self.now += seconds
         due = [timer for timer in self.timers if timer.when <= self.now]
         self._timers = [timer for timer in self.timers if timer.when > self.now]
@@ -124,3 +131,15 @@ def test_a_lost_connection_leaves_no_timer(loop: Loop, connection: HttpProtocol)
     connection.data_received(REQUEST)
     connection.connection_lost(ConnectionResetError())
     assert loop.timers == []
+
+
+def test_answers_to_requests_that_lie_ready_are_sent_in_a_row(loop: Loop, connection: HttpProtocol) -> None:
+    """Together, and with the connection's end behind them."""
+    connection.data_received(REQUEST * 2)
+    connection.data_received(REQUEST.replace(b"host: x", b"host: x\r\nconnection: close"))
+    transport = connection.transport
+    assert isinstance(transport, Transport)
+    assert is_closed(connection)
+    assert b"".join(transport.written).count(b"HTTP/1.1 200 OK") == 3
+    loop.advance(0)
+    assert len(transport.written) == 1
