@@ -21,10 +21,6 @@ Call = tuple[str, str, Json | list[Json], str]
 
 MERGE, OPERATIONS = "application/merge-patch+json", "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
-    "application/merge-patch+json",
-    "application/json-patch+json",
-    "application/apply-patch+yaml",
-)
 ONE = f"{WIDGETS}/w"
 
 
