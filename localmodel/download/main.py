@@ -107,7 +107,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _configure_logging(level: str, form: str, *, redact: Redactor, stderr: TextIO) -> None:
-    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

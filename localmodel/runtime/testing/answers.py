@@ -32,6 +32,11 @@ CONTINUE_EXPIRED = (
 )
 
 
+def nameless(name: str) -> BadRequestError:
+    """An object without a name, where the URL has one."""
+    return bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+
+
 def details(definition: ResourceDefinition, name: str) -> Json:
     """Status details that name one object: the plural stands in `kind`, as API servers have it."""
     found: Json = {"name": name, "kind": definition.mapping.plural}

@@ -39,6 +39,7 @@ from .answers import (
     forbidden_value,
     invalid,
     invalid_options,
+    nameless,
     not_found,
     precondition_failed,
     required,
@@ -367,7 +368,8 @@ class Registry:
         if not write.options.field_manager:
             raise invalid_options("PatchOptions", [required("fieldManager", "is required for apply patch")])
         manager = write.manager("Apply")
-
+        if patch.get("metadata") is None:
+            patch = {**patch, "metadata": {}}
         check_declared(write.definition, patch)
 
         def applied(live: Json | None) -> Json:
@@ -377,10 +379,11 @@ class Registry:
             return result.object
 
         def create() -> Json:
-            uid = (patch.get("metadata") or {}).get("uid")
-            if uid:
+            if uid := patch["metadata"].get("uid"):
                 why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                 raise conflict(write.definition, write.name, why)
+            if not patch["metadata"].get("name"):
+                raise nameless(write.name)
             return applied(None)
 
         return self._modify(write, applied, create if not write.subresource else None)
@@ -454,7 +457,7 @@ def _check_patched(definition: ResourceDefinition, name: str, obj: Json, *, stor
         why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2]
         raise unfit_patch(definition, obj, why) from error
     if not metadata.get("name"):
-        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        raise nameless(name)
 
 
 def _typed_metadata(definition: ResourceDefinition, obj: Json, stored: Json | None) -> Json:

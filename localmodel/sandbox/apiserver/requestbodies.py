@@ -81,10 +81,6 @@ def _check_custom(obj: Json, body: bytes, definition: ResourceDefinition) -> Non
         )
 
 
-def no_name(name: str) -> BadRequestError:
-    return BadRequestError.of(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-
-
 def _mishandled(kind: str, version: str, wanted: str, why: str) -> BadRequestError:
     return BadRequestError.of(f'{kind} in version "{version}" cannot be handled as a {wanted}: {why}')
 

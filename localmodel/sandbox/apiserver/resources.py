@@ -23,6 +23,7 @@ from localmodel.runtime.errors import (
 )
 from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.objects import GroupVersionKind
+from localmodel.runtime.testing.answers import nameless
 from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.writing import Written
@@ -33,7 +34,7 @@ from .builtins import ALL_VERBS
 from .definitions import printer_of, resource_of
 from .messages import JSON, Headers, Request, Response, WatchResponse
 from .negotiation import Representation, decode_body, negotiate, not_acceptable, require_producible
-from .requestbodies import decode_patch, no_name, typed_object
+from .requestbodies import decode_patch, typed_object
 from .routing import RequestInfo, not_found_page
 from .table import partial_metadata, row, table
 from .users import User
@@ -246,7 +247,7 @@ class ResourceHandler:
         write = options.write_options(request, kind="UpdateOptions")
         obj, warnings = self._body(request, definition, write.field_validation)
         if not (obj.get("metadata") or {}).get("name"):
-            raise no_name(info.name)
+            raise nameless(info.name)
         written = self._registry.update(
             definition, info.namespace, info.name, obj, write, subresource=info.subresource, user=user_info(user)
         )

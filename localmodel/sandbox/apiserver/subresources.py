@@ -9,7 +9,7 @@ from typing import Any
 
 from localmodel.runtime.errors import ApiError, BadRequestError, ConflictError, error_from_status, make_status
 from localmodel.runtime.objects import GroupVersionKind, ObjectKey, format_time
-from localmodel.runtime.testing.answers import not_found, unfit_patch
+from localmodel.runtime.testing.answers import nameless, not_found, unfit_patch
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 from localmodel.runtime.testing.subresources import has_scale, patched_scale, rescale, shown_scale
@@ -19,7 +19,6 @@ from . import requestoptions as options
 from .messages import Request, Response, WatchResponse
 from .negotiation import decode_body, decode_json, negotiate
 from .podlogs import PodLogs
-from .requestbodies import no_name
 from .resources import ResourceHandler, not_allowed, user_info
 from .reviews import check_kind
 from .routing import RequestInfo, not_found_page
@@ -84,7 +83,7 @@ class SubresourceHandler:
             wanted = self._body(request, "autoscaling", "Scale")
             name = (wanted.get("metadata") or {}).get("name")
             if not name:
-                raise no_name(info.name)
+                raise nameless(info.name)
             if name != info.name:
                 raise BadRequestError.of(
                     f"the name of the object ({name}) does not match the name on the URL ({info.name})"

@@ -105,6 +105,20 @@ class TestPathsAndBodies:
         assert (status, answer["details"]["causes"][0]["field"]) == (422, "metadata.name")
 
 
+@pytest.mark.parametrize("metadata", [{}, {"metadata": {}}, {"metadata": None}])
+def test_an_apply_without_a_name_changes_and_does_not_create(api: InProcess, metadata: Json) -> None:
+    """As a real server does."""
+    api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", widget_crd(size={"type": "integer"}))
+    api.create(WIDGETS, widget("w"))
+    patch = {"apiVersion": "example.com/v1", "kind": "Widget", **metadata, "spec": {"size": 7}}
+    apply = {"content_type": "application/apply-patch+yaml"}
+    status, answer = api.call("PATCH", f"{WIDGETS}/w?fieldManager=m&force=true", patch, **apply)
+    assert (status, answer["spec"]) == (200, {"size": 7}), answer
+    status, answer = api.call("PATCH", f"{WIDGETS}/new?fieldManager=m", patch, **apply)
+    text = "the name of the object (new based on URL) was undeterminable: name must be provided"
+    assert (status, answer["message"]) == (400, text)
+
+
 class TestFieldValidation:
     def test_duplicate_fields_are_found_with_their_paths(self) -> None:
         body = b'{"a":1,"b":{"c":1,"c":2},"l":[{"d":1,"d":1}],"a":2}'

@@ -60,7 +60,8 @@ def owned(obj: Json) -> dict[str, list[str]]:
 
 def test_an_apply_creates_what_is_missing_and_owns_its_fields(registry: Registry) -> None:
     options = WriteOptions(field_manager="ann")
-    patch = {"metadata": {"labels": {"x": "1"}}, "spec": {"size": 1, "parts": [{"name": "p", "n": 1}], "tags": ["t"]}}
+    metadata = {"name": "a", "labels": {"x": "1"}}
+    patch = {"metadata": metadata, "spec": {"size": 1, "parts": [{"name": "p", "n": 1}], "tags": ["t"]}}
     written = registry.patch(WIDGETS, NS, "a", patch, APPLY_PATCH, options)
     assert written.created
     assert written.object["metadata"]["managedFields"] == [
