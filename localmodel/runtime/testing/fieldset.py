@@ -202,24 +202,33 @@ _EMPTY: tuple[Any, ...] = (None, {}, [])
 
 def _whole(value: Any, schema: MergeSchema, path: Path) -> FieldSet:
     """A value with all that is in it, itself included."""
-    children = _children(value, schema, path)
-    if children is None:
+    if not value:
         return {}
-    if isinstance(value, dict) and not any(item and isinstance(item, _CONTAINERS) for item in value.values()):
-        return _with_leaves(tuple(children))
+    if isinstance(value, dict):
+        return {} if schema.is_atomic(path) else _whole_map(value, schema, path)
+    items = items_by_key(value, schema.list_type(path), path) if isinstance(value, list) else None
+    if items is None:
+        return {}
+    return {_SELF: {}, **{element: _whole(item, schema, path) for element, item in items.items()}}
+
+
+def _whole_map(value: Json, schema: MergeSchema, path: Path) -> FieldSet:
+    for item in value.values():
+        if item and isinstance(item, _CONTAINERS):
+            break
+    else:
+        return _with_leaves(tuple(value))
     inside = {
-        element: _whole(item, schema, (*path, element[2:]) if element.startswith("f:") else path)
-        if item and isinstance(item, _CONTAINERS)
-        else {}
-        for element, item in children.items()
+        f"f:{key}": _whole(item, schema, (*path, key)) if item and isinstance(item, _CONTAINERS) else {}
+        for key, item in value.items()
     }
     return {_SELF: {}, **inside}
 
 
 @lru_cache(maxsize=4096)
-def _with_leaves(elements: tuple[str, ...]) -> FieldSet:
+def _with_leaves(names: tuple[str, ...]) -> FieldSet:
     """A map with nothing but leaves; the items of a list mostly are alike."""
-    return {_SELF: {}, **{element: {} for element in elements}}
+    return {_SELF: {}, **{f"f:{name}": {} for name in names}}
 
 
 def _children(value: Any, schema: MergeSchema, path: Path) -> dict[str, Any] | None:

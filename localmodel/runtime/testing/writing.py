@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -130,9 +131,10 @@ class Writer:
             obj.pop("status", None)
         _normalise(request, obj, None)
         obj["metadata"]["managedFields"] = in_force(obj["metadata"].get("managedFields"), None)
-        self._record_owners(request, None, obj)
+        now = self._clock.now()
+        self._record_owners(request, None, obj, now)
         faults = meta.generation_faults(obj["metadata"])
-        meta.initialise(obj["metadata"], self._clock.now(), generation=definition.generation)
+        meta.initialise(obj["metadata"], now, generation=definition.generation)
         obj = self._mutated(request, obj)
         metadata = obj["metadata"]
         if definition.prepare:
@@ -158,7 +160,7 @@ class Writer:
         else:
             old = definition.decode(entry.value)
             _normalise(request, new, old)
-        self._record_owners(request, old, new)
+        self._record_owners(request, old, new, self._clock.now())
         owners = new["metadata"].get("managedFields")
         admitted = self._admitted(request, new, old, mutating)
         if admitted is not new:
@@ -239,10 +241,11 @@ class Writer:
         request.name = metadata.setdefault("name", request.name)
         return obj
 
-    def _record_owners(self, request: WriteRequest, old: Json | None, new: Json) -> None:
+    @staticmethod
+    def _record_owners(request: WriteRequest, old: Json | None, new: Json, now: datetime) -> None:
         managed = request.managed_fields
         if managed is None:
-            managed = track_update(request.definition, old, new, request.manager("Update"), self._clock.now())
+            managed = track_update(request.definition, old, new, request.manager("Update"), now)
         if managed:
             new["metadata"]["managedFields"] = managed
         else:
