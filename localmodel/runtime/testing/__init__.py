@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .waiting import eventually
     from .watching import Watch
     from .wiring import wire
-    from .writing import Written
+    from .writerequest import Written
 
 __all__ = [
     "QUIET",
@@ -66,7 +66,7 @@ _HOMES = {
     "store": ("Journal", "JournalRecord", "VersionedStore"),
     "watching": ("Watch",),
     "wiring": ("wire",),
-    "writing": ("Written",),
+    "writerequest": ("Written",),
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -27,7 +27,7 @@ from .definitions import ResourceDefinition
 from .faults import Faults
 from .registry import Registry
 from .subresources import read_subresource, write_subresource
-from .writing import Written
+from .writerequest import Written
 
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "apply", "delete", "deletecollection"]
 WRITES: frozenset[Verb] = frozenset({"create", "update", "patch", "apply", "delete", "deletecollection"})

@@ -27,7 +27,7 @@ from localmodel.runtime.client import (
     WriteOptions,
 )
 from localmodel.runtime.clock import Clock, RealClock
-from localmodel.runtime.errors import BadRequestError, NotFoundError
+from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 from localmodel.runtime.objects import GroupVersionKind
 
@@ -41,23 +41,22 @@ from .answers import (
     invalid_options,
     nameless,
     not_found,
-    precondition_failed,
     required,
     too_large_resource_version,
     uid_conflict,
-    unfit_patch,
-    wrong_kind,
 )
 from .clientsideapply import apply_as
 from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
+from .identity import check_identity, check_patched, check_preconditions
 from .listing import Page, list_objects, parse_resource_version
+from .merging import sent_version
 from .metadata import generated_name
-from .metadatatypes import check_types
 from .patch import check_declared, check_patch, patched
 from .selection import Selection
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .watching import Watch
-from .writing import SharedObjectError, Writer, WriteRequest, Written, sent_version
+from .writerequest import WriteRequest, Written
+from .writing import SharedObjectError, Writer
 
 _GENERATE_NAME_TRIES = 8
 """KEP-4420."""
@@ -159,7 +158,7 @@ class Registry:
         without a finalizer. Replaces an object that is there.
         """
         metadata = obj.setdefault("metadata", {})
-        _check_identity(definition, _scope(definition, metadata.get("namespace") or ""), "", obj)
+        check_identity(definition, _scope(definition, metadata.get("namespace") or ""), "", obj)
         return self._writer.seed(definition, obj)
 
     def create(
@@ -173,7 +172,7 @@ class Registry:
     ) -> Written:
         """Raises AlreadyExistsError, InvalidError, BadRequestError, and what admission raises."""
         namespace = _scope(definition, namespace)
-        metadata = _check_identity(definition, namespace, "", obj)
+        metadata = check_identity(definition, namespace, "", obj)
         version = metadata.get("resourceVersion") or ""
         if version.isdigit() and version.strip("0"):
             raise bad_request("resourceVersion should not be set on objects to be created")
@@ -206,7 +205,7 @@ class Registry:
     ) -> Written:
         """PUT. Raises NotFoundError, ConflictError (stale), InvalidError, BadRequestError, what admission raises."""
         namespace = _scope(definition, namespace)
-        metadata = _check_identity(definition, namespace, name, obj)
+        metadata = check_identity(definition, namespace, name, obj)
         write = WriteRequest(definition, namespace, name, options, user, subresource, is_admitted=is_admitted)
 
         def change(_: Json) -> Json:
@@ -268,8 +267,8 @@ class Registry:
             if patch_type == STRATEGIC_MERGE_PATCH:
                 # It is applied to a typed object, which has no other kind than its own.
                 new |= {key: obj[key] for key in ("apiVersion", "kind") if key in obj}
-            _check_patched(definition, name, new, stored=obj["metadata"])
-            _check_identity(definition, namespace, name, new, stored=obj["metadata"])
+            check_patched(definition, name, new, stored=obj["metadata"])
+            check_identity(definition, namespace, name, new, stored=obj["metadata"])
             return new
 
         return self._modify(write, change, None)
@@ -304,7 +303,7 @@ class Registry:
         )
         while True:
             entry = self._entry(definition, namespace, name)
-            _check_preconditions(definition, entry, preconditions)
+            check_preconditions(definition, entry, preconditions)
             try:
                 return self._writer.delete(write, entry, propagation, grace_period_seconds)
             except RevisionMismatchError:
@@ -375,7 +374,7 @@ class Registry:
         def applied(live: Json | None) -> Json:
             result = apply_as(write.definition, live, patch, manager, self.clock.now(), force=force)
             write.managed_fields = result.managed_fields
-            _check_identity(write.definition, write.namespace, write.name, result.object)
+            check_identity(write.definition, write.namespace, write.name, result.object)
             return result.object
 
         def create() -> Json:
@@ -430,88 +429,3 @@ def _delete_options(
 
 def _scope(definition: ResourceDefinition, namespace: str) -> str:
     return namespace if definition.mapping.namespaced else ""
-
-
-def _check_patched(definition: ResourceDefinition, name: str, obj: Json, *, stored: Json) -> None:
-    """What a patch made must be an object of the kind, with its name. Raises InvalidError, BadRequestError.
-
-    `stored` are the metadata before the patch, as for `_check_identity`.
-    """
-    gvk = definition.mapping.gvk
-    if obj.get("metadata") is stored and obj.get("kind") == gvk.kind and obj.get("apiVersion") == gvk.api_version:
-        return
-    for field, expected in (("kind", gvk.kind), ("apiVersion", gvk.api_version)):
-        if (found := obj.get(field) or expected) != expected:
-            if definition.strategic:
-                version = str(obj.get("apiVersion") or gvk.api_version)
-                why = f'no kind "{obj.get("kind") or gvk.kind}" is registered for version "{version}"'
-                raise unfit_patch(definition, obj, why)
-            if field == "kind":
-                raise wrong_kind(definition, name, found)
-            why = f'Invalid value: "{found}": must be {expected}'
-            raise invalid(definition, name, [cause("FieldValueInvalid", field, why)])
-        obj[field] = expected
-    try:
-        metadata = _typed_metadata(definition, obj, stored)
-    except BadRequestError as error:
-        why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2]
-        raise unfit_patch(definition, obj, why) from error
-    if not metadata.get("name"):
-        raise nameless(name)
-
-
-def _typed_metadata(definition: ResourceDefinition, obj: Json, stored: Json | None) -> Json:
-    """A copy of an object's metadata, checked for types. Raises BadRequestError."""
-    sent = obj["metadata"] if obj.get("metadata") is not None else {}
-    if stored is not None and sent is stored:
-        return {key: value for key, value in stored.items() if value is not None}
-    return check_types(definition, sent)
-
-
-def _check_identity(
-    definition: ResourceDefinition, namespace: str, name: str, obj: Json, *, stored: Json | None = None
-) -> Json:
-    """The metadata of an object that was sent to this place; fills in its type, namespace and name.
-
-    Raises BadRequestError where the object says otherwise. `name` is empty for a create. Metadata that are the very
-    `stored` ones, which a patch left alone, have their types.
-    """
-    gvk = definition.mapping.gvk
-    for field, expected, wording in (("apiVersion", gvk.api_version, "API version"), ("kind", gvk.kind, "kind")):
-        if obj.setdefault(field, expected) != expected:
-            raise bad_request(
-                f"the {wording} in the data ({obj[field]}) does not match the expected {wording} ({expected})"
-            )
-    metadata = obj["metadata"] = _typed_metadata(definition, obj, stored)
-    if not metadata.get("namespace"):
-        metadata.pop("namespace", None)
-    if name and metadata.setdefault("name", name) != name:
-        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
-    if not definition.mapping.namespaced:
-        metadata.pop("namespace", None)
-    elif not namespace:
-        raise bad_request("an empty namespace may not be set when a resource name is provided")
-    elif metadata.setdefault("namespace", namespace) != namespace:
-        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-    return metadata
-
-
-def _check_preconditions(definition: ResourceDefinition, entry: Entry, preconditions: Preconditions | None) -> None:
-    """rest.BeforeDelete."""
-    if preconditions is None:
-        return
-    uid = str(definition.decode(entry.value)["metadata"].get("uid"))
-    if preconditions.uid is not None and preconditions.uid != uid:
-        raise precondition_failed(
-            definition,
-            entry.name,
-            f"the UID in the precondition ({preconditions.uid}) does not match the UID in record ({uid}). "
-            "The object might have been deleted and then recreated",
-        )
-    if preconditions.resource_version not in (None, str(entry.revision)):
-        raise precondition_failed(
-            definition,
-            entry.name,
-            f"the ResourceVersion in the precondition ({preconditions.resource_version}) does not match the "
-            f"ResourceVersion in record ({entry.revision}). The object might have been modified",
-        )

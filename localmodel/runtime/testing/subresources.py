@@ -21,7 +21,7 @@ from .answers import cause, invalid_kind, not_found
 from .definitions import NOBODY, Json, ResourceDefinition, UserInfo
 from .patch import json_patch, merge_patch
 from .registry import Registry
-from .writing import Written
+from .writerequest import Written
 
 FAKE_TOKEN = "fake-token"
 """Of every TokenRequest to a FakeClient, as in controller-runtime's."""

@@ -7,9 +7,7 @@ the registry above decides what to do when it is not (RevisionMismatchError).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -17,66 +15,17 @@ import msgspec
 
 from localmodel.runtime.client import Propagation, WriteOptions
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import BadRequestError, NotFoundError
 from localmodel.runtime.objects import GroupVersionKind
 
 from . import metadata as meta
-from .answers import bad_request, bad_value, conflict, forbidden_value, invalid, uid_conflict, unfit_patch
-from .apply import Manager, in_force, track_update
+from .answers import bad_request, forbidden_value
+from .apply import in_force, track_update
+from .checking import faults_of, is_accepted, metadata_faults, normalise, refuse, warn, warn_of_owners
 from .decoded import DecodedObjects
-from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Causes, Json, ResourceDefinition, UserInfo
+from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Json, ResourceDefinition
+from .merging import differ_in_times_only, merge, share_equal, spec_changed, unknown_status
 from .store import Entry, RevisionMismatchError, VersionedStore
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a write did. `raw` is the object as it is now stored (or would be, in a dry run), or as it last was."""
-
-    raw: bytes = field(repr=False)
-    created: bool = False
-    deleted: bool = False
-    """The object is gone."""
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def object(self) -> Json:
-        """`raw` decoded, as a private copy."""
-        decoded: Json = msgspec.json.decode(self.raw)
-        return decoded
-
-
-@dataclass(slots=True)
-class WriteRequest:
-    """One request, as all steps need it. `warnings` are collected on the way."""
-
-    definition: ResourceDefinition
-    namespace: str
-    name: str
-    options: WriteOptions
-    user: UserInfo
-    subresource: str = ""
-    owned_through: str = ""
-    warnings: list[str] = field(default_factory=list)
-    delete_options: Json = field(default_factory=dict)
-    """Of a delete, as admission is told them."""
-    is_admitted: bool = False
-    """Admission has been asked about this write already, under another name (a Scale, an Eviction)."""
-    is_nameless: bool = False
-    """The client named no object: the server generates the name, or deletes a collection."""
-    unknown: list[str] = field(default_factory=list)
-    """Paths of fields that were sent, are unknown, and are gone already."""
-    is_patch: bool = False
-    """What does not fit is the patch's fault (422), not that of a body (400)."""
-    managed_fields: list[Json] | None = None
-    """Set for an apply, which has settled who owns what; else the writer comes to own what it changes."""
-
-    def manager(self, operation: Literal["Apply", "Update"]) -> Manager:
-        api_version = self.definition.mapping.gvk.api_version
-        through = self.owned_through or self.subresource
-        return Manager(self.options.field_manager or "unknown", operation, api_version, through)
-
-    def done(self, raw: bytes, *, created: bool = False, deleted: bool = False) -> Written:
-        return Written(raw, created=created, deleted=deleted, warnings=tuple(dict.fromkeys(self.warnings)))
+from .writerequest import WriteRequest, Written
 
 
 class SharedObjectError(Exception):
@@ -115,7 +64,7 @@ class Writer:
         ):
             why = "an object that is being deleted exists only while it has finalizers"
             faults.append(forbidden_value("metadata.deletionTimestamp", why))
-        _refuse(request, faults)
+        refuse(request, faults)
         fresh: Json = {}
         meta.initialise(fresh, self._clock.now(), generation=definition.generation)
         obj["metadata"] = {**fresh, **given}
@@ -127,9 +76,9 @@ class Writer:
         """Raises RevisionMismatchError if the object exists by now."""
         definition = request.definition
         if definition.status_subresource and not definition.status_on_create:
-            request.unknown = _unknown_status(definition, {}, obj)
+            request.unknown = unknown_status(definition, {}, obj)
             obj.pop("status", None)
-        _normalise(request, obj, None)
+        normalise(request, obj, None)
         obj["metadata"]["managedFields"] = in_force(obj["metadata"].get("managedFields"), None)
         now = self._clock.now()
         self._record_owners(request, None, obj, now)
@@ -139,8 +88,8 @@ class Writer:
         metadata = obj["metadata"]
         if definition.prepare:
             definition.prepare(obj, None)
-        _refuse(request, faults + _metadata_faults(request, metadata) + _faults(request, obj, None))
-        _warn(request, obj, None)
+        refuse(request, faults + metadata_faults(request, metadata) + faults_of(request, obj, None))
+        warn(request, obj, None)
         self._admitted(request, obj, None, self._validating)
         return request.done(self._commit(request, obj, expected=0), created=True)
 
@@ -151,22 +100,22 @@ class Writer:
         SharedObjectError if one of these parts is to be changed, and `base` is not `private`.
         """
         definition = request.definition
-        new = _merge(request, entry, base, new)
+        new = merge(request, entry, base, new)
         mutating = _asked(self._admission, request, "UPDATE")
-        if not mutating and _is_accepted(request, new, base):
+        if not mutating and is_accepted(request, new, base):
             old = base
         elif not private:
             raise SharedObjectError
         else:
             old = definition.decode(entry.value)
-            _normalise(request, new, old)
+            normalise(request, new, old)
         self._record_owners(request, old, new, self._clock.now())
         owners = new["metadata"].get("managedFields")
         admitted = self._admitted(request, new, old, mutating)
         if admitted is not new:
             # What admission made of it may reach no further than what the client sent.
             admitted["metadata"] |= {"resourceVersion": str(entry.revision), "uid": old["metadata"].get("uid")}
-            new = _merge(request, entry, old, admitted)
+            new = merge(request, entry, old, admitted)
             new["metadata"]["managedFields"] = owners
             if owners is None:
                 del new["metadata"]["managedFields"]
@@ -175,21 +124,21 @@ class Writer:
         meta.keep_server_fields(metadata, before)
         if definition.prepare:
             definition.prepare(new, old)
-        _share_equal(new, old)
-        if definition.generation and _spec_changed(definition, new, old):
+        share_equal(new, old)
+        if definition.generation and spec_changed(definition, new, old):
             metadata["generation"] = int(before.get("generation") or 0) + 1
         faults += meta.change_faults(metadata, before, builtin=definition.strategic)
         if definition.strategic:
             faults += faults  # the general and the kind's own validation find the same
-        _warn_of_owners(request, metadata)
-        _refuse(request, faults + _faults(request, new, old))
-        _warn(request, new, old)
+        warn_of_owners(request, metadata)
+        refuse(request, faults + faults_of(request, new, old))
+        warn(request, new, old)
         self._admitted(request, new, old, self._validating)
         if _is_released(definition, new):
             self._remove(request, entry, new)
             # The client sees what its update made, at the version that this replaced.
             return request.done(msgspec.json.encode(new), deleted=True)
-        if new == old or _differ_in_times_only(new, old):
+        if new == old or differ_in_times_only(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
@@ -214,7 +163,7 @@ class Writer:
         meta.mark_deleted(metadata, self._clock.now(), grace)
         if definition.on_deleting:
             definition.on_deleting(new)
-        if new == old or _differ_in_times_only(new, old):
+        if new == old or differ_in_times_only(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
@@ -358,177 +307,15 @@ class _Stored:
         return msgspec.json.encode(self._object)
 
 
-def _unknown_status(definition: ResourceDefinition, base: Json, new: Json) -> list[str]:
-    """The status that a write of the object itself brings along is dropped, but is a fault if there is none at all."""
-    sent = new.get("status")
-    if definition.strategic or definition.prune is None or not sent or sent == base.get("status"):
-        return []
-    head: Json = {key: new[key] for key in ("apiVersion", "kind") if key in new}
-    return [path for path in definition.prune({**head, "metadata": {}, "status": sent}) if path == "status"]
-
-
 def _is_kept(definition: ResourceDefinition) -> bool:
     """Whether objects are kept decoded: where they are stored as they are shown, and most writes change no part."""
     is_converted = definition.storage or definition.from_storage or definition.to_storage
     return definition.is_accepted is not None and not is_converted
 
 
-def _is_accepted(request: WriteRequest, obj: Json, old: Json | None) -> bool:
-    """Whether there is nothing to prune or to default."""
-    is_accepted = request.definition.is_accepted
-    return is_accepted is not None and not request.unknown and is_accepted(obj, old)
-
-
-def _normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
-    """Prunes and defaults; unknown fields are a warning, or refused, as the client wants it (fieldValidation)."""
-    definition, gvk = request.definition, request.definition.mapping.gvk
-    if _is_accepted(request, obj, old):
-        return
-    is_strict = request.options.field_validation == "Strict"
-    # Pruning changes the object, of which the refusal of a patch shows all.
-    before = copy.deepcopy(obj) if request.is_patch and is_strict else {**obj}
-    try:
-        unknown = [*request.unknown, *(definition.prune(obj) if definition.prune else [])]
-    except BadRequestError as error:
-        if request.is_patch:
-            why = str(error).partition(f" cannot be handled as a {gvk.kind}: ")[2] or str(error)
-            raise unfit_patch(definition, before, why) from error
-        raise
-    validation = request.options.field_validation or "Warn"
-    messages = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
-    if messages and is_strict:
-        why = f"strict decoding error: {', '.join(messages)}"
-        if request.is_patch:
-            raise unfit_patch(definition, before, why)
-        raise bad_request(f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: {why}')
-    if validation == "Warn":
-        request.warnings += messages
-    if definition.default:
-        definition.default(obj)
-
-
-def sent_version(metadata: Json) -> str:
-    """The resource version that a body names as its condition, empty if none; BadRequestError unless it is a number."""
-    version = str(metadata.get("resourceVersion") or "")
-    if version and not (version.isascii() and version.isdigit()):
-        raise bad_request(f'strconv.ParseUint: parsing "{version}": invalid syntax')
-    return "" if version.strip("0") == "" else version
-
-
-def _merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
-    """The object to store, of what was sent to the object itself or to a subresource; ConflictError if it is stale."""
-    definition, metadata = request.definition, new["metadata"]
-    version, uid, stored_uid = sent_version(metadata), metadata.get("uid"), base["metadata"].get("uid")
-    if uid and uid != stored_uid:
-        if request.is_patch:
-            raise invalid(definition, request.name, [bad_value("metadata.uid", uid, "field is immutable")])
-        raise uid_conflict(definition, request.namespace, request.name, uid, stored_uid)
-    if version and version != str(entry.revision):
-        raise conflict(definition, request.name)
-    managed, managed_before = metadata.get("managedFields"), base["metadata"].get("managedFields")
-    if request.subresource:
-        merge = definition.subresource(request.subresource)
-        if merge is None:
-            raise NotFoundError.of("the server could not find the requested resource")
-        new = merge(base, new)
-        new["metadata"] = {**new["metadata"]}
-    elif definition.status_subresource:
-        request.unknown = _unknown_status(definition, base, new)
-        new.pop("status", None)
-        if "status" in base:
-            new["status"] = base["status"]
-    if not request.subresource:
-        for part, field_name in definition.kept_fields:
-            _keep(new, base, part, field_name)
-    new["metadata"]["resourceVersion"] = str(entry.revision)
-    new["metadata"]["managedFields"] = in_force(None if request.subresource else managed, managed_before)
-    return new
-
-
-def _metadata_faults(request: WriteRequest, metadata: Json) -> Causes:
-    """Of an object that is created."""
-    definition, base = request.definition, str(metadata.get("generateName") or "")
-    validate = definition.validate_name or meta.dns1123_subdomain
-    # A base may end in a hyphen, and is longer than the name that is made of it.
-    base_faults = validate(f"{base[:-1]}a" if base.endswith("-") else base) if base else []
-    faults = meta.name_faults(metadata, validate(request.name), base_faults)
-    _warn_of_owners(request, metadata)
-    return faults + meta.metadata_faults(metadata, builtin=definition.strategic)
-
-
-def _warn_of_owners(request: WriteRequest, metadata: Json) -> None:
-    uids = [owner.get("uid") for owner in metadata.get("ownerReferences") or ()]
-    twice = sorted({str(uid) for uid in uids if uids.count(uid) > 1})
-    if twice:
-        request.warnings.append(
-            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and "
-            "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
-            + ", ".join(twice)
-        )
-
-
-def _keep(new: Json, old: Json, part: str, field_name: str) -> None:
-    """Leaves one field below a part of the object as it was."""
-    before = (old.get(part) or {}).get(field_name)
-    inner = dict(new.get(part) or {}) if isinstance(new.get(part), dict | None) else {}
-    inner.pop(field_name, None)
-    if before is not None:
-        inner[field_name] = before
-    new[part] = inner
-
-
-def _share_equal(new: Json, old: Json) -> None:
-    """Lets the old object have the new one's parts that equal its own: from here on both are compared often, which
-    takes no time where they are one, and changed no more."""
-    for key, value in new.items():
-        if key != "metadata" and key in old and old[key] is not value and old[key] == value:
-            old[key] = value
-
-
-def _spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:
-    ignored = ("metadata", "status") if definition.status_subresource else ("metadata",)
-    for key in new.keys() | old.keys():
-        if key not in ignored and not (key in new and key in old and (new[key] is old[key] or new[key] == old[key])):
-            return True
-    return False
-
-
-def _faults(request: WriteRequest, new: Json, old: Json | None) -> Causes:
-    validate = request.definition.validate
-    return validate(new, old, request.subresource) if validate else []
-
-
-def _warn(request: WriteRequest, new: Json, old: Json | None) -> None:
-    if request.definition.warn and not request.subresource:
-        request.warnings += request.definition.warn(new, old)
-
-
-def _refuse(request: WriteRequest, faults: Causes) -> None:
-    if faults:
-        error = invalid(request.definition, request.name, faults)
-        error.warnings = tuple(request.warnings)
-        raise error
-
-
 def _is_held(definition: ResourceDefinition, obj: Json) -> bool:
     """Finalizers, of the metadata or of the kind's own sort, keep the object although it is deleted."""
     return bool(obj["metadata"].get("finalizers")) or bool(definition.holds_deletion and definition.holds_deletion(obj))
-
-
-def _differ_in_times_only(new: Json, old: Json) -> bool:
-    """An apply that defaulting brought back to what was there only renews managedFields' times: no write, as in
-    kube-apiserver (fieldmanager.IgnoreManagedFieldsTimestampsTransformer)."""
-    if new.keys() != old.keys() or any(new[key] != old[key] for key in new if key != "metadata"):
-        return False
-    return _without_times(new) == _without_times(old)
-
-
-def _without_times(obj: Json) -> Json:
-    managers = obj["metadata"].get("managedFields")
-    if not managers:
-        return obj
-    untimed = [{key: value for key, value in manager.items() if key != "time"} for manager in managers]
-    return {**obj, "metadata": {**obj["metadata"], "managedFields": untimed}}
 
 
 def _is_released(definition: ResourceDefinition, obj: Json) -> bool:

@@ -26,7 +26,7 @@ from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.answers import nameless
 from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
 from localmodel.runtime.testing.registry import Registry
-from localmodel.runtime.testing.writing import Written
+from localmodel.runtime.testing.writerequest import Written
 
 from . import gotypes
 from . import requestoptions as options
