@@ -171,7 +171,8 @@ def _owned_by_updater(
 ) -> Managers:
     """Who owns what after an update by a manager."""
     old, new = with_zero_value(old, definition.zero), with_zero_value(new, definition.zero)
-    changed, removed = difference_of(_differing(old, new), _differing(new, old), definition.schema)
+    before, after = _differing(old, new), _differing(new, old)
+    changed, removed = difference_of(before, after, definition.schema)
     if changed is None and removed is None:
         return managers
     changed, removed = changed or {}, removed or {}

@@ -61,7 +61,10 @@ def metadata_faults(request: WriteRequest, metadata: Json) -> Causes:
 
 
 def warn_of_owners(request: WriteRequest, metadata: Json) -> None:
-    uids = [owner.get("uid") for owner in metadata.get("ownerReferences") or ()]
+    owners = metadata.get("ownerReferences")
+    if not owners or len(owners) == 1:
+        return
+    uids = [owner.get("uid") for owner in owners]
     twice = sorted({str(uid) for uid in uids if uids.count(uid) > 1})
     if twice:
         request.warnings.append(

@@ -84,17 +84,23 @@ def spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:
     return False
 
 
-def differ_in_times_only(new: Json, old: Json) -> bool:
-    """An apply that defaulting brought back to what was there only renews managedFields' times: no write, as in
-    kube-apiserver (fieldmanager.IgnoreManagedFieldsTimestampsTransformer)."""
-    if new.keys() != old.keys() or any(new[key] != old[key] for key in new if key != "metadata"):
+def is_unchanged(new: Json, old: Json) -> bool:
+    """Whether there is nothing to write.
+
+    An apply that defaulting brought back to what was there only renews managedFields' times: no write, as in
+    kube-apiserver (fieldmanager.IgnoreManagedFieldsTimestampsTransformer).
+    """
+    if new.keys() != old.keys():
         return False
-    return _without_times(new) == _without_times(old)
+    for key, value in new.items():
+        if key != "metadata" and value is not old[key] and value != old[key]:
+            return False
+    return new["metadata"] == old["metadata"] or _without_times(new["metadata"]) == _without_times(old["metadata"])
 
 
-def _without_times(obj: Json) -> Json:
-    managers = obj["metadata"].get("managedFields")
+def _without_times(metadata: Json) -> Json:
+    managers = metadata.get("managedFields")
     if not managers:
-        return obj
+        return metadata
     untimed = [{key: value for key, value in manager.items() if key != "time"} for manager in managers]
-    return {**obj, "metadata": {**obj["metadata"], "managedFields": untimed}}
+    return {**metadata, "managedFields": untimed}

@@ -40,15 +40,14 @@ class _Header(msgspec.Struct):
 _header_decoder = msgspec.json.Decoder(_Header)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One object at one revision. `value` is its JSON, with that revision as its metadata.resourceVersion."""
 
     namespace: str
     name: str
     revision: int
-    value: bytes = field(repr=False)
-    labels: dict[str, str] = field(repr=False)
+    value: bytes
+    labels: dict[str, str]
     """Shared between readers: not to be changed."""
 
     @classmethod
@@ -60,8 +59,7 @@ class Entry:
         return self.namespace, self.name
 
 
-@dataclass(frozen=True, slots=True)
-class StoreEvent:
+class StoreEvent(msgspec.Struct, frozen=True, gc=False):
     """One write. For DELETED, `entry` is the last state with the revision of the deletion."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]

@@ -13,11 +13,10 @@ from .apply import Manager
 from .definitions import Json, ResourceDefinition, UserInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, gc=False):
     """What a write did. `raw` is the object as it is now stored (or would be, in a dry run), or as it last was."""
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     created: bool = False
     deleted: bool = False
     """The object is gone."""
@@ -61,4 +60,5 @@ class WriteRequest:
         return Manager(self.options.field_manager or "unknown", operation, api_version, through)
 
     def done(self, raw: bytes, *, created: bool = False, deleted: bool = False) -> Written:
-        return Written(raw, created=created, deleted=deleted, warnings=tuple(dict.fromkeys(self.warnings)))
+        warnings = tuple(dict.fromkeys(self.warnings)) if self.warnings else ()
+        return Written(raw, created=created, deleted=deleted, warnings=warnings)

@@ -23,7 +23,7 @@ from .apply import in_force, track_update
 from .checking import faults_of, is_accepted, metadata_faults, normalise, refuse, warn, warn_of_owners
 from .decoded import DecodedObjects
 from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Json, ResourceDefinition
-from .merging import differ_in_times_only, merge, share_equal, spec_changed, unknown_status
+from .merging import is_unchanged, merge, share_equal, spec_changed, unknown_status
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .writerequest import WriteRequest, Written
 
@@ -138,7 +138,7 @@ class Writer:
             self._remove(request, entry, new)
             # The client sees what its update made, at the version that this replaced.
             return request.done(msgspec.json.encode(new), deleted=True)
-        if new == old or differ_in_times_only(new, old):
+        if is_unchanged(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
@@ -163,7 +163,7 @@ class Writer:
         meta.mark_deleted(metadata, self._clock.now(), grace)
         if definition.on_deleting:
             definition.on_deleting(new)
-        if new == old or differ_in_times_only(new, old):
+        if is_unchanged(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
 
@@ -280,11 +280,12 @@ def _asked(
     if request.is_admitted:
         return []
     definition, subresource = request.definition, request.subresource
-    return [
-        plugin
-        for plugin in plugins
-        if (handles := getattr(plugin, "handles", None)) is None or handles(operation, definition, subresource)
-    ]
+    asked = []
+    for plugin in plugins:
+        handles = getattr(plugin, "handles", None)
+        if handles is None or handles(operation, definition, subresource):
+            asked.append(plugin)
+    return asked
 
 
 class _Stored:

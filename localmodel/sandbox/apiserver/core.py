@@ -140,7 +140,7 @@ class ApiServerCore:
 
     def handle(self, request: Request) -> Answer:
         """Answers one request. Never raises."""
-        started = self._clock.monotonic()
+        started = self._clock.monotonic() if self._audit is not None else 0.0
         names = _Names()
         try:
             answer = _without_route(request.path) or self._answer(request, names)

@@ -6,7 +6,7 @@ and the lines of watches. List items and watch events are passed on as the bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -382,8 +382,10 @@ def user_info(user: User) -> UserInfo:
     return UserInfo(user.name, user.groups, user.uid, user.extra)
 
 
-def warning_headers(texts: Iterable[str]) -> Headers:
+def warning_headers(texts: Sequence[str]) -> Headers:
     """Each text once."""
+    if not texts:
+        return ()
     return tuple(("Warning", f"299 - {quoted(text)}") for text in dict.fromkeys(texts))
 
 

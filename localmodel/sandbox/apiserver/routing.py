@@ -7,6 +7,7 @@ requests, everything else is a non-resource path whose verb is the HTTP method i
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -51,7 +52,8 @@ def not_found_page() -> NotFoundError:
 
 def is_malformed(path: str) -> bool:
     """Go's HTTP server refuses such a path before anybody looks at it."""
-    return _MALFORMED.search(path) is not None
+    is_plain = "%" not in path and " " not in path and path.isprintable()
+    return not is_plain and _MALFORMED.search(path) is not None
 
 
 def check_name(info: RequestInfo) -> None:
@@ -62,6 +64,13 @@ def check_name(info: RequestInfo) -> None:
 
 def parse(request: Request) -> RequestInfo:
     """Raises NotFoundError for paths with segments that cannot name anything."""
+    return _parsed(request.method, request.path, request.raw_query)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(method: str, path: str, raw_query: str) -> RequestInfo:
+    """Remembered, for clients ask for the same again and again."""
+    request = Request(method=method, path=path, raw_query=raw_query)
     segments = request.segments
     if segments[0] == "api" and len(segments) >= 3:
         group, version, rest = "", segments[1], segments[2:]

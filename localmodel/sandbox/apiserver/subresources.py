@@ -46,6 +46,8 @@ class SubresourceHandler:
         self, request: Request, info: RequestInfo, definition: ResourceDefinition, user: User
     ) -> Response | WatchResponse:
         """Raises ApiError; NotFoundError for a subresource that the kind does not have."""
+        if info.subresource == "status" and definition.status_subresource:
+            return self._resources.handle(request, info, definition, user)
         match definition.group_resource, info.subresource:
             case (_, "scale") if has_scale(definition):
                 return self._scale(request, info, definition, user)
