@@ -74,8 +74,8 @@ class Ownership(msgspec.Struct, frozen=True):
 
     fields: FieldSet
     time: str = ""
-    entry: Json | None = None
-    """Just this as it is stored in managedFields, if it is."""
+    entry: Any = None
+    """Just this as it is stored in managedFields, if it is: a map, or JSON (msgspec.Raw)."""
 
 
 Managers = dict[Manager, Ownership]
@@ -127,7 +127,7 @@ def write_managers(managers: Managers) -> list[Json]:
     owners = [(manager, owned) for manager, owned in managers.items() if owned.fields]
     if len(owners) > 1:
         owners.sort(key=lambda item: (item[0].operation, item[1].time, item[0].name, item[0].subresource))
-    return [owned.entry or _entry(manager, owned) for manager, owned in owners]
+    return [_entry(manager, owned) if owned.entry is None else owned.entry for manager, owned in owners]
 
 
 def _entry(manager: Manager, owned: Ownership) -> Json:
@@ -159,20 +159,30 @@ def track_update(
     if old is not None and not managers:
         return []  # Nobody keeps record of this object, until the next apply.
     try:
-        after = _owned_by_updater(definition, old or {}, new, manager, now, managers)
+        changed, removed = _difference(definition, old or {}, new)
     except BadRequestError:
         # An item without its key: nothing can be said of this write. Validation may still refuse it.
         return write_managers(managers)
-    return write_managers(_capped(after))
+    return updated_managers(managers, changed, removed, manager, now)
+
+
+def updated_managers(
+    managers: Managers, changed: FieldSet | None, removed: FieldSet | None, manager: Manager, now: datetime
+) -> list[Json]:
+    """managedFields after an update by a manager, which changed and removed these fields (`difference_of`)."""
+    return write_managers(_capped(_owned_by_updater(managers, changed, removed, manager, now)))
+
+
+def _difference(definition: ResourceDefinition, old: Json, new: Json) -> tuple[FieldSet | None, FieldSet | None]:
+    """The fields, of those that somebody can own, that an update changed and removed."""
+    old, new = with_zero_value(old, definition.zero), with_zero_value(new, definition.zero)
+    return difference_of(_differing(old, new), _differing(new, old), definition.schema)
 
 
 def _owned_by_updater(
-    definition: ResourceDefinition, old: Json, new: Json, manager: Manager, now: datetime, managers: Managers
+    managers: Managers, changed: FieldSet | None, removed: FieldSet | None, manager: Manager, now: datetime
 ) -> Managers:
     """Who owns what after an update by a manager."""
-    old, new = with_zero_value(old, definition.zero), with_zero_value(new, definition.zero)
-    before, after = _differing(old, new), _differing(new, old)
-    changed, removed = difference_of(before, after, definition.schema)
     if changed is None and removed is None:
         return managers
     changed, removed = changed or {}, removed or {}
@@ -259,7 +269,7 @@ def server_side_apply(
         # Nobody kept record: what is there belongs to those who came before.
         first = Manager(BEFORE_FIRST_APPLY, "Update", manager.api_version)
         unowned = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
-        managers = _owned_by_updater(definition, {}, unowned, first, now, {})
+        managers = _owned_by_updater({}, *_difference(definition, {}, unowned), first, now)
     merged = _merge(base, wanted, schema, ())
     changed, removed = difference_of(_owned_part(base), _owned_part(merged), schema)
     _take_over(managers, manager, union(changed or {}, removed or {}), force=force)

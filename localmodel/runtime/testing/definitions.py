@@ -56,6 +56,9 @@ class ResourceDefinition:
     """metadata.generation counts changes of anything but metadata (and status, where it is a subresource)."""
     is_accepted: Callable[[Json, Json | None], bool] | None = None
     """(new, old or None) -> True if `prune`, `default` and `validate` have nothing to do; asked first, to save time."""
+    accepts_status: Callable[[Json, int, str, bytes], bool] | None = None
+    """(status, and of the object that is to get it in place of another: revision, uid, generation in JSON) -> True if
+    `prune`, `default`, `prepare` and `validate` have nothing to do with this change; asked first, to save time."""
     prune: Callable[[Json], list[str]] | None = None
     """Removes unknown fields in place; returns their paths, which field validation reports or refuses."""
     default: Callable[[Json], None] | None = None

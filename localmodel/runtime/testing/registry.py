@@ -20,6 +20,7 @@ import msgspec
 from localmodel.runtime.client import (
     APPLY_PATCH,
     DEFAULT_WRITE,
+    MERGE_PATCH,
     STRATEGIC_MERGE_PATCH,
     PatchType,
     Preconditions,
@@ -53,10 +54,11 @@ from .merging import sent_version
 from .metadata import generated_name
 from .patch import check_declared, check_patch, patched
 from .selection import Selection
+from .statuspatch import applies_to
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .watching import Watch
 from .writerequest import WriteRequest, Written
-from .writing import SharedObjectError, Writer
+from .writing import Writer
 
 _GENERATE_NAME_TRIES = 8
 """KEP-4420."""
@@ -271,7 +273,8 @@ class Registry:
             check_identity(definition, namespace, name, new, stored=obj["metadata"])
             return new
 
-        return self._modify(write, change, None)
+        is_quick = patch_type == MERGE_PATCH and not options.dry_run and applies_to(definition, subresource)
+        return self._modify(write, change, None, status_patch=patch if is_quick else None)
 
     def delete(
         self,
@@ -394,12 +397,14 @@ class Registry:
         create: Callable[[], Json] | None,
         *,
         uid: str | None = None,
+        status_patch: Json | None = None,
     ) -> Written:
-        """Replaces the object by what `change` makes of it (which shall not change it), or creates it if it is missing.
+        """Replaces the object by what `change` makes of it (given a private copy), or creates it if it is missing.
 
-        `uid` is that of the object which the client means: it cannot be one that is not there.
+        `uid` is that of the object which the client means: it cannot be one that is not there. `status_patch` is what
+        `change` does, if that is a merge patch of a status, which may be done in a quicker way.
         """
-        definition, private = write.definition, False
+        definition = write.definition
         while True:
             entry = self.store.get(definition.resource, write.namespace, write.name)
             try:
@@ -409,12 +414,12 @@ class Registry:
                             raise uid_conflict(definition, write.namespace, write.name, uid, "")
                         raise not_found(definition, write.name)
                     return self._writer.create(write, create())
-                base = self._writer.base(definition, entry, private=private)
-                return self._writer.replace(write, entry, base, change(base), private=private)
+                if status_patch is not None and (written := self._writer.patch_status(write, entry, status_patch)):
+                    return written
+                base = definition.decode(entry.value)
+                return self._writer.replace(write, entry, base, change(base))
             except RevisionMismatchError:
                 continue
-            except SharedObjectError:
-                private = True
 
 
 def _delete_options(

@@ -21,15 +21,11 @@ from . import metadata as meta
 from .answers import bad_request, forbidden_value
 from .apply import in_force, track_update
 from .checking import faults_of, is_accepted, metadata_faults, normalise, refuse, warn, warn_of_owners
-from .decoded import DecodedObjects
 from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Json, ResourceDefinition
 from .merging import is_unchanged, merge, share_equal, spec_changed, unknown_status
+from .statuspatch import patch_status
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .writerequest import WriteRequest, Written
-
-
-class SharedObjectError(Exception):
-    """A write would have to change an object that it shares with others."""
 
 
 class Writer:
@@ -44,13 +40,6 @@ class Writer:
     ) -> None:
         self._store, self._clock = store, clock
         self._admission, self._validating = admission, validating
-        # Of resources whose writes mostly leave what they are given as it is.
-        self._decoded = DecodedObjects()
-
-    def base(self, definition: ResourceDefinition, entry: Entry, *, private: bool) -> Json:
-        """The object of an entry, to make a new one of; it is not to be changed unless it is `private`."""
-        shared = None if private or not _is_kept(definition) else self._decoded.get(definition.resource, entry)
-        return definition.decode(entry.value) if shared is None else shared
 
     def seed(self, definition: ResourceDefinition, obj: Json) -> Written:
         """Stores an object as a test wants it; the server's fields are filled in where they are missing."""
@@ -93,19 +82,16 @@ class Writer:
         self._admitted(request, obj, None, self._validating)
         return request.done(self._commit(request, obj, expected=0), created=True)
 
-    def replace(self, request: WriteRequest, entry: Entry, base: Json, new: Json, *, private: bool) -> Written:
+    def replace(self, request: WriteRequest, entry: Entry, base: Json, new: Json) -> Written:
         """Stores `new` in place of `entry`; no write at all if nothing changed. Raises RevisionMismatchError.
 
-        `base` is the object of `entry`, from which `new` was made and with which it may share parts. Raises
-        SharedObjectError if one of these parts is to be changed, and `base` is not `private`.
+        `base` is the object of `entry`, from which `new` was made and with which it may share parts.
         """
         definition = request.definition
         new = merge(request, entry, base, new)
         mutating = _asked(self._admission, request, "UPDATE")
         if not mutating and is_accepted(request, new, base):
             old = base
-        elif not private:
-            raise SharedObjectError
         else:
             old = definition.decode(entry.value)
             normalise(request, new, old)
@@ -141,6 +127,24 @@ class Writer:
         if is_unchanged(new, old):
             return request.done(definition.present(entry.value))
         return request.done(self._commit(request, new, expected=entry.revision))
+
+    def patch_status(self, request: WriteRequest, entry: Entry, patch: Json) -> Written | None:
+        """A merge patch of a status, if nothing but the status has to be looked at; else None, and nothing is done.
+
+        Raises RevisionMismatchError.
+        """
+        if _asked(self._admission, request, "UPDATE") or _asked(self._validating, request, "UPDATE"):
+            return None
+        patched = patch_status(request, entry, patch, self._clock.now())
+        if patched is None:
+            return None
+        if isinstance(patched, bytes):
+            return request.done(patched)
+        resource, expected = request.definition.resource, entry.revision
+        stored = self._store.put(
+            resource, entry.namespace, entry.name, patched.encode, labels=entry.labels, expected=expected
+        )
+        return request.done(stored.value)
 
     def delete(
         self, request: WriteRequest, entry: Entry, propagation: Propagation | None, grace_period: int | None
@@ -217,9 +221,6 @@ class Writer:
             labels=stored.labels,
             expected=expected,
         )
-        if expected and _is_kept(request.definition):  # who changes an object once will do it again
-            obj["metadata"]["resourceVersion"] = str(entry.revision)
-            self._decoded.put(request.definition.resource, entry, obj)
         return request.definition.present(entry.value)
 
     def _remove(self, request: WriteRequest, entry: Entry, last: Json) -> bytes:
@@ -306,12 +307,6 @@ class _Stored:
     def encode(self, revision: int) -> bytes:
         self._object["metadata"]["resourceVersion"] = str(revision)
         return msgspec.json.encode(self._object)
-
-
-def _is_kept(definition: ResourceDefinition) -> bool:
-    """Whether objects are kept decoded: where they are stored as they are shown, and most writes change no part."""
-    is_converted = definition.storage or definition.from_storage or definition.to_storage
-    return definition.is_accepted is not None and not is_converted
 
 
 def _is_held(definition: ResourceDefinition, obj: Json) -> bool:

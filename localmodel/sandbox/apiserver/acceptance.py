@@ -84,8 +84,8 @@ class Acceptor:
             return b""
 
     def field(self, name: str, value: Any) -> bool:
-        """The same about one field of the schema, whatever it was before."""
-        return name in self._types and _converts(value, self._types[name])
+        """The same about one field of an object whose other fields stay as they are, whatever this one was before."""
+        return self._is_plain and name in self._types and _converts(value, self._types[name])
 
 
 @cache

@@ -99,6 +99,7 @@ def _definition(crd: Json, version: Json, storage: str) -> ResourceDefinition:
         from_storage=handler.read if differs else None,
         status_subresource="status" in subresources,
         is_accepted=handler.is_accepted,
+        accepts_status=handler.accepts_status,
         prune=handler.prune,
         default=handler.default,
         prepare=handler.prepare,
@@ -135,6 +136,16 @@ class _Version:
     def is_accepted(self, new: Json, old: Json | None) -> bool:
         is_known = old is not None and int(old["metadata"]["resourceVersion"]) > self._known_since
         return self._accepts(new, old if is_known else None)
+
+    def accepts_status(self, status: Json, revision: int, uid: str, generation: bytes) -> bool:
+        """As `is_accepted` and `validate` would, of an object whose other parts stay as they are."""
+        return (
+            revision > self._known_since
+            and self.scale is None
+            and self.tree.additional is None
+            and self._accepts.field("status", status)
+            and (not self.tree.has_rules_below or self._rules.remember(uid, int(generation)))
+        )
 
     def prune(self, obj: Json) -> list[str]:
         """Raises BadRequestError for metadata of wrong types."""

@@ -27,6 +27,10 @@ class RememberedRules:
         # By uid.
         self._in_order: dict[str, int] = {}
 
+    def remember(self, uid: str, generation: int) -> bool:
+        """Whether an object of this generation is in order as long as only its status changes."""
+        return self._remembers and self._in_order.get(uid) == generation
+
     def validate(self, new: Json, old: Json | None) -> list[Cause]:
         """The faults of a whole object."""
         if old is None or not self._remembers:
