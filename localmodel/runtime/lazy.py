@@ -4,8 +4,9 @@ and modules without what they would like to have."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -14,12 +15,29 @@ def import_without(module: str, *unwanted: str) -> None:
 
     Without effect on a module that has been imported already, and on packages that have.
     """
-    hidden = [name for name in unwanted if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    _import_among(module, dict.fromkeys(unwanted))
+
+
+def import_with_stand_ins(module: str, stand_ins: Mapping[str, Iterable[str]]) -> None:
+    """Imports a module with stand-ins for modules that it imports and that this program never uses.
+
+    A stand-in has the names that are imported from it, each None. It is gone afterwards: who imports the module gets
+    the real one. Without effect on a module that has been imported already, and on stand-ins for such.
+    """
+    made = {name: ModuleType(name, "A stand-in.") for name in stand_ins}
+    for name, names in stand_ins.items():
+        vars(made[name]).update(dict.fromkeys(names))
+    _import_among(module, made)
+
+
+def _import_among(module: str, others: Mapping[str, ModuleType | None]) -> None:
+    """Imports a module while `others` are in the place of modules; None is one that is not installed."""
+    placed = {name: other for name, other in others.items() if name not in sys.modules}
+    sys.modules.update(placed)  # type: ignore[arg-type]
     try:
         import_module(module)
     finally:
-        for name in hidden:
+        for name in placed:
             del sys.modules[name]
 
 

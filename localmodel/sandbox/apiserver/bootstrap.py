@@ -6,7 +6,7 @@ directory nothing is changed, and what a user changed stays.
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ def bootstrap(registry: Registry, *, authority_pem: str) -> None:
 
 def default_roles() -> list[Json]:
     """The ClusterRoles and ClusterRoleBindings of a stock cluster, made by `hack/update-default-roles`."""
-    data = resources.files(__package__).joinpath("data", "roles.json").read_bytes()
+    data = Path(__file__).with_name("data").joinpath("roles.json").read_bytes()
     decoded: list[Json] = msgspec.json.decode(data)
     return decoded
 

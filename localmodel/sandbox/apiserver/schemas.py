@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ def components() -> Json:
 
 
 def _packaged(file: str) -> Json:
-    data = resources.files(__package__).joinpath("data", file).read_bytes()
+    data = Path(__file__).with_name("data").joinpath(file).read_bytes()
     decoded: Json = msgspec.json.decode(gzip.decompress(data))
     return decoded
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from localmodel.runtime.clock import Clock, RealClock
 from localmodel.runtime.errors import RuntimeLibraryError
@@ -99,7 +100,7 @@ class ApiServer:
         for rule in self._options.faults:
             self.core.control.add(rule)
         self._front = Front(self.core)
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -124,7 +125,7 @@ class ApiServer:
         self._socket = self._bind()
         port = self._socket.getsockname()[1]
         self.core.server_url = f"{'https' if self._options.tls else 'http'}://{self._options.host}:{port}"
-        config = uvicorn.Config(
+        config = Config(
             self._front,
             http=HttpProtocol,
             interface="asgi3",
@@ -145,7 +146,7 @@ class ApiServer:
             ssl_ca_certs=str(self._certificate.authority) if self._options.tls else None,
             ssl_cert_reqs=ssl.CERT_OPTIONAL,
         )
-        self._server = uvicorn.Server(config)
+        self._server = Server(config)
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="apiserver", daemon=True)
         self._thread.start()
