@@ -16,8 +16,6 @@ from typing import Any
 from localmodel.runtime.testing.events import core_event_faults, event_faults
 from localmodel.runtime.testing.metadata import dns1123_label, qualified_name
 
-from .admission.hookchecks import configuration_faults
-from .admission.policychecks import binding_faults, policy_faults
 from .fielderrors import (
     Cause,
     duplicate,
@@ -439,6 +437,25 @@ def _priority_class(new: Json, old: Json | None) -> Iterator[Cause]:
         yield forbidden("value", "may not be changed in an update.")
 
 
+# Checks of expressions bring CEL, which is slow to import.
+def _webhooks(new: Json, old: Json | None) -> Iterator[Cause]:
+    from .admission.hookchecks import configuration_faults
+
+    return configuration_faults(new, old)
+
+
+def _policy(new: Json, old: Json | None) -> Iterator[Cause]:
+    from .admission.policychecks import policy_faults
+
+    return policy_faults(new, old)
+
+
+def _policy_binding(new: Json, old: Json | None) -> Iterator[Cause]:
+    from .admission.policychecks import binding_faults
+
+    return binding_faults(new, old)
+
+
 CHECKS: dict[str, Check] = {
     "pods": _pod,
     "namespaces": _namespace,
@@ -464,8 +481,8 @@ CHECKS: dict[str, Check] = {
     "storageclasses.storage.k8s.io": storage_class,
     "poddisruptionbudgets.policy": _disruption_budget,
     "priorityclasses.scheduling.k8s.io": _priority_class,
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io": configuration_faults,
-    "validatingwebhookconfigurations.admissionregistration.k8s.io": configuration_faults,
-    "validatingadmissionpolicies.admissionregistration.k8s.io": policy_faults,
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io": binding_faults,
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
+    "validatingadmissionpolicies.admissionregistration.k8s.io": _policy,
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": _policy_binding,
 }

@@ -23,9 +23,7 @@ from localmodel.runtime.objects import RESTMapping, format_time
 from localmodel.runtime.testing.definitions import Causes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 
-from .crdchecks import approval, crd_faults, is_protected, status_faults
 from .crdnames import accept_names
-from .customversions import definitions_of
 from .definitions import resource_of
 
 log = structlog.get_logger(__name__)
@@ -91,6 +89,9 @@ class CustomResources:
             return
         if not _is_true(status, "Established"):
             return
+        # Brings CEL, which is slow to import.
+        from .customversions import definitions_of
+
         before, after = self._definitions(crd), definitions_of(crd)
         if [d.extra["crd"] for d in before] == [d.extra["crd"] for d in after]:
             return
@@ -128,6 +129,8 @@ class CustomResources:
         return names, kinds
 
     def _status(self, crd: Json) -> Json:
+        from .crdchecks import approval, is_protected
+
         status: Json = copy.deepcopy(crd.get("status") or {})
         status["conditions"] = conditions = status.get("conditions") or []
         has_names = status.get("acceptedNames")
@@ -197,6 +200,8 @@ class CustomResources:
         if not served:
             self._finish(crd["metadata"]["name"], "NeverEstablished", "resource was never established")
             return
+        from .customversions import definitions_of
+
         for definition in definitions_of(crd):
             self._registry.register(definition)
         self._set_terminating(crd, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
@@ -239,6 +244,9 @@ def _is_true(status: Json, type_: str) -> bool:
 
 
 def _validate(new: Json, old: Json | None, subresource: str) -> Causes:
+    # Brings CEL, which is slow to import.
+    from .crdchecks import crd_faults, status_faults
+
     return status_faults(new.get("status") or {}) if subresource else crd_faults(new, old)
 
 

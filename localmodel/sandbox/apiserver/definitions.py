@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from localmodel.runtime.objects import format_time
 from localmodel.runtime.testing.builtins import builtin_definition
@@ -19,9 +20,10 @@ from .checks import check, check_status
 from .defaults import DEFAULTS, PREPARE, PREPARE_AT
 from .discovery import ApiResource
 from .podchecks import WARNINGS
-from .printers import builtin_printer
 from .serviceaddresses import ServiceAddresses
-from .table import Printer
+
+if TYPE_CHECKING:
+    from .table import Printer
 
 API_RESOURCE = "api_resource"
 PRINTER = "printer"
@@ -88,4 +90,9 @@ def resource_of(definition: ResourceDefinition) -> ApiResource:
 def printer_of(definition: ResourceDefinition) -> Printer:
     """The columns of a registered definition."""
     printer: Printer | None = definition.extra.get(PRINTER)
-    return printer if printer is not None else builtin_printer(definition.mapping)
+    if printer is not None:
+        return printer
+    # All columns of all kinds: not before somebody asks for a table.
+    from .printers import builtin_printer
+
+    return builtin_printer(definition.mapping)

@@ -9,14 +9,13 @@ of its own, which waits while the client is slow.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import structlog
@@ -37,6 +36,9 @@ from .kubeletclient import unverified_context
 from .messages import Request, Response, StreamResponse
 from .resources import not_allowed
 from .routing import RequestInfo
+
+if TYPE_CHECKING:
+    import http.client
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +104,8 @@ class PodLogs:
         return host, port
 
     def _ask(self, host: str, port: int, url: str, pod: str) -> Response | StreamResponse:
+        import http.client
+
         connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=self._client_context())
         try:
             connection.request("GET", url)
@@ -125,10 +129,12 @@ class PodLogs:
                 sock.shutdown(socket.SHUT_RDWR)
 
         def copy() -> None:
+            from http.client import HTTPException
+
             try:
                 while piece := answer.read1(PIECE):
                     stream.write(piece)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, HTTPException, ValueError) as error:
                 log.debug("a log ended before its end", error=str(error))
             finally:
                 stream.finish()

@@ -9,16 +9,22 @@ server's own writes.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from localmodel.runtime.testing.definitions import AdmissionAttributes, AdmissionPlugin, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
 from localmodel.sandbox.apiserver.messages import Request
 from localmodel.sandbox.apiserver.rbac import Rbac
 
 from .classes import ClaimResizeAdmission, PriorityAdmission
-from .client import WebhookClient
 from .hooks import Hooks
 from .lifecycle import NamespaceLifecycle, ServiceAccountAdmission
 from .policies import ValidatingPolicies
-from .webhooks import Caller, MutatingWebhooks, ValidatingWebhooks
+
+if TYPE_CHECKING:
+    from .webhooks import Webhooks
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -27,19 +33,32 @@ class Admission:
     """Installs the plugins in a registry."""
 
     def __init__(self, registry: Registry, rbac: Rbac) -> None:
+        self._registry = registry
+        self._rbac = rbac
         self._mutating = Hooks(registry, "mutatingwebhookconfigurations")
         self._validating = Hooks(registry, "validatingwebhookconfigurations")
-        self._client = WebhookClient(registry)
-        caller = Caller(registry, rbac, self._client)
-        self._webhooks = ValidatingWebhooks(caller, self._validating)
+        self._lock = threading.Lock()
+        self._webhooks: Webhooks | None = None
         registry.admission += [
             NamespaceLifecycle(registry),
             ServiceAccountAdmission(registry),
             PriorityAdmission(registry),
             ClaimResizeAdmission(registry),
-            MutatingWebhooks(caller, self._mutating),
+            _IfConfigured(self._mutating, lambda: self._made().mutating),
         ]
-        registry.validating_admission += [ValidatingPolicies(registry, rbac), self._webhooks]
+        registry.validating_admission += [
+            ValidatingPolicies(registry, rbac),
+            _IfConfigured(self._validating, lambda: self._made().validating),
+        ]
+
+    def _made(self) -> Webhooks:
+        """The plugins that call webhooks; made when there are some, for HTTP and CEL are slow to import."""
+        with self._lock:
+            if self._webhooks is None:
+                from .webhooks import Webhooks
+
+                self._webhooks = Webhooks(self._registry, self._rbac, self._mutating, self._validating)
+            return self._webhooks
 
     def waits(self, request: Request) -> bool:
         """Whether a request may have to wait for a webhook, which may need this server to answer."""
@@ -47,8 +66,25 @@ class Admission:
 
     def close(self) -> None:
         """Closes idle connections; calls that are under way end by themselves."""
-        self._webhooks.close()
-        self._client.close()
+        with self._lock:
+            webhooks = self._webhooks
+        if webhooks is not None:
+            webhooks.close()
+
+
+class _IfConfigured:
+    """Stands for a plugin that is made when there are webhooks for it to call."""
+
+    def __init__(self, hooks: Hooks, plugin: Callable[[], AdmissionPlugin]) -> None:
+        self._hooks = hooks
+        self._plugin = plugin
+
+    def handles(self, _operation: str, _definition: ResourceDefinition, _subresource: str) -> bool:
+        return bool(self._hooks.all)
+
+    def __call__(self, attributes: AdmissionAttributes) -> None:
+        if self._hooks.all:
+            self._plugin()(attributes)
 
 
 __all__ = ["Admission"]

@@ -5,26 +5,25 @@ Compiled when a configuration is written; so a request pays nothing for webhooks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 from localmodel.runtime.listwatch import ListOptions, WatchOptions
 from localmodel.runtime.testing.registry import Registry
-from localmodel.sandbox.apiserver.cel import CompilationError
 
-from .expressions import Conditions, environment
 from .matching import GROUP
+
+if TYPE_CHECKING:
+    from .expressions import Conditions
 
 log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Hook:
+class Hook(msgspec.Struct, frozen=True, eq=False):
     """One webhook. Compared by identity: two with the same name in two configurations are two."""
 
     configuration: str
@@ -76,6 +75,9 @@ class Hooks:
 
 
 def _compiled(configuration: str, raw: Json) -> Hook | None:
+    # Brings CEL, which is slow to import.
+    from .expressions import CompilationError, Conditions, environment
+
     try:
         return Hook(configuration, raw, Conditions.compile(raw.get("matchConditions"), environment()))
     except CompilationError as error:

@@ -7,10 +7,8 @@ no annotations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -21,19 +19,19 @@ from localmodel.runtime.selectors import Selector
 from localmodel.runtime.testing.answers import details
 from localmodel.runtime.testing.definitions import AdmissionAttributes, ResourceDefinition
 from localmodel.runtime.testing.registry import Registry
-from localmodel.sandbox.apiserver.cel import CompilationError, EvaluationError, Program
 from localmodel.sandbox.apiserver.rbac import Rbac
 
-from .expressions import Conditions, Values, environment
 from .matching import GROUP, Target
 from .status import PolicyStatus
+
+if TYPE_CHECKING:
+    from .policyprograms import Denial, Policy
 
 log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
 POLICIES, BINDINGS = "validatingadmissionpolicies", "validatingadmissionpolicybindings"
-MESSAGE_LIMIT = 5 * 1024
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
 
 
@@ -43,141 +41,6 @@ class ConfigurationError(ValueError):
 
 class PolicyConfigurationError(ConfigurationError):
     """The same of the policy itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """A failed validation, or a failure to evaluate one."""
-
-    message: str
-    reason: str = ""
-    about: str = ""
-    """Of a configuration that cannot be evaluated: "policy" or "binding"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """One compiled validation."""
-
-    raw: Json
-    program: Program
-    message: Program | None
-
-    def check(self, values: Json, lazy: dict[str, Callable[[], Any]]) -> Denial | None:
-        """Raises EvaluationError, with the expression in its message."""
-        source = str(self.raw["expression"])
-        if _evaluated(self.program, source, values, lazy) is True:
-            return None
-        return Denial(self._message(values, lazy), self.raw.get("reason") or "Invalid")
-
-    def _message(self, values: Json, lazy: dict[str, Callable[[], Any]]) -> str:
-        if self.message is not None:
-            try:
-                text = self.message.evaluate(values, lazy)
-            except EvaluationError:
-                text = ""
-            if isinstance(text, str) and text.strip() and "\n" not in text and len(text) <= MESSAGE_LIMIT:
-                return text.strip()
-        fixed = str(self.raw.get("message") or "").strip()
-        return fixed or f"failed expression: {str(self.raw['expression']).strip()}"
-
-
-def _evaluated(program: Program, source: str, values: Json, lazy: dict[str, Callable[[], Any]]) -> Any:
-    try:
-        return program.evaluate(values, lazy)
-    except EvaluationError as error:
-        raise EvaluationError(f"expression '{source}' resulted in error: {error}") from None
-
-
-class Policy:
-    """One compiled policy. The constructor raises CompilationError."""
-
-    def __init__(self, raw: Json) -> None:
-        self.name: str = raw["metadata"]["name"]
-        spec: Json = raw["spec"]
-        self.spec = spec
-        env = environment(has_params=bool(spec.get("paramKind")))
-        # Conditions decide whether a policy is evaluated at all: they see no variables.
-        self.conditions = Conditions.compile(spec.get("matchConditions"), env)
-        env = env.composed() if spec.get("variables") else env
-        self.variables: list[tuple[str, Program]] = []
-        for variable in spec.get("variables") or ():
-            program, type_ = env.compile_typed(str(variable["expression"]))
-            self.variables.append((variable["name"], program))
-            env = env.extended({f"variables.{variable['name']}": type_})
-        self.validations = [
-            Validation(
-                validation,
-                env.compile(str(validation["expression"])),
-                env.compile(str(validation["messageExpression"])) if validation.get("messageExpression") else None,
-            )
-            for validation in spec.get("validations") or ()
-        ]
-        self.annotations = [
-            (str(annotation["valueExpression"]), env.compile(str(annotation["valueExpression"])))
-            for annotation in spec.get("auditAnnotations") or ()
-        ]
-
-    @property
-    def fails_closed(self) -> bool:
-        return bool(self.spec.get("failurePolicy", "Fail") == "Fail")
-
-    def denials(self, values: Json) -> Iterator[Denial]:
-        """What the policy has against a write, with one parameter object."""
-        try:
-            if not self.conditions.hold(values):
-                return
-        except EvaluationError as error:
-            yield from self._failed(error)
-            return
-        lazy = self._lazy(values)
-        for validation in self.validations:
-            try:
-                denial = validation.check(values, lazy)
-            except EvaluationError as error:
-                yield from self._failed(error)
-            else:
-                if denial is not None:
-                    yield denial
-        for source, program in self.annotations:
-            try:
-                _evaluated(program, source, values, lazy)
-            except EvaluationError as error:
-                yield from self._failed(error)
-
-    def _failed(self, error: EvaluationError) -> Iterator[Denial]:
-        if self.fails_closed:
-            yield Denial(str(error))
-
-    def _lazy(self, values: Json) -> dict[str, Callable[[], Any]]:
-        """Each variable is computed when an expression first uses it, once for all of them."""
-        lazy: dict[str, Callable[[], Any]] = {}
-        for name, program in self.variables:
-            lazy[f"variables.{name}"] = _once(partial(_variable, name, program, values, dict(lazy)))
-        return lazy
-
-
-def _variable(name: str, program: Program, values: Json, lazy: dict[str, Callable[[], Any]]) -> Any:
-    try:
-        return program.evaluate(values, lazy)
-    except EvaluationError as error:
-        raise EvaluationError(f'composited variable "{name}" fails to evaluate: {error}') from None
-
-
-def _once(compute: Callable[[], Any]) -> Callable[[], Any]:
-    results: list[Any] = []
-
-    def value() -> Any:
-        if not results:
-            try:
-                results.append(compute())
-            except EvaluationError as error:
-                results.append(error)
-        if isinstance(results[0], EvaluationError):
-            raise results[0]
-        return results[0]
-
-    return value
 
 
 class ValidatingPolicies:
@@ -209,6 +72,9 @@ class ValidatingPolicies:
     def _load(self) -> None:
         compiled: dict[str, Policy] = {}
         for raw in self._objects(POLICIES):
+            # Brings CEL, which is slow to import.
+            from .policyprograms import CompilationError, Policy
+
             name = raw["metadata"]["name"]
             known = self._compiled.get(name)
             try:
@@ -250,6 +116,8 @@ class ValidatingPolicies:
             raise _refusal(attributes, *denied[0])
 
     def _denials(self, policy: Policy, binding: Json, target: Target) -> Iterator[Denial]:
+        from .policyprograms import Denial, Values
+
         matched = _matched(policy.spec["matchConstraints"], target)
         wanted = binding["spec"].get("matchResources")
         if matched is None or (wanted is not None and _matched(wanted, target) is None):

@@ -217,6 +217,21 @@ class ValidatingWebhooks:
                 self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+class Webhooks:
+    """The two plugins, which share a client."""
+
+    def __init__(self, registry: Registry, rbac: Rbac, mutating: Hooks, validating: Hooks) -> None:
+        self._client = WebhookClient(registry)
+        caller = Caller(registry, rbac, self._client)
+        self.mutating = MutatingWebhooks(caller, mutating)
+        self.validating = ValidatingWebhooks(caller, validating)
+
+    def close(self) -> None:
+        """Waits for no call."""
+        self.validating.close()
+        self._client.close()
+
+
 def _internal(why: str) -> InternalError:
     return InternalError.of(f"Internal error occurred: {why}", details={"causes": [{"message": why}]})
 
