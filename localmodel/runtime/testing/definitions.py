@@ -137,8 +137,7 @@ class UserInfo:
 NOBODY = UserInfo()
 
 
-@dataclass(slots=True, kw_only=True)
-class AdmissionAttributes:
+class AdmissionAttributes(msgspec.Struct, kw_only=True):
     """One write before it happens. A mutating plugin changes `object` in place or replaces it."""
 
     operation: Literal["CREATE", "UPDATE", "DELETE"]
@@ -154,10 +153,10 @@ class AdmissionAttributes:
     old_object: Json | None
     """None for CREATE. Not to be changed."""
     options: WriteOptions = DEFAULT_WRITE
-    delete_options: Mapping[str, Any] = field(default_factory=dict)
+    delete_options: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Of a delete: gracePeriodSeconds, propagationPolicy, preconditions, as far as the client named them."""
     user: UserInfo = NOBODY
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
     """Warnings for the client; plugins append."""
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from localmodel.runtime.errors import TransportError
 
 from .builtins import definition_of
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 _NEVER = threading.Event()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests a fault hits, or what one request is; an empty field of a fault's target fits any request."""
 
     verb: str = ""
@@ -56,11 +57,14 @@ class Target:
         )
 
 
+_ANY = Target()
+
+
 @dataclass(eq=False, slots=True, kw_only=True)
 class Fault:
     """One rule. It delays by `latency` seconds and then, unless it is only a delay, ends the request in its way."""
 
-    target: Target = Target()
+    target: Target = _ANY
     error: Exception | None = None
     """The request fails with this."""
     latency: float = 0.0

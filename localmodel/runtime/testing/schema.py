@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListType:
+class ListType(msgspec.Struct, frozen=True):
     """`keys` are the key fields of a map list; the first is the patch merge key of a strategic merge patch."""
 
     type: Literal["atomic", "set", "map"] = "atomic"
     keys: tuple[str, ...] = ()
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Values of key fields that an item may leave out (protocol: TCP)."""
 
 

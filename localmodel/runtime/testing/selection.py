@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from localmodel.runtime.errors import BadRequestError
 from localmodel.runtime.selectors import FieldSelector, Selector, SelectorError
@@ -19,8 +19,7 @@ def _unknown_field(definition: ResourceDefinition, name: str) -> BadRequestError
     return bad_request(f"field label not supported: {name}")
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """A parsed request. Labels are matched without decoding the object; so are its name and namespace."""
 
     definition: ResourceDefinition

@@ -58,6 +58,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def key(self) -> tuple[str, str]:
         return self.namespace, self.name
 
+    def __repr__(self) -> str:
+        # Without what may be large.
+        return f"Entry(namespace={self.namespace!r}, name={self.name!r}, revision={self.revision})"
+
 
 class StoreEvent(msgspec.Struct, frozen=True, gc=False):
     """One write. For DELETED, `entry` is the last state with the revision of the deletion."""
@@ -68,8 +72,7 @@ class StoreEvent(msgspec.Struct, frozen=True, gc=False):
     previous: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """All events up to this revision have been delivered to the subscription."""
 
     revision: int
@@ -78,8 +81,7 @@ class Progress:
 Notice = StoreEvent | Progress
 
 
-@dataclass(frozen=True, slots=True)
-class JournalRecord:
+class JournalRecord(msgspec.Struct, frozen=True):
     """One write as it is made durable: `value` is None for a deletion."""
 
     resource: str

@@ -6,7 +6,6 @@ the same functions. (status and finalize are merges of the registry.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -32,8 +31,7 @@ SCALE_PATHS = "scale_paths"
 """The key of a custom resource's ScalePaths in its definition's `extra`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScalePaths:
+class ScalePaths(msgspec.Struct, frozen=True):
     """Where a custom resource has what its Scale shows; dotted paths that begin with a dot. No selector is ""."""
 
     spec: str

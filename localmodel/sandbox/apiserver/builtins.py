@@ -8,15 +8,15 @@ served: clients get the 404 that a cluster without it gives.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from localmodel.runtime.objects import RESTMapping
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(msgspec.Struct, frozen=True):
     """One subresource: its verbs, and the kind of its body where that is not the kind of its parent."""
 
     name: str
@@ -35,8 +35,7 @@ LOG = Subresource("log", ("get",))
 TOKEN = Subresource("token", ("create",), "authentication.k8s.io", "v1", "TokenRequest")
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltinKind:
+class BuiltinKind(msgspec.Struct, frozen=True):
     """One row: where the kind is served and under which names."""
 
     mapping: RESTMapping

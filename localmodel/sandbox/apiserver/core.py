@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -62,8 +61,7 @@ _HEALTH = {
 _PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Review:
+class _Review(msgspec.Struct, frozen=True):
     """A kind that is answered, not stored."""
 
     resource: ApiResource
@@ -75,8 +73,7 @@ class _Head(msgspec.Struct):
     metadata: Metadata
 
 
-@dataclass(slots=True)
-class _Names:
+class _Names(msgspec.Struct):
     """What the audit log wants to know of a request, as far as it is known."""
 
     user: str = ""

@@ -7,8 +7,9 @@ Content-Type of the answer alone, so that must carry the parameters. Others walk
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from .builtins import Subresource
 from .messages import JSON, Response
@@ -17,8 +18,7 @@ from .negotiation import media_types
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiResource:
+class ApiResource(msgspec.Struct, frozen=True, kw_only=True):
     """One served resource, as discovery shows it."""
 
     group: str

@@ -14,9 +14,8 @@ import binascii
 import gzip
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -64,7 +63,7 @@ class _RefusedError(Exception):
 
 @lru_cache(maxsize=1)
 def _types() -> dict[str, dict[str, tuple[str, bool]]]:
-    data = resources.files(__package__).joinpath("data", "gotypes.json.gz").read_bytes()
+    data = Path(__file__).with_name("data").joinpath("gotypes.json.gz").read_bytes()
     found: dict[str, dict[str, tuple[str, bool]]] = msgspec.json.decode(gzip.decompress(data))
     return found
 
@@ -118,20 +117,18 @@ def _shown(expression: str) -> str:
     return ".".join(scalar.split(".")[-2:])
 
 
-@dataclass(slots=True)
-class _Field:
+class _Field(msgspec.Struct):
     decode: _Decode
     omits: bool
     """An empty value is left out: omitempty, and neither pointer nor struct."""
 
 
-@dataclass(slots=True)
-class _Struct:
+class _Struct(msgspec.Struct):
     """The decoder of one struct type; filled in after it was made, since types refer to themselves."""
 
     name: str
-    fields: dict[str, _Field] = field(default_factory=dict)
-    zeros: list[tuple[str, str]] = field(default_factory=list)
+    fields: dict[str, _Field] = msgspec.field(default_factory=dict)
+    zeros: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """Fields that are always there, and their types."""
 
     def __call__(self, value: Any, dropped: list[str]) -> Json:

@@ -7,8 +7,9 @@ are those of kube-apiserver's impersonation filter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from urllib.parse import unquote
+
+import msgspec
 
 from localmodel.runtime.errors import InternalError
 
@@ -32,14 +33,13 @@ class HeaderError(InternalError):
     """Impersonation headers without a user: a 500 in plain text, as kube-apiserver has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Impersonation:
+class Impersonation(msgspec.Struct, frozen=True):
     """Whom a request asks to act as."""
 
     user: str
     groups: tuple[str, ...] = ()
     uid: str = ""
-    extra: dict[str, list[str]] = field(default_factory=dict)
+    extra: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, request: Request) -> Impersonation | None:

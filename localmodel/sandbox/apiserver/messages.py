@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, overload
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -84,8 +83,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return [unquote_to_bytes(segment).decode("utf-8", "replace") for segment in raw.strip(b"/").split(b"/")]
 
 
-@dataclass(slots=True, kw_only=True)
-class Response:
+class Response(msgspec.Struct, kw_only=True):
     """One whole answer."""
 
     status: int
@@ -98,8 +96,7 @@ class Response:
         return cls(status=status, body=msgspec.json.encode(value), content_type=content_type, headers=headers)
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(msgspec.Struct, frozen=True):
     """The connection is closed without an answer, by an injected fault."""
 
     status: int = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -35,8 +34,7 @@ TRANSFORMS = {"Table", "PartialObjectMetadata", "PartialObjectMetadataList"}
 Form = Literal["", "Table", "PartialObjectMetadata"]
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(msgspec.Struct, frozen=True):
     """The chosen form ("" for the object itself) and the API version of that form."""
 
     form: Form = ""
@@ -105,8 +103,7 @@ def _require_fitting(form: str, answer: str) -> None:
         raise NotAcceptableError.of("you requested PartialObjectMetadata, but the requested object is a list")
 
 
-@dataclass(slots=True)
-class Body:
+class Body(msgspec.Struct):
     """A decoded body and messages about the keys that stand twice in it."""
 
     value: Any

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from dataclasses import dataclass
 from typing import Any, Self
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
+
+class PeerCertificate(msgspec.Struct, frozen=True):
     """What a verified client certificate says."""
 
     common_name: str

@@ -7,7 +7,6 @@ the rules that stand in it (`aggregation` writes them). Texts and matching follo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -66,8 +65,7 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What binds a user in a namespace."""
 
     granted: tuple[tuple[Json, str], ...]

@@ -7,10 +7,10 @@ a custom resource's come from its additionalPrinterColumns.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import structlog
 
 from .ages import UNKNOWN, age, parse_time
@@ -29,8 +29,7 @@ _CREATED = ".metadata.creationTimestamp"
 AGE_DESCRIPTION = "CreationTimestamp is the time at which the object was created."
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """One column: its definition and how to make a cell. Priority above 0 is shown with `-o wide` only."""
 
     name: str

@@ -16,7 +16,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,7 @@ def invalid_token(why: str) -> BadTokenError:
     return BadTokenError(f"[invalid bearer token, {why}]")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """An object that must exist with this uid for a token to be good."""
 
     resource: str
@@ -58,8 +56,7 @@ class Reference:
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True):
     """What a token says, as far as its signature vouches for it."""
 
     user: User

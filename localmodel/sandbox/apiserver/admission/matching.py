@@ -6,7 +6,6 @@ Rules, selectors and their texts: k8s.io/apiserver/pkg/admission/plugin/webhook 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,8 +21,7 @@ Json = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True):
     """A resource in one version, with the kind of its objects."""
 
     group: str
