@@ -35,3 +35,13 @@ def test_no_large_pattern_is_compiled_before_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert int(done.stdout) == 0
+
+
+def test_what_stood_in_for_a_module_is_gone_afterwards() -> None:
+    code = (
+        "import localmodel.sandbox.apiserver.main as m; m.import_uvicorn();"
+        "import logging.config, configparser, uvicorn.main;"
+        "print(callable(logging.config.dictConfig), bool(configparser.RawConfigParser()), callable(uvicorn.main.run))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True"] * 3
