@@ -1,9 +1,9 @@
 """The HTTP front: `ApiServerCore` behind uvicorn's server and httptools' parser.
 
-uvicorn listens, speaks TLS and shuts down; httptools parses. Between them stands `HttpProtocol`, one per connection. It
-calls the core as soon as a request is whole and writes the whole answer at once: an ASGI cycle with its task, its
-messages and its two writes costs several times what the core needs for an answer. All of it runs on the event loop's
-thread, except requests that may have to wait for others (`ApiServerCore.may_block`), which get a thread.
+uvicorn listens and shuts down, uvloop waits and speaks TLS, httptools parses. Between them stands `HttpProtocol`, one
+per connection. It calls the core as soon as a request is whole and writes the whole answer at once: an ASGI cycle with
+its task, its messages and its two writes costs several times what the core needs for an answer. All of it runs on the
+event loop's thread, except requests that may have to wait for others (`ApiServerCore.may_block`), which get a thread.
 
 The answers to all requests that lie ready are sent in a row: to wake a client that waits costs more than most answers,
 and one that is awake already is not woken again.
@@ -38,8 +38,6 @@ SHUTDOWN_TIMEOUT = 0.3
 """Seconds that a connection gets for its end when the server stops."""
 BATCH_LIMIT = 256 * 1024
 """Bytes about which a watch gets at a time."""
-READ_SIZE = 64 * 1024
-"""Bytes that are read from a socket at a time."""
 UNSENT_LIMIT = 64 * 1024
 """Bytes of answers that a connection keeps back at most, to send them with those of others."""
 BLOCKING_THREADS = 64
@@ -172,8 +170,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        # asyncio asks for 256 KiB at a time, which takes three times as long: so much memory is mapped for each read.
-        transport.max_size = READ_SIZE  # type: ignore[attr-defined]
         self._peer = PeerCertificate.of(transport.get_extra_info("ssl_object"))
         _watch_over(transport.get_extra_info("socket"))
 

@@ -13,7 +13,6 @@ import socket
 import ssl
 import tempfile
 import threading
-from asyncio import sslproto
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+import uvloop
 from uvicorn.config import Config
 from uvicorn.server import Server
 
@@ -267,9 +267,6 @@ class ApiServer:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
             self._front.attach(self._loop)
-            if self._options.tls:
-                # asyncio gives each connection a buffer of 256 KiB to decrypt into; a TLS record has 16 KiB.
-                sslproto.SSLProtocol.max_size = min(sslproto.SSLProtocol.max_size, 2 * 16 * 1024)
             serving = asyncio.ensure_future(server.serve(sockets=sockets))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.002)
@@ -277,7 +274,8 @@ class ApiServer:
             await serving
 
         try:
-            asyncio.run(serve())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve())
         except Exception:
             log.exception("API server stopped by a failure", url=self.url)
         finally:

@@ -11,7 +11,6 @@ DISPENSABLE = (
     *("pydantic", "rich", "attr", "sqlite3", "yaml", "jsonpatch", "kubernetes", "cel", "google"),
     *("typing_extensions", "click", "multiprocessing", "uvicorn.main", "logging.config", "configparser"),
     *("re2", "zoneinfo", "http.client", "zipfile", "bz2", "lzma", "importlib.resources"),
-    *("cryptography.x509", "cryptography.hazmat.primitives.serialization"),
     *("localmodel.sandbox.apiserver.cel", "localmodel.sandbox.apiserver.printers"),
 )
 

@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-SANDBOX = {"cel_expr_python", "google", "cryptography", "httptools", "rich", "uvicorn", "numpy", "safetensors"}
+SANDBOX = {
+    "cel_expr_python",
+    "google",
+    "cryptography",
+    "httptools",
+    "rich",
+    "uvicorn",
+    "uvloop",
+    "numpy",
+    "safetensors",
+}
 DOWNLOAD = {"huggingface_hub", "httpx2", "hf_xet"}
 TESTS = {"pytest", "hypothesis", "requests_mock"}
 
