@@ -31,9 +31,10 @@ from localmodel.runtime.testing.store import VersionedStore
 
 from .audit import AuditLog
 from .bootstrap import bootstrap
+from .connection import HttpProtocol
 from .core import ApiServerCore
 from .faults import ServerFaults, SkewedClock
-from .front import Front, HttpProtocol
+from .front import Front
 from .kubeconfig import certificate_credentials, cluster_entry, kubeconfig, token_credentials, write_kubeconfig
 from .kubeletclient import KubeletClient
 from .tls import CLIENT_LIFETIME, LIFETIME, Authority, KeyPair, ensure_certificate

@@ -10,7 +10,8 @@ import uvicorn
 from support.apicore import InProcess
 from uvicorn.server import ServerState
 
-from localmodel.sandbox.apiserver.front import Front, HttpProtocol
+from localmodel.sandbox.apiserver.connection import HttpProtocol
+from localmodel.sandbox.apiserver.front import Front
 
 IDLE = 60
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
