@@ -23,8 +23,8 @@ from localmodel.runtime.testing.faults import Fault, FaultRules, Target
 from localmodel.runtime.testing.registry import Registry
 
 from .messages import Answer, NoAnswer, Response, WatchResponse
-from .resources import event_line
 from .routing import RequestInfo
+from .watchlines import event_line
 
 Cut = Literal["end", "reset", "expired"]
 """How a watch ends: as at its timeout, by a reset connection, or with an event of type ERROR (410) first."""

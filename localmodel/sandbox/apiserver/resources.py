@@ -21,7 +21,6 @@ from localmodel.runtime.errors import (
     UnsupportedMediaTypeError,
     make_status,
 )
-from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.objects import GroupVersionKind
 from localmodel.runtime.testing.answers import nameless
 from localmodel.runtime.testing.definitions import ResourceDefinition, UserInfo
@@ -38,6 +37,7 @@ from .requestbodies import decode_patch, typed_object
 from .routing import RequestInfo, not_found_page
 from .table import partial_metadata, row, table
 from .users import User
+from .watchlines import Lines, event_line
 
 Json = dict[str, Any]
 
@@ -144,14 +144,14 @@ class ResourceHandler:
             return Response(status=status, body=raw, headers=headers)
         obj = msgspec.json.decode(raw)
         if form.form == "Table":
-            value = self._table(
+            value = self.table_of(
                 definition, {"resourceVersion": obj["metadata"].get("resourceVersion", "")}, [obj], form, include
             )
         else:
             value = partial_metadata(obj, version=form.version)
         return Response.of_json(value, status=status, headers=headers)
 
-    def _table(
+    def table_of(
         self,
         definition: ResourceDefinition,
         metadata: Json,
@@ -161,6 +161,7 @@ class ResourceHandler:
         *,
         with_definitions: bool = True,
     ) -> Json:
+        """Objects as a Table; `metadata` is that of the list."""
         printer, now = printer_of(definition), self._registry.clock.now()
         rows = [row(printer, obj, now, include=include, version=form.version) for obj in objects]
         return table(
@@ -185,7 +186,7 @@ class ResourceHandler:
         objects = [msgspec.json.decode(item) for item in page.items]
         if form.form == "Table":
             include = query.get("includeObject", "")
-            return Response.of_json(self._table(definition, metadata, objects, form, include))
+            return Response.of_json(self.table_of(definition, metadata, objects, form, include))
         return Response.of_json(
             {
                 "kind": "PartialObjectMetadataList",
@@ -203,7 +204,7 @@ class ResourceHandler:
             raise not_acceptable()
         wanted = options.watch_options(query, info.namespace, info.name)
         response = WatchResponse()
-        lines = _Lines(self, definition, form, query.get("includeObject", ""))
+        lines = Lines(self, definition, form, query.get("includeObject", ""))
         try:
             watch = self._registry.watch(
                 definition, wanted, lambda event: response.push(*lines.pieces(event)), on_end=response.finish
@@ -393,59 +394,6 @@ def quoted(text: str) -> str:
     """A header's quoted string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
     return f'"{escaped}"'
-
-
-_LINE_START = {
-    event_type: f'{{"type":"{event_type}","object":'.encode()
-    for event_type in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
-}
-
-
-def event_line(event_type: str, obj: bytes) -> bytes:
-    return b"".join((_LINE_START[event_type], obj, b"}\n"))
-
-
-class _Lines:
-    """Makes the lines of one watch. The plain line of an event is made once for all watches that get it in a row.
-
-    Only the initial events come in pieces, among them the object as the store has it: they may be many, wait long, and
-    are told to each watch for itself.
-    """
-
-    _last: tuple[str, Any, bytes] = ("", None, b"")
-
-    def __init__(self, handler: ResourceHandler, definition: ResourceDefinition, form: Representation, include: str):
-        self._handler, self._definition, self._form, self._include = handler, definition, form, include
-        self._with_definitions = True
-        self.is_initial = True
-
-    def pieces(self, event: WatchEvent) -> tuple[bytes, ...]:
-        if self.is_initial and not self._form.form:
-            return (_LINE_START[event.type], bytes(event.object), b"}\n")
-        return (self.line(event),)
-
-    def line(self, event: WatchEvent) -> bytes:
-        if not self._form.form or event.type == "ERROR":
-            event_type, obj, line = _Lines._last
-            if event_type != event.type or obj is not event.object:
-                line = event_line(event.type, bytes(event.object))
-                _Lines._last = (event.type, event.object, line)
-            return line
-        obj = msgspec.json.decode(event.object)
-        if self._form.form == "Table":
-            metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-            value = self._handler._table(
-                self._definition,
-                metadata,
-                [obj],
-                self._form,
-                self._include,
-                with_definitions=self._with_definitions,
-            )
-            self._with_definitions = False
-        else:
-            value = partial_metadata(obj, version=self._form.version)
-        return event_line(event.type, msgspec.json.encode(value))
 
 
 def error_response(error: ApiError) -> Response:
