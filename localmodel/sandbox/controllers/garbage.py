@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 OWNER_INDEX = "metadata.ownerReferences.uid"
+UID_INDEX = "metadata.uid"
 
 
 class ResourceKey(ObjectKey, frozen=True, order=True, gc=False):
@@ -73,14 +74,16 @@ class GarbageCollector(Reconciler):
         """By `plural.group`. This dictionary and the next are replaced, never changed: other threads iterate."""
         self._by_kind = {(kind.mapping.gvk.group, kind.mapping.gvk.kind): kind for kind in self._types.values()}
         self._cache: Cache | None = None
-        """Holds the owner index; a kind that is not served yet is simply not in it."""
+        """Holds the indices; a kind that is not served yet is simply not in it."""
+        self._told: dict[str, set[str]] = {}
+        """By a dependent's uid: the uids of owners in other namespaces that an event has told of."""
 
     def look_after(self, mapping: RESTMapping, cache: Cache, controller: Controller) -> None:
         """Adds a kind while the collector runs; does nothing for a known one."""
         if mapping.group_resource in self._types:
             return
         kind = PartialObjectMetadata.of(mapping)
-        cache.index_field(kind, OWNER_INDEX, owner_uids)
+        _index(cache, kind)
         self._types = {**self._types, mapping.group_resource: kind}
         self._by_kind = {**self._by_kind, (mapping.gvk.group, mapping.gvk.kind): kind}
         controller.watch(Kind(kind, _Enqueue(self, mapping.group_resource)))
@@ -90,13 +93,13 @@ class GarbageCollector(Reconciler):
         return self._types.values()
 
     def index(self, cache: Cache) -> None:
-        """Adds the owner index to the cache; before it starts."""
+        """Adds the indices to the cache; before it starts."""
         self._cache = cache
         for kind in self.kinds:
-            cache.index_field(kind, OWNER_INDEX, owner_uids)
+            _index(cache, kind)
 
     def setup(self, builder: Builder) -> None:
-        builder.named("garbage-collector")
+        builder.named("garbage-collector-controller")
         for resource, kind in self._types.items():
             builder.watches(kind, _Enqueue(self, resource))
 
@@ -120,6 +123,11 @@ class GarbageCollector(Reconciler):
         """Deletes an object without a living owner; else drops its references to owners that are gone."""
         if not obj.metadata.owner_references:
             return
+        if not obj.namespace and (namespaced := self._namespaced_owners(obj)):
+            # Where such an owner would be is not known: nothing can be said of it, and nothing is done.
+            for kind, reference in namespaced:
+                self._tell_if_elsewhere(obj, kind, reference)
+            return
         owners = self._classify(obj)
         if owners.solid:
             if owners.dangling or owners.waiting:
@@ -137,13 +145,10 @@ class GarbageCollector(Reconciler):
             if kind is None:
                 solid.append(reference)
                 continue
-            if kind.mapping.namespaced and not obj.namespace:
-                self._refuse(obj, reference)
-                solid.append(reference)
-                continue
             namespace = obj.namespace if kind.mapping.namespaced else ""
             owner = self._owner(kind, reference, namespace)
             if owner is None:
+                self._tell_if_elsewhere(obj, kind, reference)
                 dangling.append(reference)
             elif owner.is_deleting and FOREGROUND in owner.metadata.finalizers:
                 waiting.append(reference)
@@ -162,14 +167,48 @@ class GarbageCollector(Reconciler):
         live = self.live.find(kind, reference.name, namespace=namespace)
         return live if live is not None and live.metadata.uid == reference.uid else None
 
-    def _refuse(self, obj: PartialObjectMetadata, reference: OwnerReference) -> None:
+    def _namespaced_owners(
+        self, obj: PartialObjectMetadata
+    ) -> list[tuple[type[PartialObjectMetadata], OwnerReference]]:
+        found = [(self._by_kind.get((r.group, r.kind)), r) for r in obj.metadata.owner_references]
+        return [(kind, reference) for kind, reference in found if kind is not None and kind.mapping.namespaced]
+
+    def _tell_if_elsewhere(
+        self, obj: PartialObjectMetadata, kind: type[PartialObjectMetadata], reference: OwnerReference
+    ) -> None:
+        """An event, once, about an owner that is there, but in a namespace where it cannot own the object."""
+        told = self._told.get(obj.metadata.uid, set())
+        if reference.uid in told or not self._is_elsewhere(obj, kind, reference):
+            return
+        self._told[obj.metadata.uid] = told | {reference.uid}
+        coordinates = (
+            f"[{reference.api_version}/{reference.kind}, namespace: {obj.namespace}, "
+            f"name: {reference.name}, uid: {reference.uid}]"
+        )
         self.recorder.event(
             obj,
             "Warning",
             "OwnerRefInvalidNamespace",
-            f"ownerRef [{reference.api_version}/{reference.kind}, namespace: , name: {reference.name}, "
-            f'uid: {reference.uid}] does not exist in namespace ""',
+            f'ownerRef {coordinates} does not exist in namespace "{obj.namespace}"',
         )
+
+    def _is_elsewhere(
+        self, obj: PartialObjectMetadata, kind: type[PartialObjectMetadata], reference: OwnerReference
+    ) -> bool:
+        if not kind.mapping.namespaced:
+            return False
+        found = self.client.list(kind, fields={UID_INDEX: reference.uid}) if self._is_cached(kind) else []
+        if not found and not obj.namespace:
+            # The object stays, and no later event brings it here: the cache may be behind with the owner's kind.
+            try:
+                found = self.live.list(kind, fields={"metadata.name": reference.name})
+            except NotFoundError:
+                log.debug("kind of an owner is not served", kind=reference.kind, object=str(obj))
+        return any(o.metadata.uid == reference.uid and o.namespace != obj.namespace for o in found)
+
+    def forget(self, uid: str) -> None:
+        """An object is gone, and what was told of it."""
+        self._told.pop(uid, None)
 
     def _delete(self, obj: PartialObjectMetadata, propagation: Propagation) -> None:
         """Only this very object, as it was seen: it may have found another owner since."""
@@ -282,6 +321,7 @@ class _Enqueue(EventHandler):
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
         if isinstance(event, DeleteEvent):
+            self._collector.forget(event.object.metadata.uid)
             for dependent in self._collector.dependents(event.object.metadata.uid):
                 queue.add(self._collector.key_of(dependent))
             for owner in self._collector.owners_of(event.object):
@@ -296,3 +336,9 @@ class _Enqueue(EventHandler):
 def owner_uids(obj: Object) -> Iterable[str]:
     """The index function of OWNER_INDEX."""
     return [reference.uid for reference in obj.metadata.owner_references]
+
+
+def _index(cache: Cache, kind: type[PartialObjectMetadata]) -> None:
+    cache.index_field(kind, OWNER_INDEX, owner_uids)
+    if kind.mapping.namespaced:
+        cache.index_field(kind, UID_INDEX, lambda obj: [obj.metadata.uid])

@@ -11,7 +11,7 @@ from support.eventually import eventually
 from localmodel.runtime.client import Propagation
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
-from localmodel.runtime.objects import ConfigMap, ObjectMeta, OwnerReference, Secret
+from localmodel.runtime.objects import ConfigMap, Event, Node, Object, ObjectMeta, OwnerReference, Secret
 from localmodel.runtime.testing import FakeClient
 from localmodel.sandbox.controllers.garbage import GarbageCollector
 
@@ -21,7 +21,7 @@ NS = "team"
 @pytest.fixture
 def client() -> Iterator[FakeClient]:
     client = FakeClient()
-    collector = GarbageCollector([ConfigMap.mapping, Secret.mapping])
+    collector = GarbageCollector([ConfigMap.mapping, Node.mapping, Secret.mapping])
     manager = Manager(client, ManagerOptions(metrics_addr="0", health_probe_addr="0"))
     collector.index(manager.cache)
     manager.add_reconciler(collector)
@@ -121,3 +121,73 @@ def dependent_marker(client: FakeClient) -> ConfigMap:
     metadata = ObjectMeta(name="marked", namespace=NS, owner_references=[reference(marker)])
     client.create(Secret(metadata=metadata))
     return marker
+
+
+# owners of another namespace ------------------------------------------------------------------------------------------
+
+
+def events(client: FakeClient, name: str) -> list[Event]:
+    return [event for event in client.list(Event) if event.involved_object.name == name]
+
+
+def node(client: FakeClient, *owners: OwnerReference, name: str = "dependent") -> Object:
+    return client.create(Node(metadata=ObjectMeta(name=name, owner_references=[*owners])))
+
+
+def wait_until_seen(client: FakeClient) -> None:
+    """Until the collector has looked at every node before this one."""
+    last = OwnerReference(api_version="v1", kind="Node", name="never", uid="never")
+    node(client, last, name="last")
+    eventually(lambda: client.find(Node, "last") is None)
+
+
+def test_an_event_tells_of_a_cluster_scoped_object_with_a_namespaced_owner(client: FakeClient) -> None:
+    it = owner(client)
+    node(client, reference(it))
+    eventually(lambda: events(client, "dependent"))
+    (event,) = events(client, "dependent")
+    assert (event.namespace, event.type, event.reason, event.message) == (
+        "default",
+        "Warning",
+        "OwnerRefInvalidNamespace",
+        f'ownerRef [v1/ConfigMap, namespace: , name: owner, uid: {it.metadata.uid}] does not exist in namespace ""',
+    )
+
+
+def test_that_event_names_the_dependent_and_who_says_it(client: FakeClient) -> None:
+    dependent = node(client, reference(owner(client)))
+    eventually(lambda: events(client, "dependent"))
+    (event,) = events(client, "dependent")
+    about = event.involved_object
+    assert (about.kind, about.namespace, about.uid) == ("Node", "", dependent.metadata.uid)
+    assert event.reporting_component == "garbage-collector-controller"
+
+
+def test_an_owner_of_another_namespace_is_told_of_before_the_dependent_goes(client: FakeClient) -> None:
+    elsewhere = client.create(ConfigMap(metadata=ObjectMeta(name="owner", namespace="other")))
+    dependent(client, reference(elsewhere))
+    eventually(lambda: find(client) is None)
+    eventually(lambda: [event.namespace for event in events(client, "dependent")] == [NS])
+
+
+def test_a_cluster_scoped_object_with_a_namespaced_owner_stays_as_it_is(client: FakeClient) -> None:
+    gone = OwnerReference(api_version="v1", kind="Node", name="gone", uid="gone")
+    node(client, reference(owner(client)), gone)
+    wait_until_seen(client)
+    assert len(client.get(Node, "dependent").metadata.owner_references) == 2
+
+
+def test_a_namespaced_owner_that_never_was_is_not_told_of(client: FakeClient) -> None:
+    node(client, OwnerReference(api_version="v1", kind="ConfigMap", name="never", uid="never"))
+    node(client, reference(owner(client)), name="told")
+    eventually(lambda: events(client, "told"))
+    assert events(client, "dependent") == []
+
+
+def test_it_is_told_once(client: FakeClient) -> None:
+    it = node(client, reference(owner(client)))
+    eventually(lambda: events(client, "dependent"))
+    client.patch(it, {"metadata": {"labels": {"changed": "true"}}})
+    wait_until_seen(client)
+    (event,) = events(client, "dependent")
+    assert event.series is None
