@@ -176,7 +176,6 @@ def job_parallel(stage: Stage) -> Any:
 
 def _node(stage: Stage, name: str, ready: str = "True", **spec: Any) -> str:
     name = stage.unique(name)
-    stage.create("Node", name, metadata={"labels": {"stage": stage.namespace}}, spec=spec)
     condition = {
         "type": "Ready",
         "status": ready,
@@ -184,7 +183,10 @@ def _node(stage: Stage, name: str, ready: str = "True", **spec: Any) -> str:
         "message": "x",
         "lastHeartbeatTime": "2199-01-01T00:00:00Z",
     }
-    stage.patch_status("Node", name, {"conditions": [condition]})
+    # With its status at once, as a kubelet does: the controllers take the taint of a node without conditions away, and
+    # a daemon set would place a pod there before the condition came.
+    status = {"conditions": [condition]}
+    stage.create("Node", name, metadata={"labels": {"stage": stage.namespace}}, spec=spec, status=status)
     # An API server taints new nodes; the controllers are to take that away.
     stage.until(lambda: ready != "True" or not _own_taints(stage, name, "not-ready"))
     return name
@@ -632,7 +634,8 @@ def gc_owner_of_another_namespace(stage: Stage) -> Any:
     try:
         owner = other.create("ConfigMap", "owner")
         owned(stage, "child", owner)
-        return stage.settled(lambda: names(stage))
+        events = stage.until(lambda: stage.events("child"))
+        return {"left": stage.settled(lambda: names(stage)), "events": events}
     finally:
         other.close()
 
@@ -643,10 +646,8 @@ def gc_cluster_object_with_namespaced_owner(stage: Stage) -> Any:
     name = stage.unique("v")
     spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
     stage.create("PersistentVolume", name, metadata={"ownerReferences": [reference]}, spec=spec)
-    return {
-        "left": stage.settled(lambda: stage.find("PersistentVolume", name) is not None),
-        "events": stage.events(name),
-    }
+    events = stage.until(lambda: stage.events(name))
+    return {"left": stage.settled(lambda: stage.find("PersistentVolume", name) is not None), "events": events}
 
 
 # namespaces

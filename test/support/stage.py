@@ -199,13 +199,13 @@ class Stage:
         return {key: "TIME" if key.endswith("Time") else self.normal(value) for key, value in sorted(status.items())}
 
     def events(self, name: str) -> list[str]:
-        """Type and reason of the events about an object, without repetition."""
-        events = [
-            e
-            for e in self.client.list(Event, namespace=self.namespace) + self.client.list(Event, namespace="default")
-            if e.involved_object.name == name
-        ]
-        return sorted({f"{e.type} {e.reason}" for e in events})
+        """Type and reason of the events about an object, without repetition; they are written after the deed."""
+
+        def now() -> list[str]:
+            events = self.client.list(Event, namespace=self.namespace) + self.client.list(Event, namespace="default")
+            return sorted({f"{e.type} {e.reason}" for e in events if e.involved_object.name == name})
+
+        return self.settled(now, 1.0)  # type: ignore[no-any-return]
 
     def normal(self, value: Any) -> Any:
         """Without the stage's own names, and the names and uids of pods."""
