@@ -28,7 +28,7 @@ from localmodel.runtime.client import (
     WriteOptions,
 )
 from localmodel.runtime.clock import Clock, RealClock
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import BadRequestError, NotFoundError, RequestEntityTooLargeError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 from localmodel.runtime.objects import GroupVersionKind
 
@@ -246,7 +246,12 @@ class Registry:
         Raises NotFoundError, ConflictError, InvalidError, BadRequestError, UnsupportedMediaTypeError.
         """
         namespace = _scope(definition, namespace)
-        check_patch(definition, patch, patch_type)
+        try:
+            check_patch(definition, patch, patch_type)
+        except (BadRequestError, RequestEntityTooLargeError):
+            if patch_type != APPLY_PATCH:
+                self._entry(definition, namespace, name)  # which is looked for before the patch is read
+            raise
         write = WriteRequest(
             definition,
             namespace,

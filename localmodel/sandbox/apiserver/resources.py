@@ -17,6 +17,7 @@ from localmodel.runtime.errors import (
     BadRequestError,
     ExpiredError,
     MethodNotAllowedError,
+    RequestEntityTooLargeError,
     ServerTimeoutError,
     UnsupportedMediaTypeError,
     make_status,
@@ -258,7 +259,12 @@ class ResourceHandler:
         form = negotiate(request.headers.get("accept", ""))
         patch_type = patch_type_of(request, definition)
         write, force = options.patch_options(request, applies=patch_type == APPLY_PATCH)
-        patch, warnings = decode_patch(request.body, patch_type, write.field_validation, definition)
+        try:
+            patch, warnings = decode_patch(request.body, patch_type, write.field_validation, definition)
+        except (BadRequestError, RequestEntityTooLargeError):
+            if patch_type != APPLY_PATCH:
+                self._registry.get_raw(definition, info.namespace, info.name)  # looked for before the patch is read
+            raise
         written = self._registry.patch(
             definition,
             info.namespace,

@@ -325,4 +325,19 @@ SCENARIOS = (
             step("GET", _GADGET),
         ),
     ),
+    Scenario(
+        "r-patchnone",
+        tuple(
+            step("PATCH", core("r-patchnone", "configmaps", "none"), body, content_type=content_type)
+            for content_type, body in (
+                (JSON_PATCH, {"op": "remove"}),
+                (JSON_PATCH, [_op("odd", "/x")]),
+                (JSON_PATCH, []),
+                (MERGE, ["no object"]),
+                (MERGE, {"kind": "Other"}),
+                (STRATEGIC, ["no object"]),
+                (STRATEGIC, {"$patch": "delete"}),
+            )
+        ),
+    ),
 )

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.widgets import NS, PODS, widget
 
-from localmodel.runtime.client import STRATEGIC_MERGE_PATCH
-from localmodel.runtime.errors import BadRequestError, InvalidError
+from localmodel.runtime.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, PatchType
+from localmodel.runtime.errors import BadRequestError, InvalidError, NotFoundError
 from localmodel.runtime.testing import Registry
 from localmodel.runtime.testing.patch import json_patch, merge_patch
 from localmodel.runtime.testing.schema import BUILTIN
@@ -214,3 +214,9 @@ def test_the_registry_takes_strategic_merge_patches_of_built_in_kinds() -> None:
     registry.create(PODS, NS, widget("a", containers=[{"name": "a", "image": "1"}, {"name": "b"}]))
     written = registry.patch(PODS, NS, "a", containers({"name": "a", "image": "2"}), STRATEGIC_MERGE_PATCH)
     assert written.object["spec"]["containers"] == [{"name": "a", "image": "2"}, {"name": "b"}]
+
+
+@pytest.mark.parametrize("patch_type", [JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH])
+def test_a_missing_object_is_missed_before_a_patch_that_is_none_is_refused(patch_type: PatchType) -> None:
+    with pytest.raises(NotFoundError):
+        Registry().patch(PODS, NS, "a", "no patch", patch_type)
