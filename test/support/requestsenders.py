@@ -38,7 +38,7 @@ class HttpSender:
 
     def __call__(self, wanted: Step) -> Answer:
         answer = self._send(wanted)
-        if wanted.method == "POST" and wanted.target == CRDS and isinstance(answer, Response) and answer.status == 201:
+        if wanted.method == "POST" and wanted.target == CRDS and answer.status == 201:
             self._wait_for(json.loads(wanted.body))
         return answer
 
@@ -49,7 +49,7 @@ class HttpSender:
 
         def is_served() -> bool:
             stored = json.loads(self._send(step("GET", f"{CRDS}/{crd['metadata']['name']}")).body)
-            conditions = {c["type"]: c["status"] for c in stored.get("status", {}).get("conditions", ())}
+            conditions = {c["type"]: c["status"] for c in stored.get("status", {}).get("conditions") or ()}
             established = conditions.get("Established") == "True"
             return established and self._send(step("GET", target)).status == 200
 

@@ -87,7 +87,7 @@ class Registry:
             self._definitions = {**self._definitions, (gvk.group, gvk.version, definition.mapping.plural): definition}
 
     def unregister_version(self, definition: ResourceDefinition) -> None:
-        """Serves a resource no more in this version; its other versions go on."""
+        """Serves a resource no more in this version; its other versions go on. Its watches: see `finish_watches`."""
         with self._lock:
             left = {key: known for key, known in self._definitions.items() if known is not definition}
             self._definitions = left
@@ -97,7 +97,15 @@ class Registry:
         with self._lock:
             left = {k: d for k, d in self._definitions.items() if d.group_resource != group_resource}
             self._definitions = left
-        self.end_watches(group_resource)
+        self.finish_watches(group_resource)
+
+    def finish_watches(self, group_resource: str) -> None:
+        """Ends the running watches of a resource, each behind the changes that it still has to tell of."""
+        with self._lock:
+            watches = list(self._watches)
+        for watch in watches:
+            if watch.group_resource == group_resource:
+                watch.finish()
 
     def lookup(self, group: str, version: str, plural: str) -> ResourceDefinition | None:
         return self._definitions.get((group, version, plural))

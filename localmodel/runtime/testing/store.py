@@ -78,7 +78,12 @@ class Progress(msgspec.Struct, frozen=True):
     revision: int
 
 
-Notice = StoreEvent | Progress
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The resource is no longer served: nothing comes behind this."""
+
+
+Notice = StoreEvent | Progress | Finish
 
 
 class JournalRecord(msgspec.Struct, frozen=True):
@@ -148,6 +153,11 @@ class Subscription:
     def request_progress(self) -> None:
         """Delivers a Progress behind all events up to now."""
         self._store._post_progress(self)
+        self.deliver()
+
+    def finish(self) -> None:
+        """Delivers a Finish behind all events up to now."""
+        self._store._post(self, Finish())
         self.deliver()
 
     def deliver(self) -> None:
@@ -328,6 +338,10 @@ class VersionedStore:
         for subscription in table.subscriptions:
             subscription._pending.append(event)
         return tuple(table.subscriptions)
+
+    def _post(self, subscription: Subscription, notice: Notice) -> None:
+        with self._lock:
+            subscription._pending.append(notice)
 
     def _post_progress(self, subscription: Subscription) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ is called by the writing threads; then somebody, an event loop for example, must
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,10 +21,10 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.listwatch import INITIAL_EVENTS_END, WatchEvent, WatchOptions
 
 from .answers import expired, too_large_resource_version
-from .definitions import Json
+from .definitions import Json, ResourceDefinition
 from .listing import parse_resource_version
 from .selection import Selection
-from .store import CompactedError, Entry, Notice, Progress, StoreEvent, Subscription, VersionedStore
+from .store import CompactedError, Entry, Finish, Notice, Progress, StoreEvent, Subscription, VersionedStore
 
 BOOKMARK_INTERVAL = 60.0
 """Seconds (cacher.go: bookmarks about each minute)."""
@@ -31,6 +32,9 @@ BOOKMARK_BEFORE_END = 2.0
 """Seconds before the timeout at which the last bookmark comes (cacher.go)."""
 DEFAULT_TIMEOUT = 3600.0
 """Seconds after which a watch without timeoutSeconds ends; kube-apiserver draws 30 to 60 minutes."""
+_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
+"""Annotation of the bookmark behind the initial events: the empty list that a client puts them into, in base64."""
+_TOO_OLD = "The resourceVersion for the provided watch is too old."
 BUFFER_LIMIT = 100_000
 """Unread events at which a watch is ended, as the watch cache does with slow watchers."""
 
@@ -81,12 +85,15 @@ class Watch:
             for entry in entries:
                 if self._selection.matches(entry):
                     self._emit("ADDED", entry)
-            if options.send_initial_events and options.allow_bookmarks:
-                self._bookmark(since, {INITIAL_EVENTS_END: "true"})
+            if options.allow_bookmarks:
+                self._bookmark(since, {INITIAL_EVENTS_END: "true", _BLUEPRINT: _blueprint(self._selection.definition)})
         try:
             self._subscription = self._store.subscribe(resource, since=since, callback=self._notice)
         except CompactedError as error:
-            raise expired(f"too old resource version: {since} ({error.oldest})") from error
+            # Events are not in a real server's watch cache; what is said of them is etcd's.
+            is_cached = resource != "events"
+            told = f"too old resource version: {since} ({error.oldest})" if is_cached else _TOO_OLD
+            raise expired(told) from error
         if self._ended:
             self._subscription.close()
 
@@ -113,6 +120,13 @@ class Watch:
             self._subscription.close()
         if self._on_end is not None:
             self._on_end()
+
+    def finish(self) -> None:
+        """The server's end behind all changes up to now, also those that another thread is still telling of."""
+        if self._subscription is None:
+            self.end()
+        else:
+            self._subscription.finish()
 
     def limit_silence(self, seconds: float) -> None:
         """Has no effect: nothing in memory is half open."""
@@ -148,7 +162,9 @@ class Watch:
 
     def _notice(self, notice: Notice) -> None:
         try:
-            if isinstance(notice, Progress):
+            if isinstance(notice, Finish):
+                self.end()
+            elif isinstance(notice, Progress):
                 self._bookmark(notice.revision, {})
             else:
                 self._change(notice)
@@ -172,7 +188,9 @@ class Watch:
 
     def _bookmark(self, revision: int, annotations: dict[str, str]) -> None:
         gvk = self._selection.definition.mapping.gvk
-        metadata: Json = {"creationTimestamp": None, "resourceVersion": str(revision)}
+        metadata: Json = {"resourceVersion": str(revision)}
+        if self._selection.definition.strategic:
+            metadata["creationTimestamp"] = None  # as of every typed object of the server's
         if annotations:
             metadata["annotations"] = annotations
         value = {"kind": gvk.kind, "apiVersion": gvk.api_version, "metadata": metadata}
@@ -198,3 +216,13 @@ def _at_revision(entry: Entry, revision: int) -> Entry:
     obj: Json = msgspec.json.decode(entry.value)
     obj["metadata"]["resourceVersion"] = str(revision)
     return Entry(entry.namespace, entry.name, revision, msgspec.json.encode(obj), entry.labels)
+
+
+def _blueprint(definition: ResourceDefinition) -> str:
+    """As a real server encodes it: the fields of a typed list in their order, those of an untyped one by name."""
+    gvk = definition.mapping.gvk
+    kind = f"{gvk.kind}List"
+    empty: Json = {"apiVersion": gvk.api_version, "items": [], "kind": kind}
+    if definition.strategic:
+        empty = {"kind": kind, "apiVersion": gvk.api_version, "metadata": {}, "items": None}
+    return base64.b64encode(msgspec.json.encode(empty) + b"\n").decode()

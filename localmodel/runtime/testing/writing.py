@@ -121,7 +121,8 @@ class Writer:
         warn(request, new, old)
         self._admitted(request, new, old, self._validating)
         if _is_released(definition, new):
-            self._remove(request, entry, new)
+            # Watchers are told of the object as it was stored, with the finalizers that this write takes away.
+            self._remove(request, entry, definition.decode(entry.value))
             # The client sees what its update made, at the version that this replaced.
             return request.done(msgspec.json.encode(new), deleted=True)
         if is_unchanged(new, old):

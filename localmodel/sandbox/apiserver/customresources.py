@@ -101,6 +101,9 @@ class CustomResources:
                 self._registry.unregister_version(definition)
         for definition in after:
             self._registry.register(definition)
+        if before:
+            # A real server serves a changed definition from a new storage; the watches of the old one end.
+            self._registry.finish_watches(group_resource(crd))
         self._changed()
 
     def _reconsider_others(self, crd: Json) -> None:

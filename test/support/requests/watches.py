@@ -10,6 +10,7 @@ _NS = "r-watches"
 _CMS = core(_NS, "configmaps")
 _W = f"{_CMS}?watch=true&timeoutSeconds=2"
 _FUTURE = "9000000000"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 SCENARIOS = (
@@ -108,6 +109,55 @@ SCENARIOS = (
                 + "&resourceVersion=@{0:metadata.resourceVersion}&fieldSelector=metadata.name%3Dzz",
                 compare="whether a bookmark comes before the end of so short a watch is chance",
                 during=(step("POST", core("r-watchlive", "configmaps"), config_map("zz")),),
+            ),
+        ),
+    ),
+    Scenario(
+        "r-watchmarks",
+        (
+            step("POST", core("r-watchmarks", "configmaps"), config_map("a")),
+            *(
+                step("GET", core("r-watchmarks", f"configmaps?watch=1&timeoutSeconds=2&allowWatchBookmarks=true{more}"))
+                for more in (
+                    "",
+                    "&resourceVersion=0",
+                    "&resourceVersion=@{0:metadata.resourceVersion}",
+                    "&labelSelector=l%3Dnone",
+                )
+            ),
+            install(widget_crd("mgadgets", "MGadget")),
+            step("POST", grouped("mgadgets.test", "r-watchmarks", "mgadgets"), custom("mgadgets", "MGadget", "g")),
+            step(
+                "GET",
+                grouped("mgadgets.test", "r-watchmarks", "mgadgets?watch=1&timeoutSeconds=2&allowWatchBookmarks=true"),
+            ),
+        ),
+    ),
+    Scenario(
+        "r-watchgone",
+        (
+            install(widget_crd("hgadgets", "HGadget")),
+            step(
+                "POST",
+                grouped("hgadgets.test", "r-watchgone", "hgadgets"),
+                custom("hgadgets", "HGadget", "g") | {"metadata": {"name": "g", "finalizers": ["test.example/hold"]}},
+            ),
+            step("POST", grouped("hgadgets.test", "r-watchgone", "hgadgets"), custom("hgadgets", "HGadget", "h")),
+            step(
+                "GET",
+                grouped("hgadgets.test", "r-watchgone", "hgadgets?watch=1&timeoutSeconds=20")
+                + "&resourceVersion=@{2:metadata.resourceVersion}",
+                during=(
+                    step("DELETE", grouped("hgadgets.test", "r-watchgone", "hgadgets", "h")),
+                    step("DELETE", grouped("hgadgets.test", "r-watchgone", "hgadgets", "g")),
+                    step("DELETE", f"{CRDS}/hgadgets.hgadgets.test"),
+                    step(
+                        "PATCH",
+                        grouped("hgadgets.test", "r-watchgone", "hgadgets", "g"),
+                        {"metadata": {"finalizers": None}},
+                        content_type=MERGE,
+                    ),
+                ),
             ),
         ),
     ),

@@ -188,7 +188,7 @@ class TestWatch:
         query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
         events = lines(api.events(f"{CMS}?{query}"))
         assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
-        assert events[-1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        assert events[-1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
 
     def test_initial_events_want_their_companions(self, api: InProcess) -> None:
         assert api.call("GET", f"{CMS}?watch=true&sendInitialEvents=true")[0] == 422

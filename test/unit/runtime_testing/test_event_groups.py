@@ -86,7 +86,8 @@ def test_a_core_event_is_seen_in_the_new_group(registry: Registry) -> None:
 
 
 def test_both_groups_have_one_resource_version_and_one_history(registry: Registry) -> None:
-    core, new = registry.watch(CORE, WatchOptions()), registry.watch(EVENTS, WatchOptions())
+    options = WatchOptions(allow_bookmarks=False)
+    core, new = registry.watch(CORE, options), registry.watch(EVENTS, options)
     registry.create(CORE, "ns", core_event())
     changed = registry.patch(EVENTS, "ns", "b.1", {"metadata": {"labels": {"a": "b"}}}, MERGE)
     registry.delete(EVENTS, "ns", "b.1")

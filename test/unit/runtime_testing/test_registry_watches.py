@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import threading
 from typing import Any
@@ -16,7 +17,10 @@ from localmodel.runtime.client import MERGE_PATCH
 from localmodel.runtime.errors import ApiError, BadRequestError, ExpiredError, ServerTimeoutError, TransportError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 from localmodel.runtime.testing import FakeClock, Registry
+from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.watching import BUFFER_LIMIT, INITIAL_EVENTS_END
+
+CHANGES = WatchOptions(allow_bookmarks=False)
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def body(event: WatchEvent) -> dict[str, Any]:
 @pytest.mark.parametrize("version", ["", "0"])
 def test_without_a_version_a_watch_begins_with_the_present_state(registry: Registry, version: str) -> None:
     make(registry, "a", "b")
-    watch = registry.watch(WIDGETS, WatchOptions(resource_version=version))
+    watch = registry.watch(WIDGETS, WatchOptions(resource_version=version, allow_bookmarks=False))
     make(registry, "c")
     assert [told(event) for event in events_so_far(watch)] == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c")]
 
@@ -93,7 +97,7 @@ def test_an_object_that_moves_into_a_selector_is_added_and_one_that_moves_out_de
 
 
 def test_a_watch_may_select_by_field_and_namespace(registry: Registry) -> None:
-    watch = registry.watch(PODS, WatchOptions(field_selector="spec.nodeName=n1", namespace=NS))
+    watch = registry.watch(PODS, WatchOptions(field_selector="spec.nodeName=n1", namespace=NS, allow_bookmarks=False))
     registry.create(PODS, NS, widget("a"))
     registry.create(PODS, "other", {"metadata": {"name": "b"}, "spec": {"nodeName": "n1"}})
     registry.patch(PODS, NS, "a", {"spec": {"nodeName": "n1"}}, MERGE_PATCH)
@@ -109,7 +113,7 @@ def test_39_203_initial_events_end_with_a_marked_bookmark(registry: Registry) ->
     events = events_so_far(watch)
     assert [told(event)[0] for event in events] == ["ADDED", "ADDED", "BOOKMARK", "ADDED"]
     marker = body(events[2])
-    assert marker["metadata"]["annotations"] == {INITIAL_EVENTS_END: "true"}
+    assert marker["metadata"]["annotations"][INITIAL_EVENTS_END] == "true"
     assert (marker["metadata"]["resourceVersion"], marker["kind"], marker["apiVersion"]) == (
         "2",
         "Widget",
@@ -117,8 +121,33 @@ def test_39_203_initial_events_end_with_a_marked_bookmark(registry: Registry) ->
     )
 
 
+@pytest.mark.parametrize("version", ["", "0"])
+def test_the_present_state_ends_with_a_marked_bookmark_for_those_who_take_them(
+    registry: Registry, version: str
+) -> None:
+    make(registry, "a")
+    events = events_so_far(registry.watch(WIDGETS, WatchOptions(resource_version=version)))
+    assert [event.type for event in events] == ["ADDED", "BOOKMARK"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "empty"),
+    [
+        (PODS, b'{"kind":"PodList","apiVersion":"v1","metadata":{},"items":null}\n'),
+        (WIDGETS, b'{"apiVersion":"example.com/v1","items":[],"kind":"WidgetList"}\n'),
+    ],
+)
+def test_the_bookmark_behind_the_present_state_carries_the_empty_list(
+    registry: Registry, definition: ResourceDefinition, empty: bytes
+) -> None:
+    (marker,) = events_so_far(registry.watch(definition))
+    annotations = body(marker)["metadata"]["annotations"]
+    assert base64.b64decode(annotations["kubernetes.io/initial-events-list-blueprint"]) == empty
+
+
 def test_203_a_bookmark_comes_each_minute_and_shortly_before_the_end(registry: Registry, clock: FakeClock) -> None:
-    watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=150))
+    registry.create(PODS, NS, widget("first"))
+    watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=150, resource_version="1"))
     read: list[tuple[float, str, str]] = []
 
     def reader() -> None:
@@ -134,7 +163,7 @@ def test_203_a_bookmark_comes_each_minute_and_shortly_before_the_end(registry: R
             break
     thread.join(10)
     assert not thread.is_alive()
-    assert read == [(60.0, "BOOKMARK", "1"), (120.0, "BOOKMARK", "1"), (148.0, "BOOKMARK", "1")]
+    assert read == [(60.0, "BOOKMARK", "2"), (120.0, "BOOKMARK", "2"), (148.0, "BOOKMARK", "2")]
 
 
 def test_bookmarks_are_for_those_who_ask(registry: Registry, clock: FakeClock) -> None:
@@ -156,7 +185,7 @@ def test_a_watch_ends_after_its_timeout(registry: Registry, clock: FakeClock) ->
 
 
 def test_close_wakes_a_blocked_reader_and_is_idempotent(registry: Registry, clock: FakeClock) -> None:
-    watch = registry.watch(WIDGETS)
+    watch = registry.watch(WIDGETS, CHANGES)
     thread = threading.Thread(target=list, args=(watch,))
     thread.start()
     clock.wait_for_waiters()
@@ -167,7 +196,7 @@ def test_close_wakes_a_blocked_reader_and_is_idempotent(registry: Registry, cloc
 
 
 def test_what_was_delivered_is_read_before_an_error_ends_the_watch(registry: Registry) -> None:
-    watch = registry.watch(WIDGETS)
+    watch = registry.watch(WIDGETS, CHANGES)
     make(registry, "a")
     assert registry.end_watches("widgets.example.com", TransportError("cut")) == 1
     stream = iter(watch)
@@ -186,6 +215,7 @@ def test_a_callback_is_told_at_once_and_may_write(registry: Registry) -> None:
             make(registry, "b")
 
     watch = registry.watch(WIDGETS, WatchOptions(timeout_seconds=90), on_event, on_end=lambda: ends.append(True))
+    seen.clear()  # the bookmark behind the present state
     make(registry, "a")
     assert seen == [("ADDED", "a"), ("ADDED", "b")]
     assert watch.tick() == pytest.approx(60)
@@ -195,7 +225,7 @@ def test_a_callback_is_told_at_once_and_may_write(registry: Registry) -> None:
 
 
 def test_a_reader_that_does_not_read_is_dropped(registry: Registry) -> None:
-    watch = registry.watch(WIDGETS)
+    watch = registry.watch(WIDGETS, CHANGES)
     event = WatchEvent("ADDED", b'{"metadata":{}}')
     for _ in range(BUFFER_LIMIT + 1):
         watch._send(event)
@@ -208,13 +238,13 @@ def test_a_callback_that_fails_ends_its_watch_and_not_the_write(registry: Regist
     def fail(_: WatchEvent) -> None:
         raise RuntimeError("broken")
 
-    watch = registry.watch(WIDGETS, None, fail, on_end=lambda: ends.append(True))
+    watch = registry.watch(WIDGETS, CHANGES, fail, on_end=lambda: ends.append(True))
     make(registry, "a")
     assert (watch.ended, ends, len(registry.list(WIDGETS).items)) == (True, [True], 1)
 
 
 def test_a_watch_beside_many_writers_leads_to_the_final_state(registry: Registry) -> None:
-    watch = registry.watch(WIDGETS)
+    watch = registry.watch(WIDGETS, CHANGES)
 
     def write(thread: int) -> None:
         for step in range(60):
@@ -277,10 +307,14 @@ class TestReplay:
         state = {item["metadata"]["name"]: item for item in map(msgspec.json.decode, page.items)}
         # Version 0 would mean "from the present state" instead.
         version = page.resource_version if page.resource_version != "0" else ""
-        live = registry.watch(WIDGETS, WatchOptions(label_selector=selector, resource_version=version))
+        live = registry.watch(
+            WIDGETS, WatchOptions(label_selector=selector, resource_version=version, allow_bookmarks=False)
+        )
         for step in after:
             self.run(registry, step)
-        late = registry.watch(WIDGETS, WatchOptions(label_selector=selector, resource_version=version))
+        late = registry.watch(
+            WIDGETS, WatchOptions(label_selector=selector, resource_version=version, allow_bookmarks=False)
+        )
         events = events_so_far(live)
         if version:
             assert events_so_far(late) == events
@@ -299,3 +333,24 @@ class TestReplay:
         exact = ListOptions(label_selector=selector, resource_version=version, resource_version_match="Exact")
         if version:
             assert registry.list(WIDGETS, exact).items == page.items
+
+
+def test_a_watch_of_a_resource_that_is_no_longer_served_ends_behind_its_last_change(registry: Registry) -> None:
+    """A subscriber that is told first, and ends the resource on that, keeps the change from nobody."""
+    make(registry, "a")
+    from_here = WatchOptions(resource_version="1", allow_bookmarks=False)
+    registry.register(WIDGETS)
+    registry.watch(WIDGETS, from_here, lambda _: registry.unregister(WIDGETS.group_resource))
+    watch = registry.watch(WIDGETS, from_here)
+    registry.delete(WIDGETS, NS, "a")
+    assert [told(event) for event in watch] == [("DELETED", "a")]
+
+
+def test_a_deletion_tells_of_the_object_with_the_finalizer_that_held_it(registry: Registry) -> None:
+    registry.create(WIDGETS, NS, {"metadata": {"name": "a", "finalizers": ["example.com/held"]}})
+    registry.delete(WIDGETS, NS, "a")
+    watch = registry.watch(WIDGETS, WatchOptions(resource_version="2"))
+    registry.patch(WIDGETS, NS, "a", {"metadata": {"finalizers": None}}, MERGE_PATCH)
+    (event,) = events_so_far(watch)
+    metadata = body(event)["metadata"]
+    assert (event.type, metadata["finalizers"], metadata["resourceVersion"]) == ("DELETED", ["example.com/held"], "3")
