@@ -15,6 +15,7 @@ from localmodel.runtime.errors import (
     BadRequestError,
     ConflictError,
     ExpiredError,
+    InternalError,
     InvalidError,
     NotFoundError,
     ServerTimeoutError,
@@ -138,6 +139,14 @@ def invalid_kind(kind: str, group: str, name: str, causes: Causes) -> InvalidErr
     return InvalidError(make_status("Invalid", 422, message, found))
 
 
+def unconditional(definition: ResourceDefinition, name: str) -> InvalidError:
+    """An update that names no version, of a resource whose updates must."""
+    why = "Invalid value: 0x0: must be specified for an update"
+    mapping = definition.mapping
+    causes = [cause("FieldValueInvalid", "metadata.resourceVersion", why)]
+    return invalid_kind(mapping.plural, mapping.gvk.group, name, causes)
+
+
 def invalid_options(kind: str, causes: Causes) -> InvalidError:
     """422 for the query of a request (ListOptions, PatchOptions)."""
     return invalid_kind(kind, "meta.k8s.io", "", causes)
@@ -147,12 +156,15 @@ def bad_request(message: str) -> BadRequestError:
     return BadRequestError(make_status("BadRequest", 400, message))
 
 
-def untyped_patch(definition: ResourceDefinition, patch: Json, faults: Sequence[str]) -> BadRequestError:
-    """An applied configuration that cannot be owned. kube-apiserver gives no reason, and 500, which nothing is here."""
+def untyped_patch(definition: ResourceDefinition, patch: Json, faults: Sequence[str]) -> InternalError:
+    """An applied configuration that cannot be owned. Like kube-apiserver, 500 without a reason: it is taken for a
+    failure of the server's, not of the client's."""
     gvk, metadata = definition.mapping.gvk, patch.get("metadata") or {}
     listed = faults[0] if len(faults) == 1 else "".join(["errors:", *(f"\n  {fault}" for fault in faults)])
     where = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {gvk.group}/{gvk.version}, Kind={gvk.kind}"
-    return BadRequestError(make_status("", 400, f"failed to create typed patch object ({where}): {listed}"))
+    status = make_status("", 500, f"failed to create typed patch object ({where}): {listed}")
+    del status["reason"]
+    return InternalError(status)
 
 
 def too_large_resource_version(wanted: int, current: int) -> ServerTimeoutError:

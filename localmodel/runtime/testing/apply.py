@@ -361,8 +361,28 @@ def _merge(live: Any, wanted: Any, schema: MergeSchema, path: Path) -> Any:
         current = items_by_key(live, kind, path)
         if new is not None and current is not None:
             laid = {key: _merge(current.get(key), item, schema, path) for key, item in new.items()}
-            return list({**current, **laid}.values())
+            return _in_order(current, laid)
     return wanted
+
+
+def _in_order(current: Json, new: Json) -> list[Any]:
+    """The items of both, those in both as they are in `new`, in the order of typed/merge.go.
+
+    That is the order of `new`; an item that is in the current list only stands behind the common one that it follows
+    there, as far as the common ones are in the same order.
+    """
+    common = [key for key in new if key in current]
+    ordered: list[Any] = []
+    taken = 0
+    for key, item in current.items():
+        if key not in new:
+            ordered.append(item)
+        elif common and key == common[0]:
+            common.pop(0)
+            upto = list(new).index(key) + 1
+            ordered += list(new.values())[taken:upto]
+            taken = upto
+    return [*ordered, *list(new.values())[taken:]]
 
 
 def _remove(value: Json, fields: FieldSet, kept: FieldSet, schema: MergeSchema, path: Path) -> None:

@@ -24,8 +24,11 @@ def is_accepted(request: WriteRequest, obj: Json, old: Json | None) -> bool:
 def normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
     """Prunes and defaults; unknown fields are a warning, or refused, as the client wants it (fieldValidation)."""
     definition, gvk = request.definition, request.definition.mapping.gvk
+    request.is_normalised = True
     if is_accepted(request, obj, old):
         return
+    if definition.drop_nulls and request.managed_fields is None:
+        definition.drop_nulls(obj)
     is_strict = request.options.field_validation == "Strict"
     # Pruning changes the object, of which the refusal of a patch shows all.
     before = copy.deepcopy(obj) if request.is_patch and is_strict else {**obj}

@@ -61,6 +61,8 @@ class ResourceDefinition:
     `prune`, `default`, `prepare` and `validate` have nothing to do with this change; asked first, to save time."""
     prune: Callable[[Json], list[str]] | None = None
     """Removes unknown fields in place; returns their paths, which field validation reports or refuses."""
+    drop_nulls: Callable[[Json], None] | None = None
+    """Removes the nulls that decoding drops, in place. What an apply makes is not decoded, and keeps them."""
     default: Callable[[Json], None] | None = None
     """Fills in defaults, in place."""
     prepare: Callable[[Json, Json | None], None] | None = None

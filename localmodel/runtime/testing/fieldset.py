@@ -27,16 +27,25 @@ _ESCAPED = frozenset('"\\')
 
 
 def fields_of(value: Any, schema: MergeSchema, path: Path = ()) -> FieldSet:
-    """All fields of a value: its leaves (scalars, atomic or empty maps and lists) and its list items."""
-    if isinstance(value, dict) and not schema.is_atomic(path):
-        return {
-            f"f:{key}": fields_of(item, schema, (*path, key)) if isinstance(item, _CONTAINERS) else {}
+    """All fields of a value: its leaves (scalars, atomic or empty maps, atomic lists) and its list items.
+
+    A set or map list without items is no field, and so is a map with nothing but such (typed/tofieldset.go).
+    """
+    return _fields_of(value, schema, path) or {}
+
+
+def _fields_of(value: Any, schema: MergeSchema, path: Path) -> FieldSet | None:
+    """The same; None for what is no field, in difference to a leaf."""
+    if value and isinstance(value, dict) and not schema.is_atomic(path):
+        fields = {
+            f"f:{key}": _fields_of(item, schema, (*path, key)) if isinstance(item, _CONTAINERS) else {}
             for key, item in value.items()
         }
+        return {key: inner for key, inner in fields.items() if inner is not None} or None
     if isinstance(value, list):
         items = items_by_key(value, schema.list_type(path), path)
         if items is not None:
-            return {key: _item_fields(item, schema, path) for key, item in items.items()}
+            return {key: _item_fields(item, schema, path) for key, item in items.items()} or None
     return {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from localmodel.runtime.errors import NotFoundError
 
-from .answers import bad_request, bad_value, conflict, invalid, uid_conflict
+from .answers import bad_request, bad_value, conflict, invalid, uid_conflict, unconditional
 from .apply import in_force
 from .definitions import Json, ResourceDefinition
 from .store import Entry
@@ -29,6 +29,8 @@ def merge(request: WriteRequest, entry: Entry, base: Json, new: Json) -> Json:
         raise uid_conflict(definition, request.namespace, request.name, uid, stored_uid)
     if version and version != str(entry.revision):
         raise conflict(definition, request.name)
+    if not version and not definition.allow_unconditional_update:
+        raise unconditional(definition, request.name)
     managed, managed_before = metadata.get("managedFields"), base["metadata"].get("managedFields")
     if request.subresource:
         merge_part = definition.subresource(request.subresource)

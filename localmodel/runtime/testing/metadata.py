@@ -159,9 +159,12 @@ def immutable_faults(new: Json, old: Json) -> Causes:
 
 def change_faults(new: Json, old: Json, *, builtin: bool = False) -> Causes:
     """What is wrong with the metadata of an update; what did not change is not looked at again."""
-    faults = _finalizer_faults(new, old)
+    # Of a custom resource's update several validations in a row find the same.
+    faults = _finalizer_faults(new, old) * (1 if builtin else 2)
     if any(new.get(key) != old.get(key) for key in ("labels", "annotations", "finalizers", "ownerReferences")):
         faults += metadata_faults(new, builtin=builtin)
+        if not builtin:
+            faults += _entry_faults(new) * 2
     return faults
 
 
@@ -213,6 +216,10 @@ def metadata_faults(metadata: Json, *, builtin: bool = False) -> Causes:
 
     Finalizers of `builtin` kinds are standard ones or have a prefix.
     """
+    return _entry_faults(metadata) + _finalizer_name_faults(metadata, builtin)
+
+
+def _entry_faults(metadata: Json) -> Causes:
     faults: Causes = []
     for key, value in (metadata.get("labels") or {}).items():
         faults += [bad_value("metadata.labels", key, why) for why in qualified_name(key)]
@@ -224,7 +231,7 @@ def metadata_faults(metadata: Json, *, builtin: bool = False) -> Causes:
     if size > _ANNOTATIONS_LIMIT:
         too_long = f"Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes"
         faults.append(cause("FieldValueTooLong", "metadata.annotations", too_long))
-    return faults + _owner_faults(metadata.get("ownerReferences") or []) + _finalizer_name_faults(metadata, builtin)
+    return faults + _owner_faults(metadata.get("ownerReferences") or [])
 
 
 def _finalizer_name_faults(metadata: Json, builtin: bool) -> Causes:

@@ -10,6 +10,7 @@ Source of the rules: k8s.io/apiserver/pkg/registry (rest/create.go, update.go, d
 
 from __future__ import annotations
 
+import copy
 import threading
 import weakref
 from collections.abc import Callable
@@ -28,17 +29,15 @@ from localmodel.runtime.client import (
     WriteOptions,
 )
 from localmodel.runtime.clock import Clock, RealClock
-from localmodel.runtime.errors import BadRequestError, NotFoundError, RequestEntityTooLargeError
+from localmodel.runtime.errors import ApiError, BadRequestError, NotFoundError, RequestEntityTooLargeError
 from localmodel.runtime.listwatch import ListOptions, WatchEvent, WatchOptions
 from localmodel.runtime.objects import GroupVersionKind
 
 from .answers import (
     already_exists,
     bad_request,
-    cause,
     conflict,
     forbidden_value,
-    invalid,
     invalid_options,
     nameless,
     not_found,
@@ -46,6 +45,7 @@ from .answers import (
     too_large_resource_version,
     uid_conflict,
 )
+from .checking import normalise
 from .clientsideapply import apply_as
 from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
 from .identity import check_identity, check_patched, check_preconditions
@@ -219,18 +219,25 @@ class Registry:
         write = WriteRequest(definition, namespace, name, options, user, subresource, is_admitted=is_admitted)
 
         def change(_: Json) -> Json:
-            if not sent_version(metadata) and not definition.allow_unconditional_update:
-                why = "Invalid value: 0x0: must be specified for an update"
-                raise invalid(definition, name, [cause("FieldValueInvalid", "metadata.resourceVersion", why)])
             return {**obj, "metadata": dict(metadata)}
 
         def create() -> Json:
+            if not definition.allow_create_on_update or subresource:
+                uid = metadata.get("uid")
+                raise uid_conflict(definition, namespace, name, uid, "") if uid else not_found(definition, name)
             if sent_version(metadata):
                 raise conflict(definition, name)
             return {**obj, "metadata": dict(metadata)}
 
-        may_create = definition.allow_create_on_update and not subresource
-        return self._modify(write, change, create if may_create else None, uid=metadata.get("uid"))
+        try:
+            return self._modify(write, change, create)
+        except ApiError as error:
+            if write.is_normalised:
+                raise
+            # A body is decoded before anything else: with warnings, and refused if it cannot be.
+            normalise(write, {**copy.deepcopy(obj), "metadata": dict(metadata)}, None)
+            error.warnings = tuple(write.warnings)
+            raise
 
     def patch(
         self,
@@ -385,9 +392,9 @@ class Registry:
         manager = write.manager("Apply")
         if patch.get("metadata") is None:
             patch = {**patch, "metadata": {}}
-        check_declared(write.definition, patch)
 
         def applied(live: Json | None) -> Json:
+            check_declared(write.definition, patch)
             result = apply_as(write.definition, live, patch, manager, self.clock.now(), force=force)
             write.managed_fields = result.managed_fields
             check_identity(write.definition, write.namespace, write.name, result.object)
@@ -409,13 +416,11 @@ class Registry:
         change: Callable[[Json], Json],
         create: Callable[[], Json] | None,
         *,
-        uid: str | None = None,
         status_patch: Json | None = None,
     ) -> Written:
         """Replaces the object by what `change` makes of it (given a private copy), or creates it if it is missing.
 
-        `uid` is that of the object which the client means: it cannot be one that is not there. `status_patch` is what
-        `change` does, if that is a merge patch of a status, which may be done in a quicker way.
+        `status_patch` is what `change` does, if that is a merge patch of a status, which may be done in a quicker way.
         """
         definition = write.definition
         while True:
@@ -423,8 +428,6 @@ class Registry:
             try:
                 if entry is None:
                     if create is None:
-                        if uid:
-                            raise uid_conflict(definition, write.namespace, write.name, uid, "")
                         raise not_found(definition, write.name)
                     return self._writer.create(write, create())
                 if status_patch is not None and (written := self._writer.patch_status(write, entry, status_patch)):

@@ -49,6 +49,8 @@ class WriteRequest:
     """The client named no object: the server generates the name, or deletes a collection."""
     unknown: list[str] = field(default_factory=list)
     """Paths of fields that were sent, are unknown, and are gone already."""
+    is_normalised: bool = False
+    """What was sent has been looked at for unknown fields."""
     is_patch: bool = False
     """What does not fit is the patch's fault (422), not that of a body (400)."""
     managed_fields: list[Json] | None = None

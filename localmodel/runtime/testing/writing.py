@@ -207,6 +207,8 @@ class Writer:
 
     def _commit(self, request: WriteRequest, obj: Json, *, expected: int) -> bytes:
         """Stores the object unless this is a dry run; its JSON in the version of the request."""
+        if request.managed_fields is not None and request.definition.drop_nulls:
+            request.definition.drop_nulls(obj)  # validated with them, and without them once it is stored
         if request.options.dry_run:
             if expected == 0 and (
                 entry := self._store.get(request.definition.resource, request.namespace, request.name)

@@ -169,11 +169,17 @@ def _type(node: Schema) -> Any:
     if made is None:
         check: Callable[..., bool] = _is_valid if kind in _SCALARS else _is_left_alone
         return _checked_type(partial(check, node))
+    if made is Any:
+        return Any if node.nullable else _checked_type(_is_something)
     # An enum has no null in it, whatever nullable says.
-    if made is Any or not node.nullable or "enum" in node.raw:
+    if not node.nullable or "enum" in node.raw:
         return made
     # msgspec asks the check of a type of ours about None too.
     return made | None
+
+
+def _is_something(value: Any) -> bool:
+    return value is not None
 
 
 def _has_structure(node: Schema) -> bool:

@@ -101,6 +101,7 @@ def _definition(crd: Json, version: Json, storage: str) -> ResourceDefinition:
         is_accepted=handler.is_accepted,
         accepts_status=handler.accepts_status,
         prune=handler.prune,
+        drop_nulls=handler.drop_nulls,
         default=handler.default,
         prepare=handler.prepare,
         warn=_finalizer_warnings,
@@ -154,7 +155,6 @@ class _Version:
         dropped = sorted(f"metadata.{name}" for name in unknown)
         if wrong is None:
             dropped += structural.prune(self.tree, obj)
-            structural.drop_nulls(self.tree, obj)
             fault = coerce(self.tree, obj, "", dropped)
             wrong = None if fault is None else join(fault)
         if wrong is not None:
@@ -163,6 +163,9 @@ class _Version:
                 f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: {wrong}'
             )
         return dropped
+
+    def drop_nulls(self, obj: Json) -> None:
+        structural.drop_nulls(self.tree, obj)
 
     def default(self, obj: Json) -> None:
         structural.default(self.tree, obj)

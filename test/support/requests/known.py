@@ -116,8 +116,9 @@ KNOWN = {
         (),
     ),
     "r-fieldval": Known(
-        "warnings about keys that stand twice come before those about unknown fields",
-        (1, 3, 6, 9, 35, 37, 40, 43, 52, 54, 55, 56, 57, 60, 62, 64),
+        "warnings about keys that stand twice come before those about unknown fields; of an apply all unknown fields "
+        "are told, not those of one level",
+        (1, 3, 6, 7, 9, 15, 24, 25, 32, 35, 37, 40, 41, 42, 43, 49, 52, 54, 55, 56, 57, 60, 62, 64),
         (),
     ),
     "r-metadata": Known(
@@ -234,14 +235,13 @@ KNOWN = {
         (12,),
     ),
     "r-unconditional": Known(
-        "refusals name the kind, not the resource; times of an Event and what the server allots to a "
-        "Service are owned by their writer; null lists are left out",
-        (1, 4, 8, 9, 12, 13),
+        "times of an Event and what the server allots to a Service are owned by their writer; null lists are left out",
+        (4, 8, 9, 12, 13),
         (),
     ),
     "r-customwrites": Known(
-        "refusals name the kind, not the resource; a status write of metadata is noted with nobody",
-        (2, 5, 6, 7, 8),
+        "a status write of metadata is noted with nobody",
+        (5, 7, 8),
         (),
     ),
     "r-namespaces": Known(
@@ -256,8 +256,8 @@ KNOWN = {
     ),
     "r-applycustom": Known(
         "a map below a field that keeps unknown fields is not owned itself; a null that is applied to "
-        "such a field is dropped, not refused (12, 19, 20)",
-        (7, 8, 9, 11, 22, 23),
+        "such a field is dropped, not refused (12, 19, 20); an item without its key is told without its index (15)",
+        (7, 8, 9, 11, 15, 22, 23),
         (12, 19, 20),
     ),
     "r-applydeploy": Known(

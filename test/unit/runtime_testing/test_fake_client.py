@@ -109,9 +109,17 @@ def test_191_update_without_resource_version_is_for_built_in_kinds_only() -> Non
     assert client.update(config_map(a="2")).data == {"a": "2"}
 
 
-@pytest.mark.parametrize("patch", [{"spec": {"size": 3}}, {"metadata": {"resourceVersion": None}, "spec": {"size": 3}}])
-def test_191_patch_without_resource_version_needs_none(patch: dict[str, Any]) -> None:
-    assert FakeClient(widget()).patch(widget(), patch).spec == {"size": 3}
+def test_191_patch_without_resource_version_needs_none() -> None:
+    assert FakeClient(widget()).patch(widget(), {"spec": {"size": 3}}).spec == {"size": 3}
+
+
+@pytest.mark.parametrize("version", [None, "", "0"])
+def test_191_patch_that_takes_the_resource_version_away_is_for_built_in_kinds_only(version: str | None) -> None:
+    client = FakeClient(widget(), config_map(a="1"))
+    patch = {"metadata": {"resourceVersion": version}}
+    with pytest.raises(InvalidError, match=r"metadata\.resourceVersion: Invalid value: 0x0: must be specified"):
+        client.patch(widget(), patch | {"spec": {"size": 3}})
+    assert client.patch(config_map(), patch | {"data": {"a": "2"}}).data == {"a": "2"}
 
 
 def test_191_patch_with_a_stale_resource_version_conflicts() -> None:
