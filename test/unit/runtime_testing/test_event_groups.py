@@ -102,6 +102,17 @@ def test_both_groups_have_one_resource_version_and_one_history(registry: Registr
     assert not registry.list(CORE).items
 
 
+@pytest.mark.parametrize("definition", [CORE, EVENTS])
+def test_a_watch_from_too_old_a_version_is_refused_in_the_words_of_etcd(
+    registry: Registry, definition: ResourceDefinition
+) -> None:
+    registry.create(CORE, "ns", core_event())
+    registry.create(EVENTS, "ns", new_event())
+    registry.store.compact()
+    with pytest.raises(ExpiredError, match=r"The resourceVersion for the provided watch is too old\."):
+        registry.watch(definition, WatchOptions(resource_version="1"))
+
+
 def test_a_stale_update_conflicts_across_the_groups(registry: Registry) -> None:
     registry.create(CORE, "ns", core_event())
     stale = registry.get(EVENTS, "ns", "b.1")
