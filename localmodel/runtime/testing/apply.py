@@ -386,13 +386,16 @@ def _in_order(current: Json, new: Json) -> list[Any]:
 
 
 def _remove(value: Json, fields: FieldSet, kept: FieldSet, schema: MergeSchema, path: Path) -> None:
-    """Removes the fields from a map, in place, and with them what is left empty. `kept` are fields of others."""
+    """Removes the fields from a map, in place, and with them what is left empty. `kept` are fields that are owned.
+
+    A map or list in which nobody owns anything goes as a whole, with what defaulting put into it.
+    """
     for element, node in fields.items():
         name = element[2:]
         if element[:2] != "f:" or name not in value:
             continue
         inner_path, others = (*path, name), kept.get(element)
-        if others is None and (not node or "." in node):
+        if others is None and inner_path != ("metadata",):
             del value[name]
             continue
         child = value[name]

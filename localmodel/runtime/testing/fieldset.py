@@ -153,9 +153,9 @@ def difference_of(old: Any, new: Any, schema: MergeSchema, path: Path = ()) -> t
     before, after = _children(old, schema, path), _children(new, schema, path)
     if before is None and after is None:
         return {}, None
-    if before is None and old not in _EMPTY:
+    if before is None and not _is_empty(old, new):
         return _whole(new, schema, path), None
-    if after is None and new not in _EMPTY:
+    if after is None and not _is_empty(new, old):
         return {}, {element: node for element, node in _whole(old, schema, path).items() if element != _SELF}
     return _difference_of_children(before or {}, after or {}, schema, path)
 
@@ -206,7 +206,9 @@ def _note_difference(
         removed[element] = gone
 
 
-_EMPTY: tuple[Any, ...] = (None, {}, [])
+def _is_empty(value: Any, other: Any) -> bool:
+    """Whether a value is nothing, or what the other one is without anything in it."""
+    return value is None or (value in ({}, []) and type(value) is type(other))
 
 
 def _whole(value: Any, schema: MergeSchema, path: Path) -> FieldSet:
