@@ -53,7 +53,7 @@ def _create_and_be_cut(client: LiveClient) -> None:
 
 @pytest.mark.parametrize("how", ["end", "reset", "expired"])
 def test_watches_are_cut(live: Live, client: LiveClient, how: str) -> None:
-    stream = client.watch(ConfigMap, WatchOptions(namespace=NS, timeout_seconds=60))
+    stream = client.watch(ConfigMap, WatchOptions(namespace=NS, timeout_seconds=60, allow_bookmarks=False))
     events = iter(stream)
     assert next(events).type == "ADDED"
     assert live.server.faults.cut_watches(Target(resource="configmaps"), how=how) == 1
@@ -65,7 +65,7 @@ def test_watches_are_cut(live: Live, client: LiveClient, how: str) -> None:
 
 
 def test_a_held_watch_is_silence_that_the_client_must_notice(live: Live, client: LiveClient) -> None:
-    stream = client.watch(ConfigMap, WatchOptions(namespace=NS, timeout_seconds=60))
+    stream = client.watch(ConfigMap, WatchOptions(namespace=NS, timeout_seconds=60, allow_bookmarks=False))
     events = iter(stream)
     next(events)
     assert live.server.faults.hold_watches() == 1
