@@ -80,14 +80,18 @@ def patch_status(request: WriteRequest, entry: Entry, patch: Json, now: datetime
         return None
     old = msgspec.json.decode(parts["status"]) if "status" in parts else None
     status = merge_patch(old, wanted)
-    if status == old:
-        return entry.value
     accepts = request.definition.accepts_status
     if accepts is None or not accepts(status, entry.revision, _text(metadata["uid"]), bytes(metadata["generation"])):
+        return None
+    if msgspec.json.encode(status) == bytes(parts.get("status", b"")):
+        return entry.value
+    if status == old:  # but for true in the place of 1, or an order of keys
         return None
     if "managedFields" in metadata:
         managed = _managed_fields(request, metadata["managedFields"], old, status, now)
         if managed is None:
+            return None
+        if not managed:
             return None
         metadata["managedFields"] = managed
     return PatchedStatus(parts, metadata, status)
@@ -95,11 +99,11 @@ def patch_status(request: WriteRequest, entry: Entry, patch: Json, now: datetime
 
 def _says_nothing_else(patch: Json, parts: Json, metadata: Json) -> bool:
     """Whether the patch names, beside the status, only which object it means."""
-    named = patch.get("metadata")
-    if not isinstance(named, dict | None) or patch.keys() - {"status", "metadata", "apiVersion", "kind"}:
+    named = patch.get("metadata", {})
+    if not isinstance(named, dict) or patch.keys() - {"status", "metadata", "apiVersion", "kind"}:
         return False
     known: list[tuple[str, Json, Json]] = [(key, parts, patch) for key in ("apiVersion", "kind") if key in patch]
-    known += [(key, metadata, named or {}) for key in named or {}]
+    known += [(key, metadata, named) for key in named]
     return all(
         isinstance(said[key], str) and key in there and key not in ("labels", "annotations")
         and bytes(there[key]) == msgspec.json.encode(said[key])

@@ -100,6 +100,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.flush()
             self.send_400_response("Bad Request")
 
+    def eof_received(self) -> None:
+        """The peer says no more: over TLS the transport closes after this, so what it is owed goes out now."""
+        self.flush()
+
     def pause_writing(self) -> None:
         self._is_congested = True
         self.flow.pause_reading()

@@ -153,3 +153,22 @@ def test_a_patch_of_a_status_alone_is_quick(monkeypatch: pytest.MonkeyPatch, rul
     stored = made.call("GET", ONE)[1]
     assert stored["status"] == {"count": 2, "models": {"x": "1"}, "colour": "red"}
     assert stored["spec"] == {"size": 1, "tags": ["t"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": {"count": True}},
+        {"status": {"count": 1.0}},
+        {"metadata": None, "status": {"count": 2}},
+        {"status": {"count": None, "colour": None}},
+        {"status": {}},
+    ],
+)
+def test_what_python_takes_for_equal_or_absent_is_told_apart(body: Json) -> None:
+    quick, thorough = api(is_quick=True, ruled=""), api(is_quick=False, ruled="")
+    for call in (
+        ("PATCH", f"{ONE}/status", {"status": {"count": 1}}, MERGE, "one/1"),
+        ("PATCH", f"{ONE}/status", body, MERGE, "two"),
+    ):
+        assert answer(quick, call) == answer(thorough, call)
