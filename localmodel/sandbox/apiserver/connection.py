@@ -25,7 +25,7 @@ SHUTDOWN_TIMEOUT = 0.3
 BATCH_LIMIT = 256 * 1024
 """Bytes about which a watch gets at a time."""
 UNSENT_LIMIT = 64 * 1024
-"""Bytes of answers that a connection keeps back at most, to send them with those of others."""
+"""Bytes of answers above which a connection keeps none back, to send them with those of others."""
 PIPELINE_LIMIT = 64
 """Requests that a client may send before it has got the answers; reading stops there."""
 
@@ -60,6 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._size = 0
         # Answers that are not sent yet.
         self._unsent: list[bytes] = []
+        self._unsent_size = 0
         # Requests that are whole and wait for the one before, each with whether the connection outlives it.
         self._waiting: deque[tuple[Request, bool]] = deque()
         # The request at hand: a thread works on it, or its watch is being served.
@@ -233,8 +234,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         length = b"content-length: %d\r\n" % len(answer.body)
         head = self._head(answer.status, answer.content_type, length, answer.headers)
-        self._unsent.append(head if request.method == "HEAD" else b"".join((head, answer.body)))
-        if len(answer.body) > UNSENT_LIMIT or len(self._unsent) >= PIPELINE_LIMIT:
+        data = head if request.method == "HEAD" else b"".join((head, answer.body))
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+        if self._unsent_size > UNSENT_LIMIT:
             self.flush()
         elif len(self._unsent) == 1:
             self.front.send_soon(self)
@@ -245,6 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._unsent:
             data = b"".join(self._unsent)
             self._unsent.clear()
+            self._unsent_size = 0
             self.transport.write(data)
 
     def _close(self) -> None:

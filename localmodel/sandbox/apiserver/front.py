@@ -5,8 +5,8 @@ per connection. It calls the core as soon as a request is whole and writes the w
 its task, its messages and its two writes costs several times what the core needs for an answer. All of it runs on the
 event loop's thread, except requests that may have to wait for others (`ApiServerCore.may_block`), which get a thread.
 
-The answers to all requests that lie ready are sent in a row: to wake a client that waits costs more than most answers,
-and one that is awake already is not woken again.
+The answers to requests that lie ready are sent in a row: to wake a client that waits costs more than most answers, and
+one that is awake already is not woken again. None waits for more than two milliseconds and one request.
 
 Watches are fed from any thread. Their connections gather in one queue, so that a write wakes the loop once, not once
 per watcher; a batch that many watchers get is made into a chunk once. A connection whose socket is full is left alone:
@@ -26,6 +26,8 @@ from .messages import Request
 if TYPE_CHECKING:
     from .connection import HttpProtocol
 
+PATIENCE = 0.002
+"""Seconds, about, after which no more requests are answered before the answers that are there are sent."""
 BLOCKING_THREADS = 64
 """Requests that wait at the same time for others (webhooks, injected delays); more of them wait for a thread."""
 
@@ -42,6 +44,8 @@ class Front:
         self._is_scheduled = False
         # Connections with answers that are to be sent. Of the event loop's thread.
         self._answered: list[HttpProtocol] = []
+        # When the first of them began to wait.
+        self._kept_since = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: ThreadPoolExecutor | None = None
         # The last batch and its chunk: all watchers of a resource mostly get the same.
@@ -68,10 +72,14 @@ class Front:
             self._woken.popleft().send_events()
 
     def send_soon(self, connection: HttpProtocol) -> None:
-        """Has the connection send its answers once the requests that lie ready have been answered."""
+        """Has the connection send its answers once the requests that lie ready have been answered, or time is up."""
+        now = connection.loop.time()
         if not self._answered:
+            self._kept_since = now
             connection.loop.call_soon(self._send_answers)
         self._answered.append(connection)
+        if now - self._kept_since > PATIENCE:
+            self._send_answers()
 
     def _send_answers(self) -> None:
         answered, self._answered = self._answered, []

@@ -10,8 +10,8 @@ import uvicorn
 from support.apicore import InProcess
 from uvicorn.server import ServerState
 
-from localmodel.sandbox.apiserver.connection import HttpProtocol
-from localmodel.sandbox.apiserver.front import Front
+from localmodel.sandbox.apiserver.connection import UNSENT_LIMIT, HttpProtocol
+from localmodel.sandbox.apiserver.front import PATIENCE, Front
 
 IDLE = 60
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -144,3 +144,23 @@ def test_answers_to_requests_that_lie_ready_are_sent_in_a_row(loop: Loop, connec
     assert b"".join(transport.written).count(b"HTTP/1.1 200 OK") == 3
     loop.advance(0)
     assert len(transport.written) == 1
+
+
+def test_no_answer_waits_for_more_than_a_moment_of_other_requests(loop: Loop, connection: HttpProtocol) -> None:
+    connection.data_received(REQUEST)
+    transport = connection.transport
+    assert isinstance(transport, Transport)
+    loop.now += PATIENCE / 2
+    connection.front.send_soon(connection)
+    assert not transport.written
+    loop.now += PATIENCE
+    connection.front.send_soon(connection)
+    assert transport.written
+
+
+def test_few_bytes_of_answers_are_kept_back(connection: HttpProtocol) -> None:
+    connection.data_received(REQUEST * 1000)
+    transport = connection.transport
+    assert isinstance(transport, Transport)
+    kept = 1000 - b"".join(transport.written).count(b"HTTP/1.1 200 OK")
+    assert 0 < kept * len(transport.written[0]) / transport.written[0].count(b"HTTP/1.1 200 OK") <= UNSENT_LIMIT
