@@ -21,8 +21,9 @@ def import_without(module: str, *unwanted: str) -> None:
 def import_with_stand_ins(module: str, stand_ins: Mapping[str, Iterable[str]]) -> None:
     """Imports a module with stand-ins for modules that it imports and that this program never uses.
 
-    A stand-in has the names that are imported from it, each None. It is gone afterwards: who imports the module gets
-    the real one. Without effect on a module that has been imported already, and on stand-ins for such.
+    A stand-in has the names that are imported from it, each None. It is gone afterwards: who imports its module gets
+    the real one; but `module` keeps the names that it took from it. Without effect on a module that has been imported
+    already, and on stand-ins for such.
     """
     made = {name: ModuleType(name, "A stand-in.") for name in stand_ins}
     for name, names in stand_ins.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from localmodel.runtime.clock import Clock
@@ -88,9 +89,8 @@ class InProcess:
         named = {name.replace("-", "_").lower(): value for name, value in headers.items()}
         response = self.request(method, target, body, **named)
         assert isinstance(response, Response)
-        warnings = [value.split('"', 1)[1].rsplit('"', 1)[0] for name, value in response.headers if name == "Warning"]
-        plain = [text.replace('\\"', '"').replace("\\\\", "\\") for text in warnings]
-        return response.status, json.loads(response.body), plain
+        warnings = warning_texts(value for name, value in response.headers if name == "Warning")
+        return response.status, json.loads(response.body), warnings
 
     def create(self, target: str, body: Json) -> Json:
         """The object that was created."""
@@ -102,6 +102,12 @@ class InProcess:
         response = self.request("GET", target)
         assert isinstance(response, WatchResponse), response
         return response
+
+
+def warning_texts(headers: Iterable[str]) -> list[str]:
+    """The texts in the values of Warning headers."""
+    quoted = [value.split('"', 1)[1].rsplit('"', 1)[0] for value in headers]
+    return [text.replace('\\"', '"').replace("\\\\", "\\") for text in quoted]
 
 
 def lines(watch: WatchResponse) -> list[Json]:

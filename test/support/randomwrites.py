@@ -34,40 +34,45 @@ class Write:
     agent: str = "one/1"
 
 
+_TEXT: Json = {"type": "string"}
+_COLOURED: Json = {**_TEXT, "default": "red"}
+_PART: Json = {"type": "object", "required": ["name"], "properties": {"name": _TEXT, "n": {"type": "integer"}}}
+_PARTS: Json = {
+    "type": "array",
+    "items": _PART,
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name"],
+}
+STATUS_SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "phase": {**_TEXT, "enum": ["A", "B"]},
+        "count": {"type": "integer", "minimum": 0},
+        "colour": _COLOURED,
+        "models": {"type": "object", "additionalProperties": {**_TEXT, "maxLength": 3}},
+        "parts": _PARTS,
+    },
+}
+
+
 def random_crd() -> Json:
     """The definition of the resource that the writes are about."""
-    text = {"type": "string"}
-    part = {"type": "object", "required": ["name"], "properties": {"name": text, "n": {"type": "integer"}}}
-    map_list = {
-        "type": "array",
-        "items": part,
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["name"],
-    }
-    coloured: Json = {**text, "default": "red"}
-    inner = {"a": {"type": "integer"}, "b": {**text, "default": "b"}, "nil": {**text, "nullable": True}}
+    inner = {"a": {"type": "integer"}, "b": {**_TEXT, "default": "b"}, "nil": {**_TEXT, "nullable": True}}
     crd = widget_crd(
         size={"type": "integer", "minimum": 0},
-        colour=coloured,
-        tags={"type": "array", "items": text, "x-kubernetes-list-type": "set"},
+        colour=_COLOURED,
+        tags={"type": "array", "items": _TEXT, "x-kubernetes-list-type": "set"},
         atom={"type": "array", "items": {"type": "integer"}},
         inner={"type": "object", "properties": inner},
-        parts=map_list,
+        parts=_PARTS,
         any={"x-kubernetes-preserve-unknown-fields": True},
         ios={"x-kubernetes-int-or-string": True},
     )
     properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     rule = "!has(oldSelf.size) || !has(self.size) || self.size >= oldSelf.size"
     properties["spec"]["x-kubernetes-validations"] = [{"rule": rule, "message": "size may not shrink"}]
-    status = {
-        "phase": {**text, "enum": ["A", "B"]},
-        "count": {"type": "integer", "minimum": 0},
-        "colour": coloured,
-        "models": {"type": "object", "additionalProperties": {**text, "maxLength": 3}},
-        "parts": map_list,
-    }
-    properties["status"] = copy.deepcopy({"type": "object", "properties": status})
-    return crd
+    properties["status"] = STATUS_SCHEMA
+    return copy.deepcopy(crd)
 
 
 def _optional(**fields: Any) -> st.SearchStrategy[Json]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 
 
-@lru_cache(maxsize=64)
 def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written. Remembered: one write names a moment twice."""
+    """RFC 3339 in UTC with whole seconds, as `metav1.Time` is written."""
     # strftime asks the C library, which takes ten times as long.
     if value.tzinfo is not UTC:
         value = value.astimezone(UTC)

@@ -166,5 +166,5 @@ AdmissionPlugin = Callable[[AdmissionAttributes], None]
 """Raises an ApiError to refuse the write.
 
 A plugin may have a method `handles(operation, definition, subresource) -> bool` (admission.Interface has one, too): it
-is not called where that says no, which saves the server the work of asking.
+is not called where that says no, and need not ask again.
 """

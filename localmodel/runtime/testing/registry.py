@@ -1,9 +1,9 @@
 """`Registry`: the semantics of Kubernetes objects on a `VersionedStore`, without HTTP.
 
 `FakeClient` and the embedded API server are both thin layers on it, so that a test in memory and a run against the
-server see the same behaviour. A write reads
-the stored object, computes what shall be (`Writer`), and commits it on condition that the object is still the one it
-read; otherwise it starts over, unless the client named the version it had seen. So nothing runs under a lock.
+server see the same behaviour. A write reads the stored object, computes what shall be (`Writer`), and commits it on
+condition that the object is still the one it read; otherwise it starts over, unless the client named the version it had
+seen. So nothing runs under a lock.
 
 Source of the rules: k8s.io/apiserver/pkg/registry (rest/create.go, update.go, delete.go, generic/registry/store.go).
 """
@@ -54,7 +54,6 @@ from .merging import sent_version
 from .metadata import generated_name
 from .patch import check_declared, check_patch, patched
 from .selection import Selection
-from .statuspatch import applies_to
 from .store import Entry, RevisionMismatchError, VersionedStore
 from .watching import Watch
 from .writerequest import WriteRequest, Written
@@ -293,7 +292,7 @@ class Registry:
             check_identity(definition, namespace, name, new, stored=obj["metadata"])
             return new
 
-        is_quick = patch_type == MERGE_PATCH and not options.dry_run and applies_to(definition, subresource)
+        is_quick = patch_type == MERGE_PATCH and subresource == "status" and not options.dry_run
         return self._modify(write, change, None, status_patch=patch if is_quick else None)
 
     def delete(

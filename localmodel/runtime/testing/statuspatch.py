@@ -16,7 +16,7 @@ import msgspec
 from localmodel.runtime.errors import BadRequestError
 
 from .apply import Manager, Managers, Ownership, updated_managers
-from .definitions import Json, ResourceDefinition, take_status
+from .definitions import Json, take_status
 from .fieldset import FieldSet, difference_of
 from .patch import merge_patch
 from .store import Entry
@@ -41,17 +41,6 @@ _entries = msgspec.json.Decoder(list[msgspec.Raw])
 _managed = msgspec.json.Decoder(_Managed)
 
 
-def applies_to(definition: ResourceDefinition, subresource: str) -> bool:
-    """Whether patches of this subresource can be tried here at all."""
-    is_converted = definition.storage or definition.from_storage or definition.to_storage
-    return (
-        subresource == "status"
-        and definition.accepts_status is not None
-        and not is_converted
-        and definition.subresource("status") is take_status
-    )
-
-
 class PatchedStatus:
     """An object with another status. `encode` gives its JSON, at the revision that it gets."""
 
@@ -68,8 +57,11 @@ class PatchedStatus:
 
 
 def patch_status(request: WriteRequest, entry: Entry, patch: Json, now: datetime) -> PatchedStatus | bytes | None:
-    """What a merge patch makes of an object: bytes if it changes nothing, None if it is not sure of it."""
-    wanted = patch.get("status")
+    """What a merge patch of /status makes of an object: bytes if it changes nothing, None if it is not sure of it."""
+    definition, wanted = request.definition, patch.get("status")
+    accepts = definition.accepts_status
+    if accepts is None or definition.storage is not None or definition.subresource("status") is not take_status:
+        return None
     if not isinstance(wanted, dict):
         return None
     parts = _parts.decode(entry.value)
@@ -80,8 +72,7 @@ def patch_status(request: WriteRequest, entry: Entry, patch: Json, now: datetime
         return None
     old = msgspec.json.decode(parts["status"]) if "status" in parts else None
     status = merge_patch(old, wanted)
-    accepts = request.definition.accepts_status
-    if accepts is None or not accepts(status, entry.revision, _text(metadata["uid"]), bytes(metadata["generation"])):
+    if not accepts(status, entry.revision, _text(metadata["uid"]), bytes(metadata["generation"])):
         return None
     if msgspec.json.encode(status) == bytes(parts.get("status", b"")):
         return entry.value
@@ -89,8 +80,6 @@ def patch_status(request: WriteRequest, entry: Entry, patch: Json, now: datetime
         return None
     if "managedFields" in metadata:
         managed = _managed_fields(request, metadata["managedFields"], old, status, now)
-        if managed is None:
-            return None
         if not managed:
             return None
         metadata["managedFields"] = managed

@@ -152,12 +152,12 @@ class Subscription:
 
     def request_progress(self) -> None:
         """Delivers a Progress behind all events up to now."""
-        self._store._post_progress(self)
+        self._store._post(self, Progress)
         self.deliver()
 
     def finish(self) -> None:
         """Delivers a Finish behind all events up to now."""
-        self._store._post(self, Finish())
+        self._store._post(self, lambda _: Finish())
         self.deliver()
 
     def deliver(self) -> None:
@@ -339,13 +339,10 @@ class VersionedStore:
             subscription._pending.append(event)
         return tuple(table.subscriptions)
 
-    def _post(self, subscription: Subscription, notice: Notice) -> None:
+    def _post(self, subscription: Subscription, notice: Callable[[int], Notice]) -> None:
+        """Puts a notice, made with the revision of now, behind all events up to now."""
         with self._lock:
-            subscription._pending.append(notice)
-
-    def _post_progress(self, subscription: Subscription) -> None:
-        with self._lock:
-            subscription._pending.append(Progress(self._revision))
+            subscription._pending.append(notice(self._revision))
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         with self._lock:

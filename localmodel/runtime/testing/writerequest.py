@@ -22,6 +22,10 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     """The object is gone."""
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        # Without the object, which may be large, and a Secret.
+        return f"Written(created={self.created}, deleted={self.deleted}, warnings={self.warnings})"
+
     @property
     def object(self) -> Json:
         """`raw` decoded, as a private copy."""

@@ -145,7 +145,7 @@ class _Version:
             and self.scale is None
             and self.tree.additional is None
             and self._accepts.field("status", status)
-            and (not self.tree.has_rules_below or self._rules.remember(uid, int(generation)))
+            and (not self.tree.has_rules_below or self._rules.is_in_order(uid, int(generation)))
         )
 
     def prune(self, obj: Json) -> list[str]:

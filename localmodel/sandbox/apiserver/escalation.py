@@ -45,7 +45,7 @@ class EscalationCheck:
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         resource, new = attributes.definition.group_resource, attributes.object
-        if new is None or not (resource in _ROLES or resource in _BINDINGS) or not attributes.user.name:
+        if new is None or not attributes.user.name:
             return
         user = User(attributes.user.name, attributes.user.groups)
         if user.is_master or _changes_only_what_deletion_needs(attributes.old_object, new):

@@ -27,7 +27,7 @@ class RememberedRules:
         # By uid.
         self._in_order: dict[str, int] = {}
 
-    def remember(self, uid: str, generation: int) -> bool:
+    def is_in_order(self, uid: str, generation: int) -> bool:
         """Whether an object of this generation is in order as long as only its status changes."""
         return self._remembers and self._in_order.get(uid) == generation
 
@@ -40,7 +40,7 @@ class RememberedRules:
                 return self._rules.validate(new, old)
         metadata = old["metadata"]
         uid, generation = metadata["uid"], metadata["generation"]
-        if self._in_order.get(uid) == generation:
+        if self.is_in_order(uid, generation):
             return []
         causes = self._rules.validate(new, old)
         if not causes:

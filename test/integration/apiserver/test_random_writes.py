@@ -6,77 +6,43 @@ Some of always the same ones; with FUZZ_SECONDS so many seconds of new ones.
 from __future__ import annotations
 
 import copy
-import http.client
 import itertools
 import json
 import os
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.apicore import WIDGETS, InProcess
-from support.eventually import eventually
 from support.randomwrites import APPLY, CURRENT, Write, creates, random_crd, writes
 from support.realcluster import RealCluster, missing_binaries
+from support.realserver import CRDS, RealServer, Told
 
 MISSING = missing_binaries("etcd", "kube-apiserver")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 Json = dict[str, Any]
-Told = tuple[int, Json, list[str]]
 Call = Callable[[str, str, Any, dict[str, str]], Told]
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _VERSION = re.compile(r'(\\*"resourceVersion\\*": ?\\*")\d+')
 _names = (f"w{number}" for number in itertools.count())
 
 
-def caller(cluster: RealCluster, directory: Path) -> Call:
-    """Makes requests of kube-apiserver as an administrator."""
-    pair = cluster.authority.issue_client("fuzz", ("system:masters",), now=datetime.now(UTC))
-    pair.write(directory / "fuzz.crt", directory / "fuzz.key")
-    context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
-    context.load_cert_chain(directory / "fuzz.crt", directory / "fuzz.key")
-    connection = http.client.HTTPSConnection(urlsplit(cluster.client().config.server).netloc, context=context)
-
-    def call(method: str, target: str, body: Any, headers: dict[str, str]) -> Told:
-        connection.request(method, target, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        warnings = [value.split('"', 1)[1].rsplit('"', 1)[0] for value in answer.headers.get_all("Warning") or ()]
-        told = json.loads(text) if text.startswith(b"{") else {"text": text.decode()}
-        return answer.status, told, [warning.replace('\\"', '"').replace("\\\\", "\\") for warning in warnings]
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Call, Call]]:
     """Ours and the real one, with the definition in both."""
-    directory = tmp_path_factory.mktemp("real")
     ours = InProcess().told
-    with RealCluster(directory) as cluster:
-        real = caller(cluster, directory)
+    with RealCluster(tmp_path_factory.mktemp("real")) as cluster:
+        real = RealServer(cluster.kubeconfig).call
         for call in (ours, real):
-            assert call("POST", CRDS, random_crd(), {"content-type": "application/json"})[0] == 201
-        eventually(lambda: real("GET", WIDGETS, None, {})[0] == 200, timeout=30)
-        eventually(lambda: established(real), timeout=30)
+            assert call("POST", CRDS, random_crd(), {})[0] == 201
         yield ours, real
-
-
-def established(call: Call) -> bool:
-    conditions = call("GET", f"{CRDS}/widgets.example.com", None, {})[1]["status"]["conditions"]
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
 
 
 def told(call: Call, name: str, write: Write) -> Told:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.apicore import WIDGETS, InProcess, widget_crd
+from support.randomwrites import APPLY, KIND, MERGE, STATUS_SCHEMA
 
 from localmodel.runtime.testing import writing
 from localmodel.runtime.testing.fake_clock import FakeClock
@@ -18,25 +19,7 @@ from localmodel.runtime.testing.fake_clock import FakeClock
 Json = dict[str, Any]
 Call = tuple[str, str, Json, str, str]
 
-MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 ONE = f"{WIDGETS}/w"
-KIND = {"apiVersion": "example.com/v1", "kind": "Widget"}
-STATUS = {
-    "type": "object",
-    "properties": {
-        "phase": {"type": "string", "enum": ["A", "B"]},
-        "count": {"type": "integer", "minimum": 0},
-        "colour": {"type": "string", "default": "red"},
-        "models": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 3}},
-        "parts": {
-            "type": "array",
-            "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "n": {}}},
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["name"],
-        },
-    },
-}
-STATUS["properties"]["parts"]["items"]["properties"]["n"] = {"type": "integer"}  # type: ignore[index]
 RULES = [{"rule": "self.size >= oldSelf.size", "message": "size may not shrink"}]
 STATUS_RULES = [{"rule": "!has(self.count) || self.count < 100", "message": "too many"}]
 
@@ -45,7 +28,7 @@ def api(*, is_quick: bool, ruled: str) -> InProcess:
     made = InProcess(clock=FakeClock())
     crd = widget_crd(size={"type": "integer"}, tags={"type": "array", "items": {"type": "string"}})
     root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    root["properties"]["status"] = copy.deepcopy(STATUS)
+    root["properties"]["status"] = copy.deepcopy(STATUS_SCHEMA)
     if ruled:
         root["properties"][ruled]["x-kubernetes-validations"] = RULES if ruled == "spec" else STATUS_RULES
     made.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)

@@ -1,10 +1,9 @@
 """Admission: what may refuse or change a write beyond the rules of its kind.
 
 Before validation: namespace life cycle and service accounts (`lifecycle`), classes of pods and claims (`classes`), then
-mutating webhooks. After it: admission
-policies (`policies`) and validating webhooks (`webhooks`). What configurations may say is in `checks` and
-`policychecks`, what they leave unsaid in `defaults`. Nothing is called for the configurations themselves, nor for the
-server's own writes.
+mutating webhooks. After it: admission policies (`policies`) and validating webhooks (`webhooks`). What configurations
+may say is in `checks` and `policychecks`, what they leave unsaid in `defaults`. Nothing is called for the
+configurations themselves, nor for the server's own writes.
 """
 
 from __future__ import annotations
@@ -83,8 +82,7 @@ class _IfConfigured:
         return bool(self._hooks.all)
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
-        if self._hooks.all:
-            self._plugin()(attributes)
+        self._plugin()(attributes)
 
 
 __all__ = ["Admission"]

@@ -34,7 +34,7 @@ class PriorityAdmission:
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         obj, resource = attributes.object, attributes.definition.group_resource
-        if obj is None or attributes.subresource:
+        if obj is None:
             return
         if resource == "pods" and attributes.operation == "CREATE" and isinstance(obj.get("spec"), dict):
             self._prioritise(obj["spec"], attributes)
@@ -86,8 +86,6 @@ class ClaimResizeAdmission:
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         new, old = attributes.object, attributes.old_object
-        if attributes.definition.group_resource != "persistentvolumeclaims" or attributes.subresource:
-            return
         if new is None or old is None or (old.get("status") or {}).get("phase") != "Bound":
             return
         if _size(new) <= _size(old):

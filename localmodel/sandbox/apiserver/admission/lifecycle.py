@@ -33,13 +33,11 @@ class NamespaceLifecycle:
         definition = attributes.definition
         if definition.group_resource == "namespaces":
             name = ((attributes.old_object or {}).get("metadata") or {}).get("name", attributes.name)
-            if attributes.operation == "DELETE" and name in IMMORTAL_NAMESPACES:
+            if name in IMMORTAL_NAMESPACES:
                 raise ForbiddenError.of(
                     f'namespaces "{name}" is forbidden: this namespace may not be deleted',
                     details={"name": name, "kind": "namespaces"},
                 )
-            return
-        if not attributes.namespace or attributes.operation != "CREATE":
             return
         entry = self._store.get("namespaces", "", attributes.namespace)
         if entry is None:
@@ -78,11 +76,7 @@ class ServiceAccountAdmission:
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         pod = attributes.object
-        if attributes.operation != "CREATE" or attributes.definition.group_resource != "pods" or pod is None:
-            return
-        if attributes.subresource:
-            return
-        spec = pod.get("spec")
+        spec = pod.get("spec") if pod is not None else None
         if not isinstance(spec, dict):
             return
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"

@@ -98,9 +98,6 @@ class MutatingWebhooks:
         self._caller = caller
         self._hooks = hooks
 
-    def handles(self, _operation: str, _definition: ResourceDefinition, _subresource: str) -> bool:
-        return bool(self._hooks.all)
-
     def __call__(self, attributes: AdmissionAttributes) -> None:
         hooks = self._hooks.all
         if not hooks or not attributes.user.name or Target(attributes, self._caller.registry).is_exempt:
@@ -173,9 +170,6 @@ class ValidatingWebhooks:
         self._hooks = hooks
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
-
-    def handles(self, _operation: str, _definition: ResourceDefinition, _subresource: str) -> bool:
-        return bool(self._hooks.all)
 
     def __call__(self, attributes: AdmissionAttributes) -> None:
         hooks = self._hooks.all
