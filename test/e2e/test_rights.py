@@ -24,6 +24,7 @@ CORE_EVENTS = "events go to events.k8s.io, and to the core group where only that
 SERIES = "an event that is repeated becomes a series"
 LEADER = "one of several managers is the leader (--leader-elect, as in config/manager); here is only one, without"
 OWNERS = "owner references with blockOwnerDeletion, where OwnerReferencesPermissionEnforcement is on"
+CONFLICT = "read again when a write came too late, which a run may or may not see"
 NO_STATUS = "where LocalModelNodeGroup has no /status, as with KServe's CRD, its status is written through the object"
 
 UNUSED = {
@@ -58,6 +59,7 @@ UNUSED = {
         "update leases.coordination.k8s.io in kserve": LEADER,
     },
     AGENT: {
+        "get localmodelnodes.serving.kserve.io": CONFLICT,
         "list localmodelnodes.serving.kserve.io": LISTS,
         "update localmodelnodes/finalizers.serving.kserve.io": OWNERS,
         "get pods": READS,
