@@ -17,6 +17,7 @@ import msgspec
 
 from .answers import bad_request
 from .definitions import Json
+from .jsonvalues import is_same
 from .schema import ListType, MergeSchema, Path
 
 FieldSet = dict[str, Any]
@@ -146,7 +147,7 @@ def difference_of(old: Any, new: Any, schema: MergeSchema, path: Path = ()) -> t
     Only the parts that differ are looked into. A map or list that was not there is a field itself, beside what is in
     it; one that was there, if only empty or null, is not.
     """
-    if old == new:
+    if is_same(old, new):
         return None, None
     if old and new and isinstance(old, dict) and isinstance(new, dict) and not schema.is_atomic(path):
         return _difference_of_maps(old, new, schema, path)
@@ -185,7 +186,7 @@ def _difference_of_maps(
     for key, item in new.items():
         if key not in old:
             changed[f"f:{key}"] = _whole(item, schema, (*path, key))
-        elif (before := old[key]) != item:
+        elif not is_same(before := old[key], item):
             if isinstance(item, _CONTAINERS) or isinstance(before, _CONTAINERS):
                 _note_difference(f"f:{key}", difference_of(before, item, schema, (*path, key)), changed, removed)
             else:

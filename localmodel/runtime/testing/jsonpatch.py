@@ -10,6 +10,8 @@ import copy
 import re
 from typing import Any
 
+from .jsonvalues import is_same
+
 Json = dict[str, Any]
 
 _INDEX = re.compile(r"[-+]?[0-9]{1,9}")
@@ -44,7 +46,7 @@ def _apply(document: Json, operation: Json) -> None:
             else:
                 container[_index(key, len(container))] = value
         case "test":
-            if not _equal(_get(*_parent(document, path)), value):
+            if not is_same(_get(*_parent(document, path)), value):
                 raise JsonPatchError(f"testing value {path} failed")
         case "move" | "copy":
             source = _parent(document, str(operation.get("from") or ""))
@@ -99,14 +101,3 @@ def _index(key: str, size: int) -> int:
     if not _INDEX.fullmatch(key) or not -size <= int(key) < size:
         raise JsonPatchError(f"invalid index: {key}")
     return int(key) % size
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)

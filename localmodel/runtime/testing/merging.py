@@ -7,6 +7,7 @@ from localmodel.runtime.errors import NotFoundError
 from .answers import bad_request, bad_value, conflict, invalid, uid_conflict, unconditional
 from .apply import in_force
 from .definitions import Json, ResourceDefinition
+from .jsonvalues import is_same
 from .store import Entry
 from .writerequest import WriteRequest
 
@@ -74,14 +75,14 @@ def share_equal(new: Json, old: Json) -> None:
     """Lets the old object have the new one's parts that equal its own: from here on both are compared often, which
     takes no time where they are one, and changed no more."""
     for key, value in new.items():
-        if key != "metadata" and key in old and old[key] is not value and old[key] == value:
+        if key != "metadata" and key in old and is_same(old[key], value):
             old[key] = value
 
 
 def spec_changed(definition: ResourceDefinition, new: Json, old: Json) -> bool:
     ignored = ("metadata", "status") if definition.status_subresource else ("metadata",)
     for key in new.keys() | old.keys():
-        if key not in ignored and not (key in new and key in old and (new[key] is old[key] or new[key] == old[key])):
+        if key not in ignored and not (key in new and key in old and is_same(new[key], old[key])):
             return True
     return False
 
@@ -95,7 +96,7 @@ def is_unchanged(new: Json, old: Json) -> bool:
     if new.keys() != old.keys():
         return False
     for key, value in new.items():
-        if key != "metadata" and value is not old[key] and value != old[key]:
+        if key != "metadata" and not is_same(value, old[key]):
             return False
     return new["metadata"] == old["metadata"] or _without_times(new["metadata"]) == _without_times(old["metadata"])
 

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from localmodel.runtime.testing.jsonvalues import is_same
+
 from .embedded import coerce, embedded_faults
 from .formats import format_of
 from .patterns import compile_pattern
@@ -64,7 +66,7 @@ class Acceptor:
         if seen and seen == self._accepted:
             return True
         for name, value in new.items():
-            if name == "metadata" or (name in before and before[name] == value):
+            if name == "metadata" or (name in before and is_same(before[name], value)):
                 continue
             if name in types:
                 if not _converts(value, types[name]):

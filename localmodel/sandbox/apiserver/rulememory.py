@@ -8,6 +8,8 @@ neither metadata nor status, and not those with faults.
 
 from __future__ import annotations
 
+from localmodel.runtime.testing.jsonvalues import is_same
+
 from .cel import RuleSet
 from .fielderrors import Cause
 from .schema import Json, Schema
@@ -36,7 +38,7 @@ class RememberedRules:
         if old is None or not self._remembers:
             return self._rules.validate(new, old)
         for name in self._ruled:
-            if new.get(name) is not old.get(name) and new.get(name) != old.get(name):
+            if not is_same(new.get(name), old.get(name)):
                 return self._rules.validate(new, old)
         metadata = old["metadata"]
         uid, generation = metadata["uid"], metadata["generation"]

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from localmodel.runtime.testing.jsonvalues import is_same
+
 from .fielderrors import Cause, duplicate, go_float, invalid, not_supported, required, too_long, too_many, type_invalid
 from .formats import format_of
 from .patterns import compile_pattern
@@ -35,7 +37,7 @@ def validate(schema: Schema, new: Any, old: Any = MISSING, path: str = "") -> li
 
 def _validate(schema: Schema, value: Any, old: Any, path: str, causes: list[Cause]) -> int:
     """Adds the faults; returns the number of checks passed, by which the nearest alternative of anyOf is chosen."""
-    if old is not MISSING and old == value:
+    if old is not MISSING and is_same(old, value):
         return 0
     score = _check_type(schema, value, path, causes)
     if value is None:
