@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from localmodel.sandbox.controllers.kubelet.addresses import NoAddressLeftError,
 from localmodel.sandbox.controllers.kubelet.commands import Launcher, Surroundings
 from localmodel.sandbox.controllers.kubelet.container import Command, Container
 from localmodel.sandbox.controllers.kubelet.images import ImageTable
-from localmodel.sandbox.controllers.kubelet.mounts import MountError, PodVolumes, container_mounts
+from localmodel.sandbox.controllers.kubelet.mounts import Mount, MountError, PodVolumes, container_mounts, rewrite
 from localmodel.sandbox.controllers.kubelet.pod import PodRunner
 from localmodel.sandbox.controllers.kubelet.probes import ContainerProbes, Target
 from localmodel.sandbox.spawn import Spawner
@@ -259,6 +261,17 @@ def test_the_projects_own_programs_listen_on_the_pods_address() -> None:
         "--metrics-addr=127.64.0.7:9090",
         "--leader-elect",
     ]
+
+
+@pytest.mark.parametrize("command", [["/manager"], []])
+def test_a_volume_hides_no_program_of_an_image_from_the_kubelet(command: list[str]) -> None:
+    image = ImageTable().find("kserve/kserve-localmodelnode-agent:v1")
+    assert image is not None
+    top = f"/{Path(sys.executable).parts[1]}"
+    hides = partial(rewrite, mounts=[Mount(top, Path("/volume"))])
+    line = image.command_line(command, ["hf://a/b", f"{top}/x"], "127.64.0.7", hides)
+    assert Path(line[0]).parent == Path(sys.executable).parent
+    assert line[-2:] == ["hf://a/b", "/volume/x"]
 
 
 @pytest.mark.parametrize("image", ["localmodel/manager:1", "kserve/kserve-localmodel-controller:v1"])

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,12 @@ class Launcher:
         directory.mkdir(parents=True, exist_ok=True)
         termination_log = directory / "termination-log"
         given, more = spec.get("command") or [], spec.get("args") or []
-        arguments = image.command_line([expand(a, own) for a in given], [expand(a, own) for a in more], pod_ip)
+        arguments = image.command_line(
+            [expand(a, own) for a in given],
+            [expand(a, own) for a in more],
+            pod_ip,
+            partial(rewrite, mounts=mounts),
+        )
         if not arguments:
             raise ContainerConfigError(f'no command specified, and image "{spec.get("image", "")}" has none here')
         env = {
@@ -96,7 +102,7 @@ class Launcher:
             "TERMINATION_LOG": str(termination_log),
         }
         command = Command(
-            arguments=[rewrite(argument, mounts) for argument in arguments],
+            arguments=arguments,
             env=env,
             directory=directory,
             log=log,

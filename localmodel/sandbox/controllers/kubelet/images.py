@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +24,9 @@ class Program:
     defaults: tuple[str, ...] = ()
     """Options that are as their values are, written out: those that name paths and addresses of the container."""
 
-    def arguments(self, given: Sequence[str], pod_ip: str) -> list[str]:
-        """The whole command line; addresses without a host get the pod's."""
-        options = [*self.defaults, *given]
-        return [*self.command, *(_EVERY_ADDRESS.sub(rf"\g<1>{pod_ip}:\g<3>", option) for option in options)]
+    def options(self, given: Sequence[str], pod_ip: str) -> list[str]:
+        """What follows the command; addresses without a host get the pod's."""
+        return [_EVERY_ADDRESS.sub(rf"\g<1>{pod_ip}:\g<3>", option) for option in (*self.defaults, *given)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,19 @@ class Image:
     entry_point: tuple[str, ...] = ()
     programs: Mapping[str, Program] = field(default_factory=dict)
 
-    def command_line(self, command: Sequence[str], arguments: Sequence[str], pod_ip: str) -> list[str]:
-        """What to run for a container's command and args; empty if neither it nor the image says."""
+    def command_line(
+        self, command: Sequence[str], arguments: Sequence[str], pod_ip: str, path: Callable[[str], str] = str
+    ) -> list[str]:
+        """What to run for a container's command and args; empty if neither it nor the image says.
+
+        `path` translates a path in the container. What is the image's own here is a path of this machine, also where
+        a volume is mounted over one like it.
+        """
         whole = [*(command or self.entry_point), *arguments]
         if whole and (program := self.programs.get(whole[0])):
-            return program.arguments(whole[1:], pod_ip)
-        return whole
+            return [*program.command, *map(path, program.options(whole[1:], pod_ip))]
+        own = [] if command else self.entry_point
+        return [*own, *map(path, whole[len(own) :])]
 
 
 def _script(name: str) -> str:
