@@ -14,7 +14,7 @@ from localmodel.runtime.testing.answers import invalid_options
 
 from .fielderrors import Cause, forbidden, go_syntax, invalid, not_supported, required, too_long
 from .messages import Request
-from .routing import is_true
+from .routing import REMEMBERED_LENGTH, is_true
 
 Query = Mapping[str, str]
 Json = dict[str, Any]
@@ -92,7 +92,7 @@ def _match_faults(query: Query, match: str, *, watching: bool) -> list[Cause]:
 def watch_options(query: Query, namespace: str, name: str) -> WatchOptions:
     """`name` is that of a watch on one object."""
     causes = _match_faults(query, query.get("resourceVersionMatch", ""), watching=True)
-    send_initial_events = is_true(query.get("sendInitialEvents"))
+    initial = query.get("sendInitialEvents")
     bookmarks = is_true(query.get("allowWatchBookmarks"))
     if causes:
         raise invalid_options("ListOptions", causes)
@@ -105,14 +105,17 @@ def watch_options(query: Query, namespace: str, name: str) -> WatchOptions:
         field_selector=fields,
         resource_version=query.get("resourceVersion", ""),
         allow_bookmarks=bookmarks,
-        send_initial_events=send_initial_events,
+        send_initial_events=None if initial is None else is_true(initial),
         timeout_seconds=number(query, "timeoutSeconds"),
     )
 
 
 def write_options(request: Request, *, kind: str) -> WriteOptions:
     """`kind` is CreateOptions, UpdateOptions or PatchOptions, for the message of a refusal."""
-    return _write_options(request.raw_query, request.headers.get("user-agent", ""), kind)
+    user_agent = request.headers.get("user-agent", "")
+    if len(request.raw_query) + len(user_agent) > REMEMBERED_LENGTH:
+        return _write_options.__wrapped__(request.raw_query, user_agent, kind)
+    return _write_options(request.raw_query, user_agent, kind)
 
 
 @lru_cache(maxsize=1024)

@@ -20,6 +20,8 @@ from .messages import Request
 _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})|[\x00-\x20\x7f]")
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "head", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
+REMEMBERED_LENGTH = 1024
+"""Characters of a request beyond which nothing about it is remembered, so that no client fills the memory."""
 
 
 class RequestInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,8 @@ def check_name(info: RequestInfo) -> None:
 
 def parse(request: Request) -> RequestInfo:
     """Raises NotFoundError for paths with segments that cannot name anything."""
+    if len(request.path) + len(request.raw_query) > REMEMBERED_LENGTH:
+        return _parsed.__wrapped__(request.method, request.path, request.raw_query)
     return _parsed(request.method, request.path, request.raw_query)
 
 
