@@ -49,13 +49,17 @@ class Unseen:
     resource_version: int = 0
     """Seen when the cache has everything up to this version,"""
     uid: str = ""
-    """and, after a deletion, whose version is unknown, when the object of that uid is gone, or being deleted."""
+    """and, after a deletion, whose version is unknown, when the object of that uid is gone, or being deleted,"""
+    has_gone: bool = False
+    """if it does not have to be gone, as after a write that took the last finalizer from an object being deleted."""
 
     def is_seen(self, informer: SharedInformer[Any]) -> bool:
         if version_of(informer.last_synced_resource_version(self.key.namespace)) < self.resource_version:
             return False
         stored = informer.store.get(self.key) if self.uid else None
-        return stored is None or stored.uid != self.uid or stored.object().is_deleting
+        if stored is None or stored.uid != self.uid:
+            return True
+        return not self.has_gone and stored.object().is_deleting
 
     def wait(self, informer: SharedInformer[Any], timeout: float, clock: Clock) -> None:
         """Raises StaleCacheError after `timeout` seconds, or when the informer stops; and as its waits do."""
@@ -92,7 +96,18 @@ def unseen_write(informer: SharedInformer[Any], key: ObjectKey, written: Object)
     is_itself = written.mapping == informer.kind.mapping
     if is_itself and not _selects(informer, written) and informer.store.get(key) is None:
         return None
+    if is_itself and went_with(written):
+        # The answer has the version before the deletion's.
+        return Unseen(key, version, written.metadata.uid, has_gone=True)
     return Unseen(key, version)
+
+
+def went_with(written: Object) -> bool:
+    """Whether an object, as a write left it, was removed with that write (ShouldDeleteDuringUpdate of
+    k8s.io/apiserver's store.go). A namespace has finalizers elsewhere, too: of it nothing is said."""
+    metadata = written.metadata
+    is_held = metadata.finalizers or metadata.deletion_grace_period_seconds
+    return written.is_deleting and not is_held and written.mapping.group_resource != "namespaces"
 
 
 def unseen_deletion(

@@ -18,11 +18,12 @@ from localmodel.runtime.cache import Cache, CacheOptions, KindOptions
 from localmodel.runtime.cached_client import CachedClient
 from localmodel.runtime.client import Client, Preconditions, WriteOptions
 from localmodel.runtime.clock import RealClock
-from localmodel.runtime.consistency import ConsistencyStore
+from localmodel.runtime.consistency import ConsistencyStore, went_with
 from localmodel.runtime.errors import AlreadyExistsError, ConflictError, NotFoundError, StaleCacheError, TransportError
 from localmodel.runtime.objects import (
     ConfigMap,
     Namespace,
+    Node,
     Object,
     ObjectKey,
     ObjectMeta,
@@ -181,6 +182,27 @@ def test_an_object_that_finalizers_hold_is_seen_to_be_deleted(world: World) -> N
     with waits(world, lambda: seen.append(world.read().is_deleting)):
         pass
     assert seen == [True]
+
+
+def test_an_object_that_its_last_finalizer_leaves_is_gone_from_the_next_read(world: World) -> None:
+    world.client.patch(config_map("a"), {"metadata": {"finalizers": ["test/held"]}})
+    world.client.delete(world.read())
+    assert world.read().is_deleting
+    world.lagging.hold()
+    world.client.patch(config_map("a"), {"metadata": {"finalizers": None}})
+
+    def read() -> None:
+        assert world.client.find(ConfigMap, "a", namespace="ns") is None
+
+    with waits(world, read):
+        assert world.cache.get(ConfigMap, "a", namespace="ns")
+
+
+def test_a_namespace_that_is_on_its_way_out_is_not_waited_for_to_be_gone() -> None:
+    metadata = {"name": "n", "uid": "1", "resourceVersion": "5", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    namespace, other = ({"metadata": metadata, "kind": kind} for kind in ("Namespace", "Node"))
+    assert not went_with(Namespace.from_dict(namespace))
+    assert went_with(Node.from_dict(other))
 
 
 def test_an_object_made_anew_under_the_same_name_is_what_the_next_read_shows(world: World) -> None:
