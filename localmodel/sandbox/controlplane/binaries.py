@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from localmodel.sandbox.apiserver.audit import AuditRecord
 from localmodel.sandbox.apiserver.kubeconfig import certificate_credentials, cluster_entry
+from localmodel.sandbox.apiserver.kubeletclient import NAME as KUBELET_CLIENT
 from localmodel.sandbox.apiserver.tls import Authority, write_private
 from localmodel.sandbox.apiserver.users import MASTERS
 from localmodel.sandbox.spawn import Spawner, stop_process
@@ -55,9 +56,10 @@ class BinaryControlPlane(ControlPlane):
     is_shared: ClassVar[bool] = True
     is_ours: ClassVar[bool] = True
 
-    def __init__(self, assets: Path, *, start_timeout: float = START_TIMEOUT, flags: Sequence[str] = ()) -> None:
-        """`assets`: the directory with etcd and kube-apiserver. `flags`: more of kube-apiserver's.
+    def __init__(self, assets: Path, *, start_timeout: float = START_TIMEOUT, service_accounts: bool = False) -> None:
+        """`assets`: the directory with etcd and kube-apiserver.
 
+        `service_accounts`: a pod needs an account and gets its token, for which a controller must make "default".
         Raises ControlPlaneError if they are not there, or cannot run here.
         """
         if not sys.platform.startswith("linux"):
@@ -70,7 +72,7 @@ class BinaryControlPlane(ControlPlane):
                 )
         self._assets = assets.absolute()
         self._timeout = start_timeout
-        self._flags = tuple(flags)
+        self._disabled = "" if service_accounts else "ServiceAccount"
         self._spawner = Spawner()
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         """Name and process, in the order of their start."""
@@ -155,6 +157,8 @@ class BinaryControlPlane(ControlPlane):
         serving.write(self._directory / "server.crt", self._directory / "server.key")
         admin = self.authority.issue_client("envtest", (MASTERS,), now=now)
         admin.write(self._directory / "admin.crt", self._directory / "admin.key")
+        to_kubelets = self.authority.issue_client(KUBELET_CLIENT, (MASTERS,), now=now)
+        to_kubelets.write(self._directory / "kubelet.crt", self._directory / "kubelet.key")
         write_private(self._directory / "sa.key", _signing_key())
         (self._directory / "policy.yaml").write_text(_POLICY)
 
@@ -181,10 +185,11 @@ class BinaryControlPlane(ControlPlane):
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
-            "--disable-admission-plugins=ServiceAccount",
+            "--kubelet-client-certificate=kubelet.crt",
+            "--kubelet-client-key=kubelet.key",
             "--audit-policy-file=policy.yaml",
             "--audit-log-path=audit.log",
-            *self._flags,
+            f"--disable-admission-plugins={self._disabled}",
         ]
 
     def _spawn(self, program: str, flags: list[str]) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from support.eventually import eventually
 from support.realcluster import RealCluster, missing_binaries
 
 from localmodel.runtime.objects import DaemonSet, Job, Namespace, Node, Pod, ServiceAccount
-from localmodel.sandbox.apiserver.kubeletclient import NAME
 
 MISSING = missing_binaries("etcd", "kube-apiserver")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -79,14 +77,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("real")
-    flags = (
-        "--kubelet-client-certificate=kubelet-client.crt",
-        "--kubelet-client-key=kubelet-client.key",
-    )
-    cluster = RealCluster(directory, flags=flags)
-    pair = cluster.authority.issue_client(NAME, ("system:masters",), now=datetime.now(UTC))
-    pair.write(directory / "kubelet-client.crt", directory / "kubelet-client.key")
-    with cluster:
+    with RealCluster(directory, service_accounts=True) as cluster:
         world = World(cluster, directory)
         yield world
         world.close()
