@@ -37,7 +37,8 @@ class WatchOptions:
     """One watch request. `timeout_seconds` asks the server to end it; `silence_seconds` is our own limit.
 
     `send_initial_events` asks for a streamed list: the collection as ADDED events, at least as new as the resource
-    version, then a bookmark with the annotation INITIAL_EVENTS_END, then changes.
+    version, then a bookmark with the annotation INITIAL_EVENTS_END, then changes. None leaves it to the server, which
+    sends the collection for no version or "0"; with False it sends none of it.
     """
 
     namespace: str = ""
@@ -45,9 +46,16 @@ class WatchOptions:
     field_selector: str = ""
     resource_version: str = ""
     allow_bookmarks: bool = True
-    send_initial_events: bool = False
+    send_initial_events: bool | None = None
     timeout_seconds: int = 300
     silence_seconds: float = 90.0
+
+    @property
+    def begins_with_state(self) -> bool:
+        """Whether the server begins with the collection as ADDED events (SetListOptionsDefaults of metav1)."""
+        if self.send_initial_events is None:
+            return self.resource_version in ("", "0")
+        return self.send_initial_events
 
 
 @dataclass(slots=True)

@@ -85,8 +85,9 @@ class LiveListerWatcher(ListerWatcher):
             "allowWatchBookmarks": "true" if options.allow_bookmarks else "",
             "timeoutSeconds": options.timeout_seconds,
         }
-        if options.send_initial_events:
-            parameters |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        if options.send_initial_events is not None:
+            wanted = "true" if options.send_initial_events else "false"
+            parameters |= {"sendInitialEvents": wanted, "resourceVersionMatch": "NotOlderThan"}
         stream = self._requester.stream(
             kind.mapping.path(options.namespace), parameters, accept=accept(kind), silence=options.silence_seconds
         )

@@ -98,8 +98,8 @@ class InProcess:
         assert status == 201, answer
         return answer
 
-    def events(self, target: str) -> WatchResponse:
-        response = self.request("GET", target)
+    def events(self, target: str, **headers: str) -> WatchResponse:
+        response = self.request("GET", target, **headers)
         assert isinstance(response, WatchResponse), response
         return response
 

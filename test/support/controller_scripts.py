@@ -543,10 +543,10 @@ def pv_delete_policy(stage: Stage) -> Any:
 # garbage
 
 
-def owned(stage: Stage, name: str, *owners: Any, block: bool | None = None, **changes: Any) -> Any:
+def owned(stage: Stage, name: str, *owners: Any, block: bool | None = None, version: str = "v1", **changes: Any) -> Any:
     references = [
         OwnerReference(
-            api_version="v1",
+            api_version=version,
             kind=owner.kind,
             name=owner.name,
             uid=changes.get("uid", owner.metadata.uid),
@@ -626,6 +626,13 @@ def gc_two_owners(stage: Stage) -> Any:
     owned(stage, "child", one, two)
     stage.settled(lambda: names(stage))
     stage.delete("ConfigMap", "one")
+    return stage.settled(lambda: names(stage))
+
+
+def gc_owner_of_a_version_that_is_not_served(stage: Stage) -> Any:
+    owner = stage.create("ConfigMap", "owner")
+    owned(stage, "child", owner, version="v7")
+    stage.delete("ConfigMap", "owner")
     return stage.settled(lambda: names(stage))
 
 
@@ -729,7 +736,7 @@ SCRIPTS: dict[str, Script] = {
         pv_released, pv_available_again, pv_lost, pv_for_another_claim, pv_that_does_not_fit,
         pv_named_that_does_not_fit, pv_by_selector, pvc_waits_for_consumer, pvc_in_use, pv_delete_policy,
         gc_background, gc_foreground, gc_foreground_without_block, gc_orphan, gc_absent_owner, gc_wrong_uid,
-        gc_two_owners, gc_owner_of_another_namespace, gc_cluster_object_with_namespaced_owner, namespace_ends,
-        node_not_ready, taint_evicts,
+        gc_two_owners, gc_owner_of_a_version_that_is_not_served, gc_owner_of_another_namespace,
+        gc_cluster_object_with_namespaced_owner, namespace_ends, node_not_ready, taint_evicts,
     )
 }  # fmt: skip

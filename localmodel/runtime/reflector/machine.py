@@ -267,7 +267,7 @@ class Reflector(Generic[T]):
         return Stopped() if self._stop.is_set() else self._ended(watch)
 
     def _watch_options(
-        self, resource_version: str, *, send_initial_events: bool = False, silence_seconds: float = 0.0
+        self, resource_version: str, *, send_initial_events: bool | None = None, silence_seconds: float = 0.0
     ) -> WatchOptions:
         """By default, silence is limited by the end that the server is asked for."""
         timeout = int(max(MIN_WATCH_TIMEOUT, self.options.min_watch_timeout) * (1 + self.rng.random()))

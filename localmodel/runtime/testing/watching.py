@@ -1,8 +1,9 @@
 """`Watch`: one watch request on the store, as kube-apiserver serves it.
 
-A watch begins with the present state (resource version "" or "0", or initial events on request) or goes on from a
-revision. It tells each change as the selection sees it: an object that moves into it is ADDED, one that moves out is
-DELETED. Bookmarks, when asked for, come behind the initial events, about each minute and shortly before the end.
+A watch begins with the present state (resource version "" or "0", unless the request wants none of it; else on
+request) or goes on from a revision. It tells each change as the selection sees it: an object that moves into it is
+ADDED, one that moves out is DELETED. Bookmarks, when asked for, come behind the initial events, about each minute and
+shortly before the end.
 
 There are two ways to receive: iterate (blocks the thread, and follows the clock by itself), or give `on_event`, which
 is called by the writing threads; then somebody, an event loop for example, must call `tick` now and then.
@@ -32,7 +33,7 @@ BOOKMARK_BEFORE_END = 2.0
 """Seconds before the timeout at which the last bookmark comes (cacher.go)."""
 DEFAULT_TIMEOUT = 3600.0
 """Seconds after which a watch without timeoutSeconds ends; kube-apiserver draws 30 to 60 minutes."""
-_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
+BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
 """Annotation of the bookmark behind the initial events: the empty list that a client puts them into, in base64."""
 _TOO_OLD = "The resourceVersion for the provided watch is too old."
 BUFFER_LIMIT = 100_000
@@ -80,13 +81,15 @@ class Watch:
         if since > self._store.revision:
             raise too_large_resource_version(since, self._store.revision)
         resource = self._selection.definition.resource
-        if since == 0 or options.send_initial_events:
+        if options.begins_with_state:
             since, entries = self._store.list(resource, namespace=self._selection.namespace)
             for entry in entries:
                 if self._selection.matches(entry):
                     self._emit("ADDED", entry)
             if options.allow_bookmarks:
-                self._bookmark(since, {INITIAL_EVENTS_END: "true", _BLUEPRINT: _blueprint(self._selection.definition)})
+                self._bookmark(since, {INITIAL_EVENTS_END: "true", BLUEPRINT: _blueprint(self._selection.definition)})
+        elif since == 0:
+            since = self._store.revision
         try:
             self._subscription = self._store.subscribe(resource, since=since, callback=self._notice)
         except CompactedError as error:
@@ -222,7 +225,13 @@ def _blueprint(definition: ResourceDefinition) -> str:
     """As a real server encodes it: the fields of a typed list in their order, those of an untyped one by name."""
     gvk = definition.mapping.gvk
     kind = f"{gvk.kind}List"
-    empty: Json = {"apiVersion": gvk.api_version, "items": [], "kind": kind}
     if definition.strategic:
-        empty = {"kind": kind, "apiVersion": gvk.api_version, "metadata": {}, "items": None}
+        return typed_blueprint(kind, gvk.api_version)
+    empty: Json = {"apiVersion": gvk.api_version, "items": [], "kind": kind}
+    return base64.b64encode(msgspec.json.encode(empty) + b"\n").decode()
+
+
+def typed_blueprint(kind: str, api_version: str) -> str:
+    """The same of a kind of list that the server has a type for."""
+    empty: Json = {"kind": kind, "apiVersion": api_version, "metadata": {}, "items": None}
     return base64.b64encode(msgspec.json.encode(empty) + b"\n").decode()

@@ -181,7 +181,8 @@ class _Version:
         """Raises MethodNotAllowedError for a create while the definition is being deleted."""
         if old is None and self.is_terminating:
             text = "create not allowed while custom resource definition is terminating"
-            raise MethodNotAllowedError.of(text)
+            details = {"group": self._mapping.gvk.group, "kind": self._mapping.plural}
+            raise MethodNotAllowedError.of(text, details=details)
 
     def validate(self, new: Json, old: Json | None, subresource: str) -> Causes:
         if subresource == "status":

@@ -201,9 +201,9 @@ class ResourceHandler:
         form = negotiate(request.headers.get("accept", ""), "watch")
         query = request.query
         _check_include(query, form)
-        if form.form == "Table" and "sendInitialEvents" in query:
-            raise not_acceptable()
         wanted = options.watch_options(query, info.namespace, info.name)
+        if form.form == "Table" and wanted.allow_bookmarks and wanted.begins_with_state:
+            raise not_acceptable()
         response = WatchResponse()
         lines = Lines(self, definition, form, query.get("includeObject", ""))
         try:

@@ -8,6 +8,7 @@ import msgspec
 
 from localmodel.runtime.listwatch import WatchEvent
 from localmodel.runtime.testing.definitions import ResourceDefinition
+from localmodel.runtime.testing.watching import BLUEPRINT, typed_blueprint
 
 from .negotiation import Representation
 from .table import partial_metadata
@@ -68,4 +69,7 @@ class Lines:
             self._with_definitions = False
         else:
             value = partial_metadata(obj, version=self._form.version)
+            notes = value["metadata"].get("annotations") or {}
+            if event.type == "BOOKMARK" and BLUEPRINT in notes:
+                notes[BLUEPRINT] = typed_blueprint(f"{value['kind']}List", value["apiVersion"])
         return event_line(event.type, msgspec.json.encode(value))

@@ -10,7 +10,7 @@ Rules: https://kubernetes.io/docs/concepts/architecture/garbage-collection/ (own
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -67,7 +67,7 @@ class Owners:
 
 
 class GarbageCollector(Reconciler):
-    """Looks after the kinds it is given; an owner of another kind is taken to be there."""
+    """Looks after the kinds it is given; an owner of another kind or version is taken to be there."""
 
     def __init__(self, mappings: Sequence[RESTMapping]) -> None:
         self._types = {mapping.group_resource: PartialObjectMetadata.of(mapping) for mapping in mappings}
@@ -142,7 +142,7 @@ class GarbageCollector(Reconciler):
         solid, waiting, dangling = [], [], []
         for reference in obj.metadata.owner_references:
             kind = self._by_kind.get((reference.group, reference.kind))
-            if kind is None:
+            if kind is None or not self._is_served(kind, reference):
                 solid.append(reference)
                 continue
             namespace = obj.namespace if kind.mapping.namespaced else ""
@@ -166,6 +166,19 @@ class GarbageCollector(Reconciler):
                 return cached
         live = self.live.find(kind, reference.name, namespace=namespace)
         return live if live is not None and live.metadata.uid == reference.uid else None
+
+    def _is_served(self, kind: type[PartialObjectMetadata], reference: OwnerReference) -> bool:
+        """Whether the owner can be asked for at all in the reference's version; else nothing is known of it, and its
+        dependents stay, as with kube-controller-manager, which has no mapping for it."""
+        mapping = kind.mapping
+        if reference.api_version == mapping.gvk.api_version:
+            return True
+        gvk = replace(mapping.gvk, version=reference.api_version.rpartition("/")[2])
+        try:
+            self.live.list(PartialObjectMetadata.of(replace(mapping, gvk=gvk)), limit=1)
+        except NotFoundError:
+            return False
+        return True
 
     def _namespaced_owners(
         self, obj: PartialObjectMetadata

@@ -165,7 +165,8 @@ def register(client: Client, name: str, options: NodeOptions) -> Node:
     """Creates the Node, or finds it there (then its labels are left as somebody may have changed them)."""
     labels = {"kubernetes.io/hostname": name, **options.labels}
     try:
-        node = client.create(Node(metadata=ObjectMeta(name=name, labels=labels)))
+        status = description(name, options.kubelet_port)
+        node = client.create(Node(metadata=ObjectMeta(name=name, labels=labels), status=status))
     except AlreadyExistsError:
         return client.get(Node, name)
     log.info("registered node", node=name)

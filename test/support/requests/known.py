@@ -211,10 +211,9 @@ KNOWN = {
         (10, 11, 13, 14, 15, 17),
     ),
     "r-watches": Known(
-        "the descriptions of columns are shorter; a bookmark may be of a later version, and one of metadata "
-        "has the blueprint of the whole objects' list; sendInitialEvents=false is as if it were not there; the "
-        "ConfigMap of the root CA is there; POST below /watch is a create",
-        (13, 16, 17, 18, 19, 20, 22, 24, 32, 33),
+        "the descriptions of columns are shorter; a bookmark may be of a later version; the ConfigMap of the root "
+        "CA is there; POST below /watch is a create",
+        (13, 16, 17, 18, 22, 24, 32, 33),
         (30,),
     ),
     "r-watchlive": Known(

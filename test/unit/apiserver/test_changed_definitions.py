@@ -49,6 +49,13 @@ def test_a_watch_that_began_while_the_definition_went_tells_of_the_last_object(a
     assert watch.ended
 
 
+def test_nothing_is_created_while_the_definition_goes(api: InProcess) -> None:
+    assert api.call("PATCH", f"{WIDGETS}/a", {"metadata": {"finalizers": ["x.y/z"]}}, content_type=MERGE)[0] == 200
+    api.call("DELETE", CRD)
+    code, status = api.call("POST", WIDGETS, widget("b"))
+    assert (code, status["details"]) == (405, {"group": "example.com", "kind": "widgets"})
+
+
 def test_the_end_of_a_definition_tells_of_it_as_it_was_stored(api: InProcess) -> None:
     watch = api.events(f"{CRDS}?watch=true&fieldSelector=metadata.name%3Dwidgets.example.com")
     api.call("DELETE", CRD)

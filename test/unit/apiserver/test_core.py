@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -192,6 +193,26 @@ class TestWatch:
 
     def test_initial_events_want_their_companions(self, api: InProcess) -> None:
         assert api.call("GET", f"{CMS}?watch=true&sendInitialEvents=true")[0] == 422
+
+    def test_a_watch_of_metadata_gets_the_blueprint_of_a_list_of_metadata(self, api: InProcess) -> None:
+        accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        bookmark = lines(api.events(f"{CMS}?watch=true&allowWatchBookmarks=true", accept=accept))[-1]
+        blueprint = bookmark["object"]["metadata"]["annotations"]["kubernetes.io/initial-events-list-blueprint"]
+        assert json.loads(base64.b64decode(blueprint))["kind"] == "PartialObjectMetadataList"
+
+    @pytest.mark.parametrize(
+        ("query", "code"),
+        [
+            ("allowWatchBookmarks=true", 406),
+            ("allowWatchBookmarks=true&resourceVersion=0", 406),
+            ("allowWatchBookmarks=true&resourceVersion=1", 200),
+            ("resourceVersion=0", 200),
+        ],
+    )
+    def test_initial_events_with_bookmarks_are_not_told_as_tables(self, api: InProcess, query: str, code: int) -> None:
+        accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+        answer = api.request("GET", f"{CMS}?watch=true&{query}", accept=accept)
+        assert (200 if isinstance(answer, WatchResponse) else answer.status) == code
 
     def test_an_old_version_is_an_error_event(self, api: InProcess) -> None:
         api.registry.store.compact()

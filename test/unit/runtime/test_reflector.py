@@ -245,7 +245,7 @@ def test_14_the_watch_starts_at_the_version_of_the_list_and_asks_for_bookmarks()
     r = rig(watches=[[EOF]], namespace="n", labels="a=b", fields="metadata.name=x")
     r.step(2)
     (options,) = r.server.watches
-    assert (options.resource_version, options.allow_bookmarks, options.send_initial_events) == ("10", True, False)
+    assert (options.resource_version, options.allow_bookmarks, options.send_initial_events) == ("10", True, None)
     assert (options.namespace, options.label_selector, options.field_selector) == ("n", "a=b", "metadata.name=x")
 
 

@@ -104,6 +104,15 @@ def test_a_watch_may_select_by_field_and_namespace(registry: Registry) -> None:
     assert [told(event) for event in events_so_far(watch)] == [("ADDED", "a")]
 
 
+@pytest.mark.parametrize("version", ["", "0"])
+def test_a_watch_that_wants_no_initial_events_begins_now(registry: Registry, version: str) -> None:
+    make(registry, "a")
+    options = WatchOptions(resource_version=version, send_initial_events=False)
+    watch = registry.watch(WIDGETS, options)
+    make(registry, "b")
+    assert [told(event) for event in events_so_far(watch)] == [("ADDED", "b")]
+
+
 def test_39_203_initial_events_end_with_a_marked_bookmark(registry: Registry) -> None:
     """39."""
     make(registry, "a", "b")
