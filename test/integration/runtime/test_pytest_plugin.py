@@ -22,17 +22,17 @@ class Marker(Reconciler):
         if request.name == "bad":
             raise SystemExit("told to fail")
         found = self.client.get(ConfigMap, request.name, namespace=request.namespace)
-        if not found.data:
+        if found.name == "a" and not found.data:
             self.client.patch(found, {"data": {"marked": "yes"}})
         return None
 
 
-def config_map(name: str = "a") -> ConfigMap:
-    return ConfigMap(metadata=ObjectMeta(name=name, namespace="default"))
+def config_map(name: str = "a", namespace: str = "default") -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name=name, namespace=namespace))
 
 
-def marked(client) -> bool:
-    return client.get(ConfigMap, "a", namespace="default").data == {"marked": "yes"}
+def marked(client, namespace: str = "default") -> bool:
+    return client.get(ConfigMap, "a", namespace=namespace).data == {"marked": "yes"}
 
 
 def test_a_reconciler_without_threads(fake_client):
@@ -67,9 +67,9 @@ class TestOverHttp:
     def test_a_manager(self, manager, api_server):
         manager.add_reconciler(Marker())
         manager.run()
-        client = api_server.client("someone")
-        client.create(config_map())
-        eventually(lambda: marked(client))
+        client, namespace = api_server.client("someone"), api_server.namespace()
+        client.create(config_map(namespace=namespace))
+        eventually(lambda: marked(client, namespace))
 """
 
 
