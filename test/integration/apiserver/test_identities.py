@@ -113,7 +113,7 @@ def test_a_serving_certificate_is_trusted_by_who_trusts_the_server(server: ApiSe
 def test_an_environment_makes_clients_of_users_with_groups() -> None:
     with Environment() as environment:
         masters = environment.client("root", groups=["system:masters"])
-        masters.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="default")))
+        masters.create(ConfigMap(metadata=ObjectMeta(name="a", namespace=environment.namespace())))
         with pytest.raises(ForbiddenError, match='User "jane"'):
             environment.client("jane", groups=[]).list(ConfigMap)
 

@@ -5,7 +5,6 @@ Else a unit test of a reconciler passes and production fails. The same random re
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -26,10 +25,9 @@ from localmodel.runtime.client import (
 from localmodel.runtime.crdgen import crd_for
 from localmodel.runtime.delegating_client import with_field_owner
 from localmodel.runtime.errors import ApiError
-from localmodel.runtime.objects import ConfigMap, Namespace, Object, ObjectMeta, RESTMapping
-from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, RESTMapping
 from localmodel.runtime.testing import FakeClient
-from localmodel.sandbox.envtest import Environment, unique
+from localmodel.sandbox.envtest import Environment
 
 Json = dict[str, Any]
 
@@ -41,9 +39,9 @@ class Widget(Object):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LiveClient]:
+def api_server() -> Iterator[Environment]:
     with Environment(crds=[crd_for(Widget)]) as environment:
-        yield environment.client()
+        yield environment
 
 
 NAMES = st.sampled_from(["a", "b", "Bad_Name", "", "a/b", ".."])
@@ -200,15 +198,10 @@ def _plain(message: str) -> str:
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(-\d+-\d+T[\d:.]+Z)?", "#", message)
 
 
-RUN = unique("ns")
-numbers = itertools.count()
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=12))
-def test_the_fake_answers_as_the_server_does(server: LiveClient, requests: list[tuple[Any, ...]]) -> None:
-    namespace = f"{RUN}-{next(numbers)}"
-    server.create(Namespace(metadata=ObjectMeta(name=namespace)))
+def test_the_fake_answers_as_the_server_does(api_server: Environment, requests: list[tuple[Any, ...]]) -> None:
+    server, namespace = api_server.client(), api_server.namespace()
     server.delete_all_of(ConfigMap, namespace=namespace)  # the one with the cluster's authority
     fake, live = Side(FakeClient(), namespace), Side(server, namespace)
     for request in requests:

@@ -123,6 +123,7 @@ def test_a_metadata_informer_never_receives_the_data(live: Live, client: LiveCli
     assert not [stored for stored in informer.store.list() if b"secret" in stored.body]
 
 
+@pytest.mark.own_server("a cluster does not tell what it was asked")
 @pytest.mark.parametrize("streamed", [True, False])
 def test_two_thousand_objects_come_in_pages_or_in_one_watch(
     live: Live, client: LiveClient, caches: list[Cache], streamed: bool
@@ -312,6 +313,7 @@ def test_a_token_that_is_refused_is_read_again_from_the_kubeconfig(
     assert 1 <= len(refused) <= 2
 
 
+@pytest.mark.own_server("a cluster does not tell what it was asked")
 def test_a_quiet_informer_costs_one_request(live: Live, caches: list[Cache]) -> None:
     cache = Cache(live.client(), quick_cache())
     caches.append(cache)

@@ -107,6 +107,7 @@ def assert_clean(ended: tuple[int, list[str], float], greeter: Greeter) -> None:
     assert seconds < STOP_SECONDS
 
 
+@pytest.mark.own_server("a cluster does not tell what it was asked")
 def test_one_of_two_managers_works_and_the_other_takes_over(live: Live, client: LiveClient, start: Start) -> None:
     def holder() -> str:
         lease = client.find(Lease, "greeter", namespace=live.namespace)
