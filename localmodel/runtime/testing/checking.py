@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 
-from localmodel.runtime.errors import BadRequestError
+from localmodel.runtime.errors import ApiError, BadRequestError
 
 from . import metadata as meta
 from .answers import bad_request, invalid, unfit_patch
@@ -50,6 +50,13 @@ def normalise(request: WriteRequest, obj: Json, old: Json | None) -> None:
         request.warnings += messages
     if definition.default:
         definition.default(obj)
+
+
+def tell_first_of_decoding(request: WriteRequest, sent: Json, error: ApiError) -> None:
+    """A body is decoded before anything else about it is refused: with warnings, and refused itself if it cannot be."""
+    if not request.is_normalised:
+        normalise(request, copy.deepcopy(sent), None)
+        error.warnings = tuple(request.warnings)
 
 
 def metadata_faults(request: WriteRequest, metadata: Json) -> Causes:

@@ -10,7 +10,6 @@ Source of the rules: k8s.io/apiserver/pkg/registry (rest/create.go, update.go, d
 
 from __future__ import annotations
 
-import copy
 import threading
 import weakref
 from collections.abc import Callable
@@ -45,7 +44,7 @@ from .answers import (
     too_large_resource_version,
     uid_conflict,
 )
-from .checking import normalise
+from .checking import tell_first_of_decoding
 from .clientsideapply import apply_as
 from .definitions import NOBODY, AdmissionPlugin, Json, ResourceDefinition, UserInfo
 from .identity import check_identity, check_patched, check_preconditions
@@ -231,11 +230,7 @@ class Registry:
         try:
             return self._modify(write, change, create)
         except ApiError as error:
-            if write.is_normalised:
-                raise
-            # A body is decoded before anything else: with warnings, and refused if it cannot be.
-            normalise(write, {**copy.deepcopy(obj), "metadata": dict(metadata)}, None)
-            error.warnings = tuple(write.warnings)
+            tell_first_of_decoding(write, {**obj, "metadata": metadata}, error)
             raise
 
     def patch(

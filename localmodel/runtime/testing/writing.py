@@ -15,12 +15,22 @@ import msgspec
 
 from localmodel.runtime.client import Propagation, WriteOptions
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import ApiError
 from localmodel.runtime.objects import GroupVersionKind
 
 from . import metadata as meta
 from .answers import bad_request, forbidden_value
 from .apply import in_force, track_update
-from .checking import faults_of, is_accepted, metadata_faults, normalise, refuse, warn, warn_of_owners
+from .checking import (
+    faults_of,
+    is_accepted,
+    metadata_faults,
+    normalise,
+    refuse,
+    tell_first_of_decoding,
+    warn,
+    warn_of_owners,
+)
 from .definitions import NOBODY, AdmissionAttributes, AdmissionPlugin, Json, ResourceDefinition
 from .merging import is_unchanged, merge, share_equal, spec_changed, unknown_status
 from .statuspatch import patch_status
@@ -88,7 +98,12 @@ class Writer:
         `base` is the object of `entry`, from which `new` was made and with which it may share parts.
         """
         definition = request.definition
-        new = merge(request, entry, base, new)
+        try:
+            new = merge(request, entry, base, new)
+        except ApiError as error:
+            if request.managed_fields is None:
+                tell_first_of_decoding(request, new, error)
+            raise
         mutating = _asked(self._admission, request, "UPDATE")
         if not mutating and is_accepted(request, new, base):
             old = base

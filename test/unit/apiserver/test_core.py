@@ -140,6 +140,16 @@ class TestFieldValidation:
         body = b'{"metadata":{"name":"a"},"data":{"k":"1","k":"2"},"daat":{}}'
         assert api.request("POST", f"{CMS}?fieldValidation=Ignore", body).headers == ()
 
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    def test_a_stale_write_is_read_first(self, api: InProcess, method: str) -> None:
+        api.create(CMS, config_map("a"))
+        body = {"metadata": {"name": "a", "resourceVersion": "1"}, "daat": {}}
+        headers = {"content-type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
+        code, _, warnings = api.told(method, f"{CMS}/a", body, headers)
+        assert (code, warnings) == (409, ['unknown field "daat"'])
+        refused = api.told(method, f"{CMS}/a?fieldValidation=Strict", body, headers)
+        assert refused[0] == (422 if method == "PATCH" else 400)
+
     def test_an_unknown_directive_is_refused(self, api: InProcess) -> None:
         assert api.call("POST", f"{CMS}?fieldValidation=Loud", config_map("a"))[0] == 422
 
