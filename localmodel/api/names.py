@@ -2,7 +2,8 @@
 
 They are a contract with KServe's webhooks and with existing clusters (kserve-behaviour.md 2.7 and 3), so they stay as
 they are even where two different caches can come to the same name (D-59); whoever creates an object must check whose it
-is. In this module M is a cache's name, G a group's, NS the namespace of a LocalModelNamespaceCache, S a consumer's.
+is. What would be longer than a name may be ends in a hash of the whole. In this module M is the name of a cache, G of a
+group, NS the namespace of a LocalModelNamespaceCache, S of a consumer.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ JOB_MODEL_NAMESPACE_LABEL: Final = "modelNamespace"
 WANTED_ANNOTATION: Final = "localmodel.kserve.io/wanted"
 """On a LocalModelNode: storage keys of evicted models that a workload wants again."""
 
+NAME_LIMIT: Final = 253
+"""Characters of an object's name (a DNS subdomain)."""
+
 MODELS_DIRECTORY: Final = "models"
 """The folder below a node's root, and below a serving claim's, that holds one folder per storage key."""
 
@@ -62,21 +66,32 @@ def storage_sub_path(uri: str) -> str:
     return f"{MODELS_DIRECTORY}/{storage_key(uri)}"
 
 
+def bounded(name: str, limit: int = NAME_LIMIT) -> str:
+    """The name; a longer one is cut and gets a hash of the whole, so that it differs from others cut alike."""
+    return name if len(name) <= limit else hashed(name, name, limit)
+
+
+def hashed(name: str, identity: str, limit: int = NAME_LIMIT) -> str:
+    """The name, cut where necessary, with eight hexadecimal digits of the SHA-256 of what it stands for."""
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return f"{name[: limit - 9].rstrip('-.')}-{digest}"
+
+
 def download_pv_name(cache: str, group: str, namespace: str = "") -> str:
     """`M-G-download`, or `M-G-NS-download`."""
-    return f"{cache}-{group}-{namespace}-download" if namespace else f"{cache}-{group}-download"
+    return bounded(f"{cache}-{group}-{namespace}-download" if namespace else f"{cache}-{group}-download")
 
 
 def download_pvc_name(cache: str, group: str, namespace: str = "") -> str:
     """`M-G`, or `M-G-NS-download`; it lies in the job namespace."""
-    return f"{cache}-{group}-{namespace}-download" if namespace else f"{cache}-{group}"
+    return bounded(f"{cache}-{group}-{namespace}-download" if namespace else f"{cache}-{group}")
 
 
 def serving_pv_name(cache: str, group: str, namespace: str) -> str:
     """`M-G-S` for either scope: for a LocalModelNamespaceCache, S is its own namespace."""
-    return f"{cache}-{group}-{namespace}"
+    return bounded(f"{cache}-{group}-{namespace}")
 
 
 def serving_pvc_name(cache: str, group: str) -> str:
     """`M-G`; it lies in the consumer's namespace."""
-    return f"{cache}-{group}"
+    return bounded(f"{cache}-{group}")

@@ -36,7 +36,15 @@ from localmodel.runtime.builder import Builder
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
 from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import ConfigMap, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.objects import (
+    ConfigMap,
+    Node,
+    Object,
+    PartialObjectMetadata,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+)
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
@@ -44,6 +52,7 @@ from .consumers import Consumers, consumers_of
 from .entries import group_has_node
 from .indexes import BY_MODEL, BY_NODE, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
 from .pacing import Pacer, interval_for
+from .scheduling import ServiceConstraints, first_admitting
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
 from .volumes import Volumes, wanted_pairs
@@ -72,6 +81,7 @@ class CacheReconciler(Reconciler):
         """By cache: its uid and the status that was written last. What is read may be older, and under KServe's CRDs
         lacks our fields for good. One worker at a time touches an entry."""
 
+        self._constraints = ServiceConstraints()
         self._deleting: dict[Request, tuple[str, float]] = {}
         """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
 
@@ -88,7 +98,7 @@ class CacheReconciler(Reconciler):
                 service,
                 EnqueueRequestsFromMapFunc(self._of_service),
                 SINCE_START,
-                LabelChanged() | AnnotationChanged(),
+                LabelChanged() | AnnotationChanged() | GenerationChanged(),
             )
         for volume in (PersistentVolume, PersistentVolumeClaim):
             builder.watches(volume, EnqueueRequestsFromMapFunc(self._of_volume), OurVolumeChanged())
@@ -106,7 +116,7 @@ class CacheReconciler(Reconciler):
             cache = self.client.update(cache)
 
         groups, missing = self._groups_of(cache)
-        consumers = consumers_of(self.client, cache)
+        consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
         problems, failure = self._reconcile_volumes(cache, groups, consumers)
         check = VOLUME_CHECK_SECONDS if problems else 0.0
         if missing:
@@ -128,7 +138,8 @@ class CacheReconciler(Reconciler):
         config = self._config()
         managed = not config.disable_volume_management
         volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder)
-        pairs = wanted_pairs(cache, config.jobs_namespace, consumers.claims if managed else ())
+        wanted = wanted_pairs(cache, config.jobs_namespace, consumers.claims if managed else ())
+        pairs = volumes.named(wanted)
         problems: list[Problem] = []
         failure: ApiError | None = None
         for pair in pairs:
@@ -144,6 +155,10 @@ class CacheReconciler(Reconciler):
         if failure is None and managed and consumers.complete:
             volumes.prune(pairs)
         return problems, failure
+
+    def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
+        constraints = self._constraints.of(self.live, service)
+        return first_admitting(constraints, groups.values(), self.client.list(Node)) if constraints else ""
 
     def _release_volumes(self, cache: Cache) -> None:
         """Removes, before the cache goes, what nothing else would remove."""

@@ -6,10 +6,11 @@ then nothing is concluded from it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from localmodel.api import Cache, NamespacedName
-from localmodel.api.names import NODE_GROUP_ANNOTATION, status_key
+from localmodel.api.names import NODE_GROUP_ANNOTATION, PVC_NAME_ANNOTATION, serving_pvc_name, status_key
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.client import Reader
 from localmodel.runtime.objects import PartialObjectMetadata
@@ -29,8 +30,15 @@ class Consumers:
     """False: there were services of a kind that is not served now, so nothing may be removed."""
 
 
-def consumers_of(reader: Reader, cache: Cache) -> Consumers:
-    """The services that use the cache now. Those of a kind that is not served stay as the status has them."""
+GroupOf = Callable[[PartialObjectMetadata], str]
+"""The group that a service's own node selector admits; empty if it does not say."""
+
+
+def consumers_of(reader: Reader, cache: Cache, admitted: GroupOf = lambda _: "") -> Consumers:
+    """The services that use the cache now. Those of a kind that is not served stay as the status has them.
+
+    `admitted` is asked about services that name no group, where the cache has several.
+    """
     services = _labelled(reader, InferenceService, cache)
     llm_services = _labelled(reader, LLMInferenceService, cache)
     names = tuple(cache.status.inference_services) if services is None else _names(services)
@@ -41,7 +49,7 @@ def consumers_of(reader: Reader, cache: Cache) -> Consumers:
         claims=frozenset(
             (service.namespace, group)
             for service in (*(services or ()), *(llm_services or ()))
-            if (group := _group_of(service, cache))
+            for group in _groups_of(service, cache, admitted)
         ),
         complete=not (services is None and names) and not (llm_services is None and llm_names),
     )
@@ -59,10 +67,18 @@ def _names(services: list[PartialObjectMetadata]) -> tuple[NamespacedName, ...]:
     return tuple(NamespacedName(namespace=service.namespace, name=service.name) for service in services)
 
 
-def _group_of(service: PartialObjectMetadata, cache: Cache) -> str:
-    """The group that the service names, if it is the cache's; without a name, the cache's first."""
+def _groups_of(service: PartialObjectMetadata, cache: Cache, admitted: GroupOf) -> Iterable[str]:
+    """The groups whose claims the service needs: the one that it names, if it is the cache's; without a name the one
+    that its own node selector admits, else the cache's first (D-80).
+
+    KServe's defaulting knows of no selector: its annotation says which claim the pods mount, so that one is needed too.
+    """
     groups = cache.spec.node_groups
-    named = service.metadata.annotations.get(NODE_GROUP_ANNOTATION)
-    if named is None:
-        return groups[0] if groups else ""
-    return named if named in groups else ""
+    annotations = service.metadata.annotations
+    named = annotations.get(NODE_GROUP_ANNOTATION)
+    if named is not None:
+        return [named] if named in groups else []
+    claim = annotations.get(PVC_NAME_ANNOTATION)
+    mounted = [group for group in groups if serving_pvc_name(cache.name, group) == claim]
+    chosen = admitted(service) if len(groups) > 1 else ""
+    return dict.fromkeys([chosen or next(iter([*mounted, *groups]), ""), *mounted]) if groups else []

@@ -10,7 +10,7 @@ and binds again after its claim is gone (D-57).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -20,13 +20,14 @@ from localmodel.api import Cache, LocalModelNodeGroup
 from localmodel.api.names import (
     download_pv_name,
     download_pvc_name,
+    hashed,
     serving_pv_name,
     serving_pvc_name,
     status_key,
 )
 from localmodel.runtime.client import Client, Preconditions, Reader
 from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
-from localmodel.runtime.errors import AlreadyExistsError, InvalidError, NotFoundError
+from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import (
     Object,
@@ -106,8 +107,29 @@ class Volumes:
         self._live = live
         self._recorder = recorder
 
+    def named(self, pairs: Iterable[VolumePair]) -> list[VolumePair]:
+        """The pairs, with a hash in the name of a volume where another pair or another cache has the plain one (D-59).
+
+        A name that was chosen stays. Nobody but the claim refers to the volume by its name.
+        """
+        found: dict[str, VolumePair] = {}
+        for pair in pairs:
+            plain = self._client.find(PersistentVolume, pair.volume)
+            other = self._other_name(pair)
+            is_taken = pair.volume in found or (plain is not None and self._is_another_caches(plain))
+            has_other = is_taken or self._client.find(PersistentVolume, other) is not None
+            chosen = replace(pair, volume=other) if has_other else pair
+            found[chosen.volume] = chosen
+        return list(found.values())
+
+    def _other_name(self, pair: VolumePair) -> str:
+        return hashed(pair.volume, f"{self._cache.metadata.uid}/{pair.group}/{pair.claim}")
+
     def ensure(self, pair: VolumePair, group: LocalModelNodeGroup) -> list[Problem]:
         """Makes the pair as it shall be; what stands in the way is returned. Raises what the client raises."""
+        claim_there = self._client.find(PersistentVolumeClaim, pair.claim.name, namespace=pair.claim.namespace)
+        if claim_there is not None and self._is_another_caches(claim_there):
+            return [self._conflict(claim_there)]
         try:
             volume = self._wanted_volume(pair, group)
             claim = self._wanted_claim(pair, group)
@@ -135,8 +157,8 @@ class Volumes:
         """
         for pair in pairs:
             claim = self._live.find(PersistentVolumeClaim, pair.claim.name, namespace=pair.claim.namespace)
-            volume = self._live.find(PersistentVolume, pair.volume)
-            for obj in (claim, volume):
+            volumes = [self._live.find(PersistentVolume, name) for name in (pair.volume, self._other_name(pair))]
+            for obj in (claim, *volumes):
                 if obj is not None and self._is_ours(obj) and get_controller_of(obj) is None:
                     self._delete(obj)
         self.prune(())
@@ -195,6 +217,9 @@ class Volumes:
         if existing.is_deleting and ours:
             return []  # its end queues the cache again
         if not (ours or (_fits(existing, pair) and self._was_kserves(existing, wanted))):
+            if isinstance(existing, PersistentVolume) and self._is_another_caches(existing):
+                # Made a moment ago: the next run sees it, and takes another name.
+                raise ConflictError.of(f"{existing} belongs to another cache")
             return [self._conflict(existing)]
         if _is_outdated(existing, wanted) or not _fits(existing, pair):
             return self._replace(existing, pair)
@@ -233,11 +258,15 @@ class Volumes:
             return controller.uid == uid
         return obj.metadata.labels.get(CACHE_UID_LABEL) == uid
 
+    def _is_another_caches(self, obj: Volume) -> bool:
+        """Whether the manager made it for a cache that is not this one, nor an earlier one of its name."""
+        return CACHE_UID_LABEL in obj.metadata.labels and not self._is_ours(obj) and not self._was_a_namesakes(obj)
+
     def _was_kserves(self, existing: Volume, wanted: Volume) -> bool:
         """Whether the object is what KServe made for this cache: unowned only where the cache cannot own it."""
         if get_controller_of(existing) is not None or get_controller_of(wanted) is not None:
             return False
-        if CACHE_UID_LABEL in existing.metadata.labels and not self._was_a_namesakes(existing):
+        if self._is_another_caches(existing):
             return False
         if isinstance(existing, PersistentVolume) and isinstance(wanted, PersistentVolume):
             return _path(existing.spec) == _path(wanted.spec)

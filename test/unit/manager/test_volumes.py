@@ -166,9 +166,76 @@ def test_two_caches_whose_names_run_together_do_not_share_a_volume_d59() -> None
     cluster.reconcile_cache("a")
     assert ready_reason(cluster.cache("a-b")) == "NoNodes"
     assert ready_reason(cluster.cache("a")) == "VolumeConflict"
+    assert names(cluster) == (["a-b-c-download"], [f"{JOBS}/a-b-c"])
     pv = volume(cluster, "a-b-c-download")
     assert pv is not None
     assert owners(pv) == [("LocalModelCache", "a-b", True)]
+
+
+def test_a_serving_volume_named_as_another_caches_gets_a_hash_d59() -> None:
+    # LocalModelCache a, group b, namespace c-d; and LocalModelCache a-b, group c, namespace d.
+    cluster = Cluster(group("b"), group("c"), cache("a", "b"), cache("a-b", "c"))
+    cluster.client.create(service("x", "c-d", "a"))
+    cluster.client.create(service("y", "d", "a-b"))
+    for _ in range(3):
+        settle(cluster, "a")
+        settle(cluster, "a-b")
+    assert ready_reason(cluster.cache("a")) == ready_reason(cluster.cache("a-b")) == "NoNodes"
+    bound = {str(pv.spec.claim_ref.namespace): pv for pv in cluster.client.list(PersistentVolume) if pv.spec.claim_ref}
+    assert (bound["c-d"].name, owners(bound["c-d"])) == ("a-b-c-d", [("LocalModelCache", "a", True)])
+    assert bound["d"].name.startswith("a-b-c-d-")
+    assert owners(bound["d"]) == [("LocalModelCache", "a-b", True)]
+    found = claim(cluster, "d", "a-b-c")
+    assert found is not None
+    assert found.spec.volume_name == bound["d"].name
+    for kind in (PersistentVolume, PersistentVolumeClaim):
+        assert len(cluster.client.list(kind)) == 4
+    cluster.client.actions.clear()
+    settle(cluster, "a-b")
+    assert cluster.client.writes == []
+
+
+def test_serving_from_a_namespace_called_download_takes_no_download_volume_d59() -> None:
+    cluster = Cluster(group(), cache(), service("s", "download"))
+    for _ in range(3):
+        settle(cluster)
+    pv, pvc = volume(cluster, "iris-gpu-download"), claim(cluster, "download", "iris-gpu")
+    assert pv is not None
+    assert pvc is not None
+    assert pv.spec.claim_ref is not None
+    assert pv.spec.claim_ref.namespace == JOBS
+    assert pvc.spec.volume_name != pv.name
+    serving = volume(cluster, pvc.spec.volume_name)
+    assert serving is not None
+    assert serving.spec.claim_ref is not None
+    assert serving.spec.claim_ref.namespace == "download"
+    cluster.client.delete(cluster.client.get(InferenceService, "s", namespace="download"))
+    settle(cluster)
+    assert names(cluster) == (["iris-gpu-download"], [f"{JOBS}/iris-gpu"])
+
+
+def test_a_deleted_namespace_cache_takes_its_volume_with_a_hash_too_d35() -> None:
+    # LocalModelNamespaceCache iris of team-a has the serving volume iris-gpu-team-a, which the cache "iris-gpu" has.
+    cluster = Cluster(group(), group("team"), cache("iris-gpu", "team"), namespace_cache())
+    cluster.client.create(service("x", "a", "iris-gpu"))
+    cluster.client.create(service("y", "team-a", of="team-a"))
+    settle(cluster, "iris-gpu")
+    settle(cluster, namespace="team-a")
+    assert sorted(v.name[:15] for v in cluster.client.list(PersistentVolume)).count("iris-gpu-team-a") == 3
+    cluster.client.delete(cluster.namespace_cache())
+    settle(cluster, namespace="team-a")
+    left = {v.metadata.annotations["localmodel.kserve.io/cache"] for v in cluster.client.list(PersistentVolume)}
+    assert left == {"iris-gpu"}
+
+
+def test_names_that_are_too_long_get_a_hash() -> None:
+    long = "m" * 250
+    cluster = Cluster(group(), cache(long))
+    settle(cluster, long)
+    volumes, (made,) = names(cluster)
+    assert len(volumes[0]) <= 253
+    assert len(made.partition("/")[2]) <= 253
+    assert ready_reason(cluster.cache(long)) == "NoNodes"
 
 
 def test_both_scopes_of_one_name_do_not_share_a_serving_volume_d59() -> None:

@@ -1,0 +1,95 @@
+"""The group of a service that names none: the one that its own node selector and affinity admit (D-80)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.manager import JOBS, Cluster, cache, group, node
+
+from localmodel.manager.indexes import InferenceService, LLMInferenceService
+from localmodel.manager.scheduling import Constraints, ServiceConstraints, constraints_of
+from localmodel.runtime.objects import PersistentVolumeClaim, Unstructured
+from localmodel.runtime.testing import FakeClient
+
+LABEL = "internal.serving.kserve.io/localmodel"
+MOUNTED = "internal.serving.kserve.io/localmodel-pvc-name"
+
+
+def cluster() -> Cluster:
+    """Two groups, gpu and big, with a node each."""
+    return Cluster(group(), group("big"), node(), node("node-2", pool="big"), cache("iris", "gpu", "big"))
+
+
+def serve(it: Cluster, kind: Any = InferenceService, *, mounted: str = "", **spec: Any) -> None:
+    """A service of namespace team-a, as the API server has it."""
+    metadata = {"name": "s", "namespace": "team-a", "labels": {LABEL: "iris"}}
+    if mounted:
+        metadata["annotations"] = {MOUNTED: mounted}
+    it.client.create(Unstructured.of(kind.mapping).from_dict({"metadata": metadata, "spec": spec}))
+
+
+def claims(it: Cluster) -> list[str]:
+    """The serving claims, after a run."""
+    it.clock.advance(1)
+    it.reconcile_cache()
+    return [c.name for c in it.client.list(PersistentVolumeClaim) if c.namespace != JOBS]
+
+
+def required(pool: str) -> dict[str, Any]:
+    terms = [{"matchExpressions": [{"key": "pool", "operator": "In", "values": [pool]}]}]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
+@pytest.mark.parametrize("pod", [{"nodeSelector": {"pool": "big"}}, {"affinity": required("big")}])
+@pytest.mark.parametrize(("kind", "field"), [(InferenceService, "predictor"), (LLMInferenceService, "template")])
+def test_a_service_that_names_no_group_gets_the_one_that_its_selector_admits_d80(
+    kind: Any, field: str, pod: dict[str, Any]
+) -> None:
+    it = cluster()
+    serve(it, kind, **{field: pod})
+    assert claims(it) == ["iris-big"]
+
+
+@pytest.mark.parametrize(
+    "predictor", [{}, {"nodeSelector": {"pool": "nowhere"}}, {"affinity": {"nodeAffinity": "odd"}}, "odd"]
+)
+def test_without_a_selector_that_decides_it_gets_the_first(predictor: Any) -> None:
+    it = cluster()
+    serve(it, predictor=predictor)
+    assert claims(it) == ["iris-gpu"]
+
+
+def test_the_claim_that_kserves_defaulting_has_its_pods_mount_is_there_as_well() -> None:
+    it = cluster()
+    serve(it, mounted="iris-gpu", predictor={"nodeSelector": {"pool": "big"}})
+    assert sorted(claims(it)) == ["iris-big", "iris-gpu"]
+
+
+def test_the_claim_that_the_pods_mount_goes_before_the_first_group() -> None:
+    it = cluster()
+    serve(it, mounted="iris-big")
+    assert claims(it) == ["iris-big"]
+
+
+def test_each_generation_of_a_service_is_read_once() -> None:
+    it = cluster()
+    serve(it, predictor={"nodeSelector": {"pool": "big"}})
+    known, (service,) = ServiceConstraints(), it.client.list(InferenceService)
+    assert known.of(it.client, service) == Constraints(node_selector={"pool": "big"})
+    gone = FakeClient()
+    assert known.of(gone, service) == Constraints(node_selector={"pool": "big"})
+    service.metadata.generation = 7
+    assert known.of(gone, service) == Constraints()
+
+
+def test_labels_must_all_be_there() -> None:
+    constraints = Constraints(node_selector={"pool": "gpu", "zone": "a"})
+    assert not constraints.admit(node())
+    assert Constraints(node_selector={"pool": "gpu"}).admit(node())
+
+
+def test_an_affinity_that_cannot_be_read_admits_no_node() -> None:
+    terms = [{"matchExpressions": [{"key": "pool", "operator": "Near"}]}]
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    assert not constraints_of({"spec": {"predictor": {"affinity": affinity}}}, "InferenceService").admit(node())
