@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -23,6 +24,8 @@ from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
+from localmodel.runtime.tls import TLS_VERSIONS, TLSOptions
+from localmodel.runtime.webhook import WebhookServerOptions
 from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_controller_rate_limiter
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
@@ -30,13 +33,13 @@ from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
 from .nodegroups import LocalModelNodeGroupReconciler
 from .nodes import NodeReconciler
 from .settings import Settings
+from .validators import register_validators
 
 log = structlog.get_logger(__name__)
 
 LEADER_ELECTION_ID: Final = "kserve-local-model-manager-leader-lock"
 MAX_RETRY_SECONDS: Final = 60.0
 """The longest wait after failures: what a person repairs, a missing job namespace say, works again within a minute."""
-TLS_VERSIONS: Final = ("VersionTLS12", "VersionTLS13")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,11 +52,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--webhook-port", type=int, default=9443, metavar="PORT", help="port of the webhooks; 0: none (default: 9443)"
     )
-    parser.add_argument("--webhook-cert-dir", default="", metavar="DIR", help="directory of the webhooks' certificate")
     parser.add_argument(
-        "--tls-min-version", choices=TLS_VERSIONS, default=TLS_VERSIONS[0], help="least TLS version of the webhooks"
+        "--webhook-cert-dir",
+        type=Path,
+        default=WebhookServerOptions().cert_dir,
+        metavar="DIR",
+        help="directory of the webhooks' certificate, tls.crt and tls.key (default: %(default)s)",
     )
-    parser.add_argument("--tls-cipher-suites", default="", metavar="NAMES", help="TLS ciphers of the webhooks")
+    parser.add_argument(
+        "--tls-min-version",
+        choices=[*TLS_VERSIONS],
+        default=TLSOptions().min_version,
+        help="least TLS version of the webhooks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tls-cipher-suites",
+        type=_names,
+        default=(),
+        metavar="NAMES",
+        help="TLS 1.2 ciphers of the webhooks, by Go's names, with commas between them (default: OpenSSL's choice)",
+    )
     parser.add_argument(
         "--leader-elect",
         type=boolean,
@@ -70,11 +88,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
+
+
+def webhook_options(options: argparse.Namespace) -> WebhookServerOptions | None:
+    """What the flags say about the webhooks; None switches them off. Raises TLSOptionsError."""
+    if options.webhook_port == 0:
+        return None
+    tls = TLSOptions(min_version=options.tls_min_version, cipher_suites=options.tls_cipher_suites)
+    return WebhookServerOptions(port=options.webhook_port, cert_dir=options.webhook_cert_dir, tls=tls)
 
 
 def cache_options(namespace: str) -> CacheOptions:
@@ -106,16 +136,11 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; the exit status."""
     options = build_parser().parse_args(argv)
-    if options.webhook_port != 0:
-        sys.stderr.write(
-            f"localmodel-manager: --webhook-port {options.webhook_port}: this version has no webhooks yet, they come "
-            "with admission; switch them off with --webhook-port 0\n"
-        )
-        return 1
     setup_logging(options.log_level, options.log_format)
     namespace = os.environ.get("POD_NAMESPACE") or KSERVE_NAMESPACE
     metrics = process_metrics()
     try:
+        webhooks = webhook_options(options)
         config = load_config(options.kubeconfig, user_agent=f"localmodel-manager/{__version__}")
         client = LiveClient(config, metrics=metrics)
         manager = Manager(
@@ -128,10 +153,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 leader_election_id=LEADER_ELECTION_ID,
                 leader_election_namespace=namespace,
                 cache=cache_options(namespace),
+                webhook=webhooks,
             ),
             metrics=metrics,
         )
         add_reconcilers(manager, Settings(namespace), workers=options.workers)
+        if webhooks is not None:
+            register_validators(manager.webhook_server, client)
         log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)
         manager.start(setup_signal_handler())
     except (RuntimeLibraryError, OSError) as error:

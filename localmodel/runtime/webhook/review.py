@@ -25,7 +25,8 @@ from .admission import AdmissionRequest, AdmissionResponse, Handler, answer, err
 
 log = structlog.get_logger(__name__)
 
-API_VERSION = "admission.k8s.io/v1"
+API_VERSIONS = ("admission.k8s.io/v1", "admission.k8s.io/v1beta1")
+"""A review is answered in the version that it has; both have the same fields."""
 _SECONDS = re.compile(r"^\d{1,4}s$")
 
 
@@ -51,16 +52,16 @@ class ReviewRoute:
             return HttpResponse(b"404 page not found\n", 404)
         began = self._clock.monotonic()
         with self._in_flight.track_inprogress():
-            uid, http_code = "", 200
+            uid, http_code, version = "", 200, API_VERSIONS[0]
             try:
-                asked = _read(request)
+                version, asked = _read(request)
             except _UnreadableError as error:
                 log.warning("Admission request not readable", webhook=self._path, error=str(error))
                 response = errored(400, str(error))
                 http_code = 400
             else:
                 uid, response = asked.uid, self._judge(asked, request)
-            body = _encoded(uid, response)
+            body = _encoded(version, uid, response)
         self._latency.observe(self._clock.monotonic() - began)
         self._metrics.webhook_requests.labels(self._path, str(response.code)).inc()
         return HttpResponse(body, http_code, "application/json")
@@ -84,8 +85,8 @@ class ReviewRoute:
             return response
 
 
-def _read(asked: HttpRequest) -> AdmissionRequest:
-    """Raises _UnreadableError."""
+def _read(asked: HttpRequest) -> tuple[str, AdmissionRequest]:
+    """The review's version and request. Raises _UnreadableError."""
     if not asked.body:
         raise _UnreadableError("request body is empty")
     content_type = asked.headers.get("content-type", "")
@@ -97,19 +98,20 @@ def _read(asked: HttpRequest) -> AdmissionRequest:
         raise _UnreadableError(f"the body is not JSON, or too deep: {error}") from error
     if not isinstance(review, dict) or review.get("kind") != "AdmissionReview":
         raise _UnreadableError("the body is not an AdmissionReview")
-    if review.get("apiVersion") != API_VERSION:
-        raise _UnreadableError(f"this webhook speaks {API_VERSION}: put v1 into its admissionReviewVersions")
+    version = review.get("apiVersion")
+    if version not in API_VERSIONS:
+        raise _UnreadableError(f"this webhook speaks {API_VERSIONS[0]}: put v1 into its admissionReviewVersions")
     request = review.get("request")
     if isinstance(request, dict):
         # Go writes a null where nothing is said.
         request = {key: value for key, value in request.items() if value is not None}
     try:
-        return AdmissionRequest.model_validate(request)
+        return version, AdmissionRequest.model_validate(request)
     except ValidationError as error:
         raise _UnreadableError(f"the review's request cannot be read: {error}") from error
 
 
-def _encoded(uid: str, response: AdmissionResponse) -> bytes:
+def _encoded(version: str, uid: str, response: AdmissionResponse) -> bytes:
     content: dict[str, Any] = {"uid": uid, "allowed": response.allowed, "status": response.status}
     if response.patch:
         content["patchType"] = "JSONPatch"
@@ -118,4 +120,4 @@ def _encoded(uid: str, response: AdmissionResponse) -> bytes:
         content["warnings"] = response.warnings
     if response.audit_annotations:
         content["auditAnnotations"] = response.audit_annotations
-    return msgspec.json.encode({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": content})
+    return msgspec.json.encode({"apiVersion": version, "kind": "AdmissionReview", "response": content})

@@ -111,6 +111,30 @@ def test_the_programs_accept_the_arguments_of_their_manifests() -> None:
     agent_parser().parse_args(container(CONFIG / "agent" / "manager.yaml").get("args", []))
 
 
+def test_the_overlay_with_webhooks_serves_them_with_their_certificate() -> None:
+    needs_kubectl()
+    if kubectl_version() < (1, 21):
+        pytest.skip(f"kubectl {kubectl_version()}: its kustomize takes no directories as resources")
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(CONFIG / "overlays" / "webhooks")],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    built = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(done.stdout)}
+    pod = built["Deployment", "kserve-localmodel-controller-manager"]["spec"]["template"]["spec"]
+    options = manager_parser().parse_args(pod["containers"][0]["args"])
+    assert options.webhook_port == 9443
+    certificate = built["Certificate", "localmodel-serving-cert"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounted[str(options.webhook_cert_dir)]["secret"]["secretName"] == certificate["spec"]["secretName"]
+    for kind in ("localmodelcache", "localmodelnamespacecache"):
+        (hook,) = built["ValidatingWebhookConfiguration", f"{kind}.serving.kserve.io"]["webhooks"]
+        service = hook["clientConfig"]["service"]
+        assert f"{service['name']}.{service['namespace']}.svc" in certificate["spec"]["dnsNames"]
+        (port,) = built["Service", service["name"]]["spec"]["ports"]
+        assert port["targetPort"] in {found["name"] for found in pod["containers"][0]["ports"]}
+
+
 def test_the_daemon_set_is_the_source_documents() -> None:
     daemon_set = manifest(CONFIG / "agent" / "manager.yaml")
     pod = daemon_set["spec"]["template"]["spec"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from localmodel.manager.main import build_parser, main
+from localmodel.manager.main import build_parser, main, webhook_options
 
 
 def test_kserves_flags_are_taken() -> None:
@@ -24,13 +25,22 @@ def test_kserves_flags_are_taken() -> None:
     )
     assert options.leader_elect is True
     assert build_parser().parse_args(["--leader-elect=false"]).leader_elect is False
-    assert build_parser().parse_args([]).webhook_port == 9443
+    assert webhook_options(options) is None
 
 
-@pytest.mark.parametrize("argv", [[], ["--webhook-port", "9443"]])
-def test_a_webhook_port_is_refused_with_the_way_out(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(argv) == 1
-    assert "--webhook-port 0" in capsys.readouterr().err
+def test_the_webhooks_flags_are_theirs() -> None:
+    argv = ["--webhook-cert-dir=/certs", "--tls-min-version=VersionTLS13"]
+    argv += ["--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256"]
+    found = webhook_options(build_parser().parse_args(argv))
+    assert found is not None
+    assert (found.port, found.cert_dir) == (9443, Path("/certs"))
+    assert found.tls.min_version == "VersionTLS13"
+    assert found.tls.cipher_suites == ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256")
+
+
+def test_an_unknown_cipher_ends_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--tls-cipher-suites=ROT13", "--kubeconfig", "/nonexistent"]) == 1
+    assert "unknown TLS cipher suites ROT13" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [["--workers", "0"], ["--workers", "x"], ["--metrics-addr", "nonsense"]])

@@ -104,6 +104,13 @@ def test_the_answer_of_an_allowed_a_refused_and_a_patched_request(ask: Asking) -
     assert json.loads(base64.b64decode(changed["patch"])) == [{"op": "add", "path": "/a", "value": 1}]
 
 
+def test_a_review_is_answered_in_its_own_version(clock: FakeClock, metrics: Metrics) -> None:
+    route = ReviewRoute(PATH, lambda _: allowed(), clock=clock, metrics=metrics)
+    body = json.dumps({**json.loads(review()), "apiVersion": "admission.k8s.io/v1beta1"}).encode()
+    answer = json.loads(route(HttpRequest(body=body, headers=JSON_HEADERS, query={})).body)
+    assert (answer["apiVersion"], answer["response"]["allowed"]) == ("admission.k8s.io/v1beta1", True)
+
+
 def test_audit_annotations_are_sent(ask: Asking) -> None:
     response = AdmissionResponse(allowed=True, audit_annotations={"why": "because"})
     assert ask(lambda _: response, review())[1]["auditAnnotations"] == {"why": "because"}
@@ -129,7 +136,7 @@ def test_204_the_request_uid_is_echoed_even_on_panic(ask: Asking, metrics: Metri
         (b"[" * 100_000, JSON_HEADERS, "the body is not JSON, or too deep"),
         (b"[]", JSON_HEADERS, "not an AdmissionReview"),
         (b'{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"}', JSON_HEADERS, "cannot be read"),
-        (b'{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1beta1"}', JSON_HEADERS, "speaks .*/v1:"),
+        (b'{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1alpha1"}', JSON_HEADERS, "speaks .*/v1:"),
         (review(userInfo=5), JSON_HEADERS, "cannot be read"),
     ],
 )
