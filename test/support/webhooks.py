@@ -94,7 +94,7 @@ class FakeWebhooks:
                 if isinstance(answer, dict):
                     response = {"uid": review["request"]["uid"], **answer}
                     body = json.dumps(
-                        {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+                        {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
                     ).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json" if status == 200 else "text/plain")

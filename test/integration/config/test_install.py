@@ -121,12 +121,11 @@ def test_the_overlay_with_webhooks_serves_them_with_their_certificate() -> None:
     )  # fmt: skip
     built = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(done.stdout)}
     pod = built["Deployment", "kserve-localmodel-controller-manager"]["spec"]["template"]["spec"]
-    options = manager_parser().parse_args(pod["containers"][0]["args"])
-    assert options.webhook_port == 9443
+    assert manager_parser().parse_args(pod["containers"][0]["args"]).webhook_port == 9443
     certificate = built["Certificate", "localmodel-serving-cert"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in pod["containers"][0]["volumeMounts"]}
-    assert mounted[str(options.webhook_cert_dir)]["secret"]["secretName"] == certificate["spec"]["secretName"]
+    assert mounted["/tmp/k8s-webhook-server/serving-certs"]["secret"]["secretName"] == certificate["spec"]["secretName"]
     for kind in ("localmodelcache", "localmodelnamespacecache"):
         (hook,) = built["ValidatingWebhookConfiguration", f"{kind}.serving.kserve.io"]["webhooks"]
         service = hook["clientConfig"]["service"]

@@ -90,6 +90,23 @@ class TestReviews:
         }
         assert hooks.targets == ["/v?timeout=10s"]
 
+    @pytest.mark.parametrize(
+        ("versions", "asked"),
+        [(["v1beta1"], "v1beta1"), (["v1beta1", "v1"], "v1beta1"), (["v1", "v1beta1"], "v1"), (["v9", "v1"], "v1")],
+    )
+    def test_the_first_version_that_both_know_is_asked(
+        self, api: InProcess, hooks: FakeWebhooks, versions: list[str], asked: str
+    ) -> None:
+        mutating(api, hooks, patch({"op": "add", "path": "/data/y", "value": "2"}), admissionReviewVersions=versions)
+        assert api.create(CMS, config_map("a", x="1"))["data"] == {"x": "1", "y": "2"}
+        (review,) = hooks.reviews
+        assert review["apiVersion"] == f"admission.k8s.io/{asked}"
+
+    def test_an_answer_of_v1beta1_needs_no_uid(self, api: InProcess, hooks: FakeWebhooks) -> None:
+        answer = b'{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","response":{"allowed":false}}'
+        validating(api, hooks, answer, admissionReviewVersions=["v1beta1"])
+        assert api.call("POST", CMS, config_map("a"))[0] == 400
+
     def test_updates_and_deletes_come_with_the_old_object(self, api: InProcess, hooks: FakeWebhooks) -> None:
         api.create(CMS, config_map("a", x="1"))
         validating(api, hooks)

@@ -81,9 +81,6 @@ def _versions(versions: list[str], path: str) -> Iterator[Cause]:
         yield from (invalid(f"{path}[{index}]", version, why) for why in dns1035_label(version))
     if not {"v1", "v1beta1"} & set(versions):
         yield rulechecks.shown_invalid(path, rulechecks.go_list(versions), "must include at least one of v1, v1beta1")
-    elif "v1" not in versions:
-        text = "this server sends v1 only"
-        yield rulechecks.shown_invalid(path, rulechecks.go_list(versions), text)
 
 
 def _client_config(config: Json, path: str) -> Iterator[Cause]:

@@ -1,4 +1,4 @@
-"""AdmissionReview, admission.k8s.io/v1: the question to a webhook, and the reading of its answer.
+"""AdmissionReview of admission.k8s.io, v1 or v1beta1: the question to a webhook, and the reading of its answer.
 
 The request is also what the variable `request` of CEL expressions holds. Checks of answers and their texts:
 k8s.io/apiserver/pkg/admission/plugin/webhook/request.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,9 @@ from .matching import Resource, Target, converted
 
 Json = dict[str, Any]
 
-API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
+GROUP, KIND = "admission.k8s.io", "AdmissionReview"
+VERSIONS = ("v1", "v1beta1")
+"""Which a webhook may be asked in: the first of them in its own list."""
 
 
 class InvalidAnswerError(ValueError):
@@ -79,8 +82,9 @@ def request_attributes(target: Target, matched: ResourceDefinition) -> Json:
     }
 
 
-def review_of(target: Target, matched: ResourceDefinition) -> Json:
-    """The whole review, with a uid of its own."""
+def review_of(target: Target, matched: ResourceDefinition, versions: Sequence[str]) -> Json:
+    """The whole review, with a uid of its own, in the first version that this server and the webhook know."""
+    version = next(version for version in versions if version in VERSIONS)
     attributes = target.attributes
     own = attributes.definition
     request = {
@@ -89,28 +93,34 @@ def review_of(target: Target, matched: ResourceDefinition) -> Json:
         "object": converted(attributes.object, own, matched),
         "oldObject": converted(attributes.old_object, own, matched),
     }
-    return {"kind": KIND, "apiVersion": API_VERSION, "request": request}
+    return {"kind": KIND, "apiVersion": f"{GROUP}/{version}", "request": request}
 
 
 def verdict_of(name: str, review: Json, answer: Any, *, mutating: bool) -> Verdict:
     """Reads the answer to a review. Raises InvalidAnswerError, and the webhook's own refusal as an ApiError."""
-    response = _response(review["request"]["uid"], answer)
-    patch = _patch(response, mutating=mutating)
+    is_beta = review["apiVersion"] == f"{GROUP}/v1beta1"
+    response = _response(review, answer, is_beta=is_beta)
+    if is_beta:
+        # Neither a patch's type nor its absence was asked for in those days.
+        patch = _decoded(response["patch"]) if mutating and response.get("patch") else None
+    else:
+        patch = _patch(response, mutating=mutating)
     if response.get("allowed") is not True:
         raise refusal(name, response.get("status"))
     warnings = response.get("warnings") or []
     return Verdict(patch, tuple(map(str, warnings)) if isinstance(warnings, list) else ())
 
 
-def _response(uid: str, answer: Any) -> Json:
+def _response(review: Json, answer: Any, *, is_beta: bool) -> Json:
+    uid, asked = review["request"]["uid"], review["apiVersion"]
     api_version, kind = (answer.get("apiVersion", ""), answer.get("kind", "")) if isinstance(answer, dict) else ("", "")
-    if not isinstance(answer, dict) or (api_version, kind) != (API_VERSION, KIND):
-        expected = f"{API_VERSION}, Kind={KIND}"
+    if not isinstance(answer, dict) or (not is_beta and (api_version, kind) != (asked, KIND)):
+        expected = f"{asked}, Kind={KIND}"
         raise InvalidAnswerError(f"expected webhook response of {expected}, got {api_version or '/'}, Kind={kind}")
     response = answer.get("response")
     if not isinstance(response, dict):
         raise InvalidAnswerError("webhook response was absent")
-    if response.get("uid") != uid:
+    if not is_beta and response.get("uid") != uid:
         raise InvalidAnswerError(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
     return response
 

@@ -79,7 +79,7 @@ class Caller:
     def _call(self, hook: Hook, target: Target, matched: ResourceDefinition, *, mutating: bool) -> Verdict:
         if target.attributes.options.dry_run and hook.has_side_effects:
             raise BadRequestError.of(f'admission webhook "{hook.name}" does not support dry run')
-        review = review_of(target, matched)
+        review = review_of(target, matched, hook.raw["admissionReviewVersions"])
         timeout = float(hook.raw.get("timeoutSeconds") or 10)
         try:
             answer = self._client.post(hook.raw["clientConfig"], msgspec.json.encode(review), timeout=timeout)
