@@ -114,7 +114,7 @@ def verdict_of(name: str, review: Json, answer: Any, *, mutating: bool) -> Verdi
 def _response(review: Json, answer: Any, *, is_beta: bool) -> Json:
     uid, asked = review["request"]["uid"], review["apiVersion"]
     api_version, kind = (answer.get("apiVersion", ""), answer.get("kind", "")) if isinstance(answer, dict) else ("", "")
-    if not isinstance(answer, dict) or (not is_beta and (api_version, kind) != (asked, KIND)):
+    if not isinstance(answer, dict) or (api_version, kind) != (asked, KIND):
         expected = f"{asked}, Kind={KIND}"
         raise InvalidAnswerError(f"expected webhook response of {expected}, got {api_version or '/'}, Kind={kind}")
     response = answer.get("response")
