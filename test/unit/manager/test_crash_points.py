@@ -1,0 +1,220 @@
+"""Whatever happens to any one call of the API server, the manager ends in the same state.
+
+A scenario in which caches, groups, nodes and services come, change and go is played once, and its calls are counted.
+Then it is played again for each of them: with that call failing, with its answer lost after it took effect, and with
+the manager dying right after it and starting anew. What is there at the end must be the same each time: nothing
+missing, nothing twice, nothing left behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import pytest
+from support.manager import Cluster, agent_pod, cache, group, namespace_cache, node, service
+
+from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.manager.indexes import InferenceService
+from localmodel.runtime.errors import ApiError, ServiceUnavailableError, TransportError
+from localmodel.runtime.objects import Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.reconcile import Reconciler, Request
+from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.testing.fake import Action
+from localmodel.runtime.testing.garbage import collect_garbage
+
+ROUNDS = 20
+KINDS: tuple[type[Object], ...] = (
+    Node, LocalModelNode, LocalModelNodeGroup, LocalModelCache, LocalModelNamespaceCache, PersistentVolume,
+    PersistentVolumeClaim,
+)  # fmt: skip
+
+
+class Fate(Enum):
+    """What becomes of one call."""
+
+    FAILS = "fails"
+    ANSWER_LOST = "takes effect, but its answer is lost"
+    LAST = "is the manager's last"
+
+
+class DeathError(BaseException):
+    """The manager is gone."""
+
+
+class World(Cluster):
+    """A cluster whose manager meets its fate at one of its calls: its writes, and its reads that no cache serves."""
+
+    def __init__(self, fate: Fate | None = None, at: int = -1) -> None:
+        super().__init__(interceptors=[self._meets_writes])
+        self.live = FakeClient(registry=self.client.registry, interceptors=[self._meets])
+        self.calls: list[str] = []
+        self._fate, self._at, self._is_working = fate, at, False
+        self._start()
+
+    def _start(self) -> None:
+        """The manager begins, and knows nothing of what it did before."""
+        fresh = Cluster()
+        self.settings = fresh.settings
+        for name in ("nodes", "caches", "namespace_caches", "groups"):
+            setattr(self, name, self.wired(getattr(fresh, name)))
+            getattr(self, name).live = self.live
+
+    def _meets_writes(self, action: Action, proceed: Callable[[], Any]) -> Any:
+        return self._meets(action, proceed) if action.is_write else proceed()
+
+    def _meets(self, action: Action, proceed: Callable[[], Any]) -> Any:
+        if not self._is_working:
+            return proceed()
+        fate = self._fate if len(self.calls) == self._at else None
+        self.calls.append(str(action))
+        if fate is Fate.FAILS:
+            raise ServiceUnavailableError.of("told to fail")
+        answer = proceed()
+        if fate is Fate.ANSWER_LOST:
+            raise TransportError("told to lose the answer")
+        if fate is Fate.LAST:
+            raise DeathError
+        return answer
+
+    def settle(self) -> None:
+        """Runs every reconciler for every object until nothing is written any more."""
+        for _ in range(ROUNDS):
+            self.clock.advance(61)
+            before = len(self.client.writes)
+            is_quiet = self._round()
+            collect_garbage(self.client.registry)
+            if is_quiet and len(self.client.writes) == before:
+                return
+        raise AssertionError(f"still writing after {ROUNDS} rounds: {self.client.writes[-5:]}")
+
+    def _round(self) -> bool:
+        """Whether all went well."""
+        is_quiet = True
+        for reconciler, kinds in (
+            (self.nodes, (Node, LocalModelNode)),
+            (self.caches, (LocalModelCache,)),
+            (self.namespace_caches, (LocalModelNamespaceCache,)),
+            (self.groups, (LocalModelNodeGroup,)),
+        ):
+            for key in sorted({obj.key for kind in kinds for obj in self.client.list(kind)}):
+                is_quiet &= self._run(reconciler, Request(key.namespace, key.name))
+        return is_quiet
+
+    def _run(self, reconciler: Reconciler, request: Request) -> bool:
+        self._is_working = True
+        try:
+            reconciler.reconcile(request)
+        except (ApiError, TransportError):
+            return False
+        except DeathError:
+            self._start()
+            return False
+        finally:
+            self._is_working = False
+        return True
+
+    def state(self) -> list[Any]:
+        """Everything that is there, without what differs from one run to the next."""
+        objects = [obj for kind in KINDS for obj in self.client.list(kind)]
+        text = json.dumps([obj.to_dict() for obj in objects], sort_keys=True)
+        for obj in objects:
+            text = text.replace(obj.metadata.uid, str(obj))
+        return [_timeless(obj) for obj in json.loads(text)]
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    passing = {"resourceVersion", "generation", "creationTimestamp", "lastTransitionTime", "observedGeneration"}
+    return {key: _timeless(item) for key, item in value.items() if key not in passing}
+
+
+def everything_comes(it: World) -> None:
+    for obj in (
+        *(node(f"node-{number}") for number in range(1, 4)),
+        node("node-4", pool="big"),
+        *(agent_pod(f"node-{number}") for number in range(1, 5)),
+        group(),
+        group("big"),
+        cache("iris", "gpu", "big"),
+        cache("rose", "gpu", sourceModelUri="hf://o/rose"),
+        namespace_cache("iris"),
+        service("s", "team-a"),
+        service("t", "team-a", of="team-a"),
+        service("u", "team-b", "rose"),
+    ):
+        it.client.create(obj)
+
+
+def agents_report(it: World) -> None:
+    for number in range(1, 4):
+        it.report(f"node-{number}", iris="ModelDownloaded", rose="ModelDownloading", team_a__iris="ModelDownloadError")
+    it.report("node-4", iris="ModelDownloaded")
+
+
+def things_change(it: World) -> None:
+    """A group leaves a cache, a node changes groups, another goes, a service moves to another namespace."""
+    iris = it.cache("iris")
+    iris.spec.node_groups = ["gpu"]
+    it.client.update(iris)
+    it.client.patch(node("node-2"), {"metadata": {"labels": {"pool": "big"}}})
+    it.client.delete(node("node-3"))
+    it.client.delete(it.client.get(InferenceService, "u", namespace="team-b"))
+    it.client.create(service("u", "team-c", "rose"))
+
+
+def caches_go(it: World) -> None:
+    for name in ("s", "t"):
+        it.client.delete(it.client.get(InferenceService, name, namespace="team-a"))
+    it.client.delete(it.cache("iris"))
+    it.client.delete(it.namespace_cache("iris"))
+
+
+def agents_clean_up(it: World) -> None:
+    for one in it.client.list(LocalModelNode):
+        it.report(one.name, rose="ModelDownloaded")
+
+
+def a_group_goes(it: World) -> None:
+    it.client.delete(group())
+    for pod in it.client.list(Pod):
+        it.client.delete(pod)
+
+
+SCENARIO = (everything_comes, agents_report, things_change, caches_go, agents_clean_up, a_group_goes)
+
+
+def played(fate: Fate | None = None, at: int = -1) -> World:
+    it = World(fate, at)
+    for step in SCENARIO:
+        step(it)
+        it.settle()
+    return it
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> World:
+    return played()
+
+
+def test_the_scenario_takes_the_calls_that_it_is_about(undisturbed: World) -> None:
+    verbs = {call.rpartition(" ")[0] for call in undisturbed.calls}
+    assert {
+        "create localmodelnodes.serving.kserve.io", "update localmodelnodes.serving.kserve.io",
+        "delete localmodelnodes.serving.kserve.io", "update localmodelcaches.serving.kserve.io",
+        "update localmodelcaches.serving.kserve.io/status", "create persistentvolumes", "delete persistentvolumes",
+        "create persistentvolumeclaims", "delete persistentvolumeclaims",
+        "update localmodelnamespacecaches.serving.kserve.io", "update localmodelnodegroups.serving.kserve.io/status",
+    } <= verbs  # fmt: skip
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_whatever_becomes_of_a_call_the_end_is_the_same(undisturbed: World, fate: Fate) -> None:
+    expected = undisturbed.state()
+    for at, call in enumerate(undisturbed.calls):
+        assert played(fate, at).state() == expected, f"call {at}, {call}, {fate.value}"
