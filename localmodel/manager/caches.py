@@ -51,6 +51,7 @@ from localmodel.runtime.reconcile import Reconciler, Request, Result
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node
 from .indexes import BY_MODEL, BY_NODE, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
+from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .scheduling import ServiceConstraints, first_admitting
 from .settings import Settings
@@ -74,8 +75,9 @@ class CacheReconciler(Reconciler):
     kind: ClassVar[type[LocalModelCache] | type[LocalModelNamespaceCache]]
     finalizer: ClassVar[str]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: CacheMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or CacheMetrics()
         self._pacer = Pacer()
         self._written: dict[Request, tuple[str, LocalModelCacheStatus]] = {}
         """By cache: its uid and the status that was written last. What is read may be older, and under KServe's CRDs
@@ -107,6 +109,7 @@ class CacheReconciler(Reconciler):
         cache: Cache | None = self.client.find(self.kind, request.name, namespace=request.namespace)
         if cache is None:
             self._pacer.forget(request)
+            self._metrics.forget(request)
             self._written.pop(request, None)
             self._deleting.pop(request, None)
             return None
@@ -208,12 +211,14 @@ class CacheReconciler(Reconciler):
         uid, last = self._written.get(cache.key, ("", cache.status))
         old = last if uid == cache.metadata.uid else cache.status
         new = cache_status(seen, old, clock=self.clock)
+        self._metrics.show(cache.key, new)
         if new == old and _core(new) == _core(cache.status):
             return 0.0
 
         cache.status = new
         self.client.status.update(cache)
         self._pacer.wrote(cache.key, self.clock)
+        self._metrics.wrote(cache, old, new, self.clock.now())
         self._written[cache.key] = (cache.metadata.uid, new)
         for type_, reason, message in transitions(old, new, seen.problems):
             self.recorder.event(cache, type_, reason, message)

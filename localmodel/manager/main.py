@@ -30,6 +30,7 @@ from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_control
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
+from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
 from .nodes import NodeReconciler
 from .settings import Settings
@@ -123,10 +124,11 @@ def cache_options(namespace: str) -> CacheOptions:
 def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -> None:
     """Gives the manager its indexes and reconcilers; before it starts."""
     add_indexes(manager.cache)
+    metrics = CacheMetrics(manager.metrics.registry)
     for reconciler in (
         NodeReconciler(),
-        LocalModelCacheReconciler(settings),
-        LocalModelNamespaceCacheReconciler(settings),
+        LocalModelCacheReconciler(settings, metrics),
+        LocalModelNamespaceCacheReconciler(settings, metrics),
         LocalModelNodeGroupReconciler(),
     ):
         limiter = WithMaxWaitRateLimiter(default_controller_rate_limiter(clock=manager.clock), MAX_RETRY_SECONDS)
