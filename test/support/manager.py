@@ -86,9 +86,10 @@ class Cluster:
         return self.client.get(LocalModelNamespaceCache, name, namespace=namespace)
 
     def report(self, node: str = "node-1", **model_status: str) -> None:
-        """Plays the agent; a key with __ stands for namespace/name."""
+        """Plays the agent; in a key __ stands for the slash of namespace/name, and _ for a hyphen."""
         found = self.local_model_node(node)
-        found.status.model_status = {key.replace("__", "/"): value for key, value in model_status.items()}
+        keys = {key: key.replace("__", "/").replace("_", "-") for key in model_status}
+        found.status.model_status = {keys[key]: value for key, value in model_status.items()}
         self.client.status.update(found)
 
 
