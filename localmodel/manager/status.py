@@ -96,8 +96,8 @@ def observe(
     What a node says counts only if it is about this URI: its entry may be that of an earlier cache of the name, or its
     report about the entry before (D-28, D-45).
 
-    `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62), as
-    NodeNotReady where that keeps them from getting one. A node that has its entry keeps what its agent last said.
+    `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62). One
+    that is not ready is NodeNotReady, whatever its agent said last: nothing can be served from it now (D-30).
     """
     views = {
         name: NodeView(node=name, status=NodeStatus.NODE_DOWNLOAD_PENDING if ready else NodeStatus.NODE_NOT_READY)
@@ -112,6 +112,9 @@ def observe(
         if entry.source_model_uri != uri or told_of not in ("", storage_key(uri)):
             reported, detail = "", None
         status = _NODE_STATUS.get(reported, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
+        known = views.get(node.name)
+        if known is not None and known.status == NodeStatus.NODE_NOT_READY:
+            status = NodeStatus.NODE_NOT_READY
         views[node.name] = NodeView(node=node.name, status=status, detail=detail)
     return [views[name] for name in sorted(views)]
 
@@ -177,7 +180,9 @@ def transitions(
     arrived = [
         node
         for node, status in new.node_status.items()
-        if status == NodeStatus.NODE_DOWNLOADED and old.node_status.get(node) != status
+        if status == NodeStatus.NODE_DOWNLOADED
+        # A node that was not ready has had it all along.
+        and old.node_status.get(node) not in (status, NodeStatus.NODE_NOT_READY)
     ]
     # One event each while a reader can follow, one for all where a hundred nodes finish in the same second.
     groups = [[node] for node in arrived] if len(arrived) <= MAX_SINGLE_EVENTS else [arrived]

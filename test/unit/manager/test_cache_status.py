@@ -84,9 +84,14 @@ def test_members_count_before_they_have_an_entry_d62() -> None:
     assert condition(made, "Ready")[0] == "False"
 
 
-def test_a_node_with_an_entry_keeps_its_state_while_it_is_not_ready() -> None:
+def test_a_node_that_stops_being_ready_no_longer_counts_as_available_d30() -> None:
     seen = observe("iris", "x", [("a", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
-    assert [str(view.status) for view in seen] == ["NodeDownloaded"]
+    assert [str(view.status) for view in seen] == ["NodeNotReady"]
+
+
+def test_a_node_that_is_ready_again_is_no_news() -> None:
+    old, new = (LocalModelCacheStatus(node_status={"a": status}) for status in ("NodeNotReady", "NodeDownloaded"))
+    assert transitions(old, new, ()) == []
 
 
 def test_nodes_that_are_gone_leave_the_status_d29() -> None:
