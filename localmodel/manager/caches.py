@@ -96,10 +96,10 @@ class CacheReconciler(Reconciler):
             .watches(ConfigMap, EnqueueRequestsFromMapFunc(self._all), SINCE_START, ResourceVersionChanged())
         )
         for service in SERVICES:
+            # Not since the start only: the kind may be installed later, and then what is listed first is news.
             builder.watches(
                 service,
                 EnqueueRequestsFromMapFunc(self._of_service),
-                SINCE_START,
                 LabelChanged() | AnnotationChanged() | GenerationChanged(),
             )
         for volume in (PersistentVolume, PersistentVolumeClaim):

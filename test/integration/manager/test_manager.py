@@ -12,6 +12,7 @@ from support.manager import JOBS, agent_pod, cache, group, namespace_cache, node
 from support.rights import MANAGER, ActingAs
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import LOCAL_MODEL_LABEL, NODE_GROUP_ANNOTATION
 from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
@@ -183,6 +184,33 @@ def test_an_unchanged_cluster_is_left_alone_d64(stack: Stack) -> None:
     eventually(lambda: "probe" in stack.entries("node-1"))
     eventually(lambda: client.get(LocalModelCache, "probe").status.copies is not None)
     assert _writes(stack.managers) == quiet
+
+
+def test_a_service_that_moves_to_another_cache_or_group_is_noticed_d61(stack: Stack) -> None:
+    client = stack.client
+    for obj in (group(), group("big"), namespace_cache("a", "gpu", "big"), namespace_cache("b", "gpu", "big")):
+        client.create(obj)
+    moving = client.create(service("s", "team-a", "a", of="team-a"))
+    eventually(lambda: client.find(PersistentVolumeClaim, "a-gpu", namespace="team-a"))
+
+    client.patch(moving, {"metadata": {"labels": {LOCAL_MODEL_LABEL: "b"}}})
+    eventually(lambda: client.find(PersistentVolumeClaim, "b-gpu", namespace="team-a"))
+    eventually(lambda: client.find(PersistentVolumeClaim, "a-gpu", namespace="team-a") is None)
+
+    client.patch(moving, {"metadata": {"annotations": {NODE_GROUP_ANNOTATION: "big"}}})
+    eventually(lambda: client.find(PersistentVolumeClaim, "b-big", namespace="team-a"))
+    eventually(lambda: client.find(PersistentVolumeClaim, "b-gpu", namespace="team-a") is None)
+
+
+def test_services_of_a_kind_that_is_installed_later_need_no_restart_d73(stack: Stack) -> None:
+    client = stack.client
+    client.create(group())
+    client.create(cache())
+    eventually(lambda: client.get(LocalModelCache, "iris").status.conditions)
+    stack.managers.serve(LLMInferenceService)
+    labels = {LOCAL_MODEL_LABEL: "iris"}
+    client.create(LLMInferenceService(metadata=ObjectMeta(name="llm", namespace="team-a", labels=labels)))
+    eventually(lambda: client.find(PersistentVolumeClaim, "iris-gpu", namespace="team-a"), timeout=30)
 
 
 def _consumers(client: FakeClient) -> list[str]:
