@@ -6,6 +6,7 @@ whichever its cache lists first.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -63,6 +64,39 @@ class ClusterStorageContainer(ApiObject):
     """The container is not used."""
 
 
+def serves_downloads(container: ClusterStorageContainer) -> bool:
+    """Whether the container is enabled and meant for download jobs."""
+    return not container.disabled and container.spec.workload_type == WorkloadType.LOCAL_MODEL_DOWNLOAD_JOB
+
+
+def effective_formats(container: ClusterStorageContainer) -> list[SupportedUriFormat]:
+    """The formats that are looked at: one that cannot be read hides those after it."""
+    return list(itertools.takewhile(lambda form: _error_of(form) is None, container.spec.supported_uri_formats))
+
+
+def format_errors(container: ClusterStorageContainer) -> dict[str, str]:
+    """By regular expression that cannot be read, why."""
+    found = {form.regex: _error_of(form) for form in container.spec.supported_uri_formats}
+    return {regex: str(error) for regex, error in found.items() if error is not None}
+
+
+def _error_of(form: SupportedUriFormat) -> ValueError | None:
+    if not form.prefix and form.regex:
+        try:
+            _compile(form.regex)
+        except ValueError as error:
+            return error
+    return None
+
+
+def _compile(regex: str) -> re.Pattern[str]:
+    """Raises ValueError."""
+    try:
+        return re.compile(regex)
+    except (re.error, OverflowError, RecursionError) as error:  # the latter: too large a repetition, too deep a nesting
+        raise ValueError(str(error)) from error
+
+
 def supports(container: ClusterStorageContainer, uri: str) -> bool:
     """Whether one of the container's formats fits the URI; raises ContainerFormatError for a regex that is none."""
     for form in container.spec.supported_uri_formats:
@@ -71,8 +105,8 @@ def supports(container: ClusterStorageContainer, uri: str) -> bool:
                 return True
         elif form.regex:
             try:
-                found = re.search(form.regex, uri)
-            except re.error as error:
+                found = _compile(form.regex).search(uri)
+            except ValueError as error:
                 raise ContainerFormatError(
                     f"ClusterStorageContainer {container.name}: {form.regex!r} is not a regular expression ({error})"
                 ) from error
@@ -88,7 +122,7 @@ def find_download_container(containers: Iterable[ClusterStorageContainer], uri: 
     """
     failure: ContainerFormatError | None = None
     for container in sorted(containers, key=lambda c: c.name):
-        if container.disabled or container.spec.workload_type != WorkloadType.LOCAL_MODEL_DOWNLOAD_JOB:
+        if not serves_downloads(container):
             continue
         try:
             if supports(container, uri):
