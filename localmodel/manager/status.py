@@ -58,8 +58,8 @@ class Problem:
     reason: str
     message: str
     own: bool = True
-    """False: not of this cache alone. It is shown as Degraded, keeps no copy from being Ready, and has its event
-    where it arose."""
+    """False: not of this cache alone. It is shown as Degraded, does not keep the cache from being Ready, and its event
+    is where it arose."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shorten(self.message))
