@@ -72,8 +72,8 @@ def invalid_formats(container: ClusterStorageContainer) -> list[Finding]:
             reason=INVALID_FORMAT,
             about=regex,
             message=(
-                f"supportedUriFormats: {shorten(regex)!r} is not a regular expression ({why}): correct it. Of the "
-                "formats, only those before it count"
+                f"supportedUriFormats: {shorten(regex)!r} is not a regular expression of RE2 ({shorten(why)}): "
+                "correct it. Of the formats, only those before it count"
             ),
         )
         for regex, why in format_errors(container).items()

@@ -95,7 +95,7 @@ def test_a_container_that_is_not_for_downloads_is_not_looked_at(other: dict[str,
 # formats --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("regex", ["(", "a{1,99999999999}", "(" * 5000 + ")" * 5000, "*"])
+@pytest.mark.parametrize("regex", ["(", "a{1001}", "*", "(?=lookaround)", r"(back)\1", "(" * 5000])
 def test_a_regex_that_cannot_be_read_is_told(regex: str) -> None:
     world = World(container("a", HF, {"regex": regex}))
     world.check()
@@ -109,8 +109,8 @@ def test_the_event_quotes_the_regex() -> None:
     world.check()
     event = world.recorder.expect("InvalidUriFormat", type_="Warning")
     assert event.message == (
-        "supportedUriFormats: 's3://(' is not a regular expression (missing ), unterminated subpattern at position 5): "
-        "correct it. Of the formats, only those before it count"
+        "supportedUriFormats: 's3://(' is not a regular expression of RE2 (missing ): s3://(): correct it. "
+        "Of the formats, only those before it count"
     )
 
 
