@@ -118,14 +118,15 @@ def cache_options(node_name: str, *, namespace: str, jobs_namespace: str) -> Cac
 def read_jobs_namespace(reader: Reader, namespace: str) -> str:
     """The job namespace as configured now. What is watched is fixed from then on: a change needs a restart.
 
-    A configuration that cannot be read counts as none, as it does later; raises ApiError and TransportError.
+    Of a configuration with wrong values the good ones count; raises ApiError and TransportError.
     """
     config_map = reader.find(ConfigMap, CONFIG_MAP_NAME, namespace=namespace)
     try:
         return LocalModelConfig.from_config_map(config_map).jobs_namespace
     except ConfigError as error:
-        log.error("configuration cannot be used, taking the default job namespace", error=str(error))
-        return LocalModelConfig().jobs_namespace
+        found = LocalModelConfig.salvaged(config_map).jobs_namespace
+        log.error("configuration cannot be used as a whole", error=str(error), job_namespace=found)
+        return found
 
 
 def wait_for_jobs_namespace(

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import structlog
 
-from localmodel.api.config import ConfigError, InferenceServiceConfig
+from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
@@ -65,6 +65,7 @@ class LocalModelNodeReconciler(Reconciler):
         self._store = store
         self._progress = progress or ProgressPolicy()
         self._config = InferenceServiceConfig()
+        self._config_read = False
         self._config_problem = ""
         self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
         self._unknown: list[str] = []
@@ -117,18 +118,18 @@ class LocalModelNodeReconciler(Reconciler):
         return None
 
     def _read_config(self, node: LocalModelNode | None) -> None:
-        """A broken configuration is reported once, and the last good one stays."""
+        """What is broken of the configuration is reported once, and its last good state stays."""
         config_map = self.client.find(ConfigMap, CONFIG_MAP_NAME, namespace=self._namespace)
+        if not self._config_read:
+            self._config_read, self._config = True, InferenceServiceConfig.salvaged(config_map)
+        config, bad = self._config.updated(config_map)
         problem = ""
-        try:
-            config = InferenceServiceConfig.from_config_map(config_map)
-        except ConfigError as error:
-            problem = f"it cannot be used, the last good one stays: {error}"
-        else:
-            if config.local_model.jobs_namespace != self._jobs_namespace:
-                problem = f"jobNamespace is {config.local_model.jobs_namespace} now: restart the agents to use it"
-            pinned = config.local_model.model_copy(update={"job_namespace": self._jobs_namespace})
-            self._config = replace(config, local_model=pinned)
+        if bad:
+            problem = f"what cannot be used stays as it was: {'; '.join(map(str, bad.values()))}"
+        elif config.local_model.jobs_namespace != self._jobs_namespace:
+            problem = f"jobNamespace is {config.local_model.jobs_namespace} now: restart the agents to use it"
+        pinned = config.local_model.model_copy(update={"job_namespace": self._jobs_namespace})
+        self._config = replace(config, local_model=pinned)
         if problem and problem != self._config_problem:
             log.error("configuration problem", config_map=CONFIG_MAP_NAME, problem=problem)
             if node is not None:

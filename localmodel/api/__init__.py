@@ -32,7 +32,10 @@ from .container import (
     StorageContainerSpec,
     SupportedUriFormat,
     WorkloadType,
+    effective_formats,
     find_download_container,
+    format_errors,
+    serves_downloads,
     supports,
 )
 from .model import LocalModelStorageSpec, NamespacedName
@@ -91,7 +94,10 @@ __all__ = [
     "StorageInitializerConfig",
     "SupportedUriFormat",
     "WorkloadType",
+    "effective_formats",
     "find_download_container",
+    "format_errors",
     "node_matches",
+    "serves_downloads",
     "supports",
 ]

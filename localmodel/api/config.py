@@ -1,19 +1,34 @@
 """The ConfigMap `inferenceservice-config`: the keys localModel, storageInitializer and credentials.
 
-Each value is a JSON document; an absent one means defaults. Whoever reads it keeps the last good configuration when a
-new one raises ConfigError. Unknown keys are ignored, since the ConfigMap is shared with the rest of KServe.
+Each value is a JSON document; an absent one means defaults. One that cannot be used raises ConfigError, and whoever
+reads it keeps the last good state of that key: `InferenceServiceConfig.updated`. Unknown fields are ignored, since the
+ConfigMap is shared with the rest of KServe. Every field is described in docs/configuration.md.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from localmodel.runtime.objects import ConfigMap, Model
 
+from .configvalues import (
+    AbsolutePath,
+    AnnotationName,
+    DataKey,
+    Image,
+    Namespace,
+    Natural32,
+    ObjectName,
+    Positive32,
+    Positive64,
+    Quantity,
+    empty_means,
+    explain,
+)
 from .names import DEFAULT_JOB_NAMESPACE
 
 DEFAULT_DOWNLOAD_IMAGE: Final = "kserve/storage-initializer:latest"
@@ -21,31 +36,67 @@ DEFAULT_DOWNLOAD_IMAGE: Final = "kserve/storage-initializer:latest"
 
 
 class ConfigError(ValueError):
-    """A value of the ConfigMap cannot be used; the message names the key and what is wrong with it."""
+    """A value of the ConfigMap cannot be used; the message names key, field and value, and says what to do."""
 
 
 class ConfigSection(Model):
     """One key of the ConfigMap."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
     config_key: ClassVar[str]
+    compared: ClassVar[tuple[str, ...]] = ()
+    """The fields that a rule compares with each other."""
 
     @classmethod
     def from_config_map(cls, config_map: ConfigMap | None) -> Self:
         """The section, with defaults for what it leaves out (all, without ConfigMap or key); raises ConfigError."""
-        text = config_map.data.get(cls.config_key, "") if config_map is not None else ""
-        if not text.strip():
-            return cls()
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{cls.config_key}: not JSON: {error}") from error
-        if not isinstance(data, dict):
-            raise ConfigError(f"{cls.config_key}: a JSON object is needed, not {type(data).__name__}")
-        try:
-            return cls.model_validate(_without_nulls(data))
+            return cls.model_validate(_parse(cls._text(config_map)))
         except ValidationError as error:
-            raise ConfigError(f"{cls.config_key}: {_summary(error)}") from error
+            raise ConfigError(f"{cls.config_key}: {explain(error)}") from error
+        except ValueError as error:
+            raise ConfigError(f"{cls.config_key}: {error}") from error
+
+    @classmethod
+    def salvaged(cls, config_map: ConfigMap | None) -> Self:
+        """The fields that can be used, and defaults for the others: for who has no last good state yet.
+
+        A program that restarts beside one wrong value must not lose the rest: another job namespace, say.
+        """
+        try:
+            data = _parse(cls._text(config_map))
+        except ValueError:
+            return cls()
+        for _ in range(_TRIES):
+            try:
+                return cls.model_validate(data)
+            except ValidationError as error:
+                bad = {field for found in error.errors() for field in found["loc"][:1] or cls.compared}
+                data = {key: value for key, value in data.items() if key not in bad}
+        return cls()
+
+    @classmethod
+    def _text(cls, config_map: ConfigMap | None) -> str:
+        return config_map.data.get(cls.config_key, "") if config_map is not None else ""
+
+
+_TRIES: Final = 3
+"""What is compared is looked at when each field is good by itself."""
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """The document, empty for an empty text; raises ValueError."""
+    if not text.strip():
+        return {}
+    try:
+        data = json.loads(text)
+        if isinstance(data, dict):
+            return _without_nulls(data)
+    except RecursionError:
+        raise ValueError("not JSON that can be read: it is nested too deeply") from None
+    except ValueError as error:  # also for a number of thousands of digits, which is no JSONDecodeError
+        raise ValueError(f"not JSON: {error}") from error
+    raise ValueError(f"a JSON object is needed, not {type(data).__name__}")
 
 
 def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
@@ -57,34 +108,31 @@ def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summary(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-
-
 class LocalModelConfig(ConfigSection):
     """The key localModel: KServe's settings, then ours (design.md section 6)."""
 
     config_key: ClassVar[str] = "localModel"
+    compared: ClassVar[tuple[str, ...]] = ("highWatermarkPercent", "lowWatermarkPercent")
 
     enabled: bool = False
     """Services use cached models. Looked at by admission only: what is cached is cached either way."""
-    job_namespace: str = DEFAULT_JOB_NAMESPACE
+    job_namespace: Namespace = DEFAULT_JOB_NAMESPACE
     """Where download jobs, their claims and their credentials live. Read `jobs_namespace` instead."""
-    default_job_image: str = ""
-    fs_group: int | None = None
+    default_job_image: Image = ""
+    fs_group: Natural32 | None = None
     """The group of a download's files; no fsGroup in the job when absent."""
-    job_ttl_seconds_after_finished: int = Field(default=3600, alias="jobTTLSecondsAfterFinished")
-    reconcilation_frequency_in_secs: int = 60
+    job_ttl_seconds_after_finished: Positive32 = Field(default=3600, alias="jobTTLSecondsAfterFinished")
+    reconcilation_frequency_in_secs: Positive64 = 60
     """How often an agent looks at its disk without being told to. The spelling is KServe's."""
     disable_volume_management: bool = False
     """No serving volumes are made or removed."""
-    local_model_agent_image: str = ""
-    local_model_agent_cpu_request: str = ""
-    local_model_agent_memory_request: str = ""
-    local_model_agent_cpu_limit: str = ""
-    local_model_agent_memory_limit: str = ""
+    local_model_agent_image: Image = ""
+    local_model_agent_cpu_request: Quantity = ""
+    local_model_agent_memory_request: Quantity = ""
+    local_model_agent_cpu_limit: Quantity = ""
+    local_model_agent_memory_limit: Quantity = ""
 
-    download_image: str = ""
+    download_image: Image = ""
     """The image of download jobs; see `InferenceServiceConfig.download_image`."""
     download_mode: Literal["Job", "Agent"] = "Job"
     """Agent: the agent downloads itself, in a child process."""
@@ -94,13 +142,22 @@ class LocalModelConfig(ConfigSection):
     """Where the credentials of a LocalModelNamespaceCache are: in the job namespace or in its own."""
     storage_isolation: Literal["verified", "shared", "namespace"] = "verified"
     """When two caches with different credentials may share one downloaded folder."""
-    max_concurrent_downloads_per_node: int = Field(default=0, ge=0)
+    max_concurrent_downloads_per_node: Natural32 = 0
     """0 is no limit."""
-    job_backoff_limit: int = Field(default=2, ge=0)
+    job_backoff_limit: Natural32 = 2
     unreferenced_grace_seconds: int = Field(default=3600, ge=0, le=10**9)
     """How long a model is kept that no entry asks for while its cache still exists."""
     high_watermark_percent: int = Field(default=80, ge=1, le=100)
     low_watermark_percent: int = Field(default=70, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _watermarks_are_in_order(self) -> Self:
+        if self.low_watermark_percent > self.high_watermark_percent:
+            raise ValueError(
+                f"lowWatermarkPercent {self.low_watermark_percent} is above highWatermarkPercent "
+                f"{self.high_watermark_percent}: give both, the first at most as large as the second"
+            )
+        return self
 
     @property
     def jobs_namespace(self) -> str:
@@ -113,22 +170,26 @@ class StorageInitializerConfig(ConfigSection):
 
     config_key: ClassVar[str] = "storageInitializer"
 
-    image: str = ""
-    cpu_request: str = ""
-    cpu_limit: str = ""
-    memory_request: str = ""
-    memory_limit: str = ""
-    ca_bundle_config_map_name: str = ""
-    ca_bundle_volume_mount_path: str = ""
+    image: Image = ""
+    cpu_request: Quantity = ""
+    cpu_limit: Quantity = ""
+    memory_request: Quantity = ""
+    memory_limit: Quantity = ""
+    ca_bundle_config_map_name: ObjectName = ""
+    ca_bundle_volume_mount_path: AbsolutePath = ""
 
 
 class S3Config(Model):
     """Names of the keys in S3 secrets, and defaults for what a secret does not say."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    s3_access_key_id_name: str = Field(default="awsAccessKeyID", alias="s3AccessKeyIDName")
-    s3_secret_access_key_name: str = Field(default="awsSecretAccessKey", alias="s3SecretAccessKeyName")
+    s3_access_key_id_name: Annotated[DataKey, empty_means("awsAccessKeyID")] = Field(
+        default="awsAccessKeyID", alias="s3AccessKeyIDName"
+    )
+    s3_secret_access_key_name: Annotated[DataKey, empty_means("awsSecretAccessKey")] = Field(
+        default="awsSecretAccessKey", alias="s3SecretAccessKeyName"
+    )
     s3_endpoint: str = Field(default="", alias="s3Endpoint")
     s3_use_https: str = Field(default="", alias="s3UseHttps")
     s3_region: str = Field(default="", alias="s3Region")
@@ -136,16 +197,19 @@ class S3Config(Model):
     s3_use_virtual_bucket: str = Field(default="", alias="s3UseVirtualBucket")
     s3_use_accelerate: str = Field(default="", alias="s3UseAccelerate")
     s3_use_anonymous_credential: str = Field(default="", alias="s3UseAnonymousCredential")
-    s3_ca_bundle_config_map: str = Field(default="", alias="s3CABundleConfigMap")
+    s3_ca_bundle_config_map: ObjectName = Field(default="", alias="s3CABundleConfigMap")
     s3_ca_bundle: str = Field(default="", alias="s3CABundle")
+
+
+_GCS_FILE: Final = "gcloud-application-credentials.json"
 
 
 class GcsConfig(Model):
     """Names of the keys in Google Cloud secrets."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    gcs_credential_file_name: str = "gcloud-application-credentials.json"
+    gcs_credential_file_name: Annotated[DataKey, empty_means(_GCS_FILE)] = _GCS_FILE
 
 
 class CredentialsConfig(ConfigSection):
@@ -153,10 +217,21 @@ class CredentialsConfig(ConfigSection):
 
     config_key: ClassVar[str] = "credentials"
 
-    storage_spec_secret_name: str = "storage-config"
-    storage_secret_name_annotation: str = "serving.kserve.io/storageSecretName"
+    storage_spec_secret_name: Annotated[ObjectName, empty_means("storage-config")] = "storage-config"
+    storage_secret_name_annotation: AnnotationName = "serving.kserve.io/storageSecretName"
     s3: S3Config = Field(default_factory=S3Config)
     gcs: GcsConfig = Field(default_factory=GcsConfig)
+
+
+_SECTIONS: Final[dict[str, type[ConfigSection]]] = {
+    "local_model": LocalModelConfig,
+    "storage_initializer": StorageInitializerConfig,
+    "credentials": CredentialsConfig,
+}
+"""By the field below."""
+
+CONFIG_KEYS: Final = tuple(section.config_key for section in _SECTIONS.values())
+"""The ConfigMap's keys that are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,11 +245,33 @@ class InferenceServiceConfig:
     @classmethod
     def from_config_map(cls, config_map: ConfigMap | None) -> InferenceServiceConfig:
         """Raises ConfigError for the first section that cannot be used."""
+        config, problems = cls().updated(config_map)
+        for problem in problems.values():
+            raise problem
+        return config
+
+    @classmethod
+    def salvaged(cls, config_map: ConfigMap | None) -> InferenceServiceConfig:
+        """What can be used of each section, and defaults; see `ConfigSection.salvaged`."""
         return cls(
-            local_model=LocalModelConfig.from_config_map(config_map),
-            storage_initializer=StorageInitializerConfig.from_config_map(config_map),
-            credentials=CredentialsConfig.from_config_map(config_map),
+            local_model=LocalModelConfig.salvaged(config_map),
+            storage_initializer=StorageInitializerConfig.salvaged(config_map),
+            credentials=CredentialsConfig.salvaged(config_map),
         )
+
+    def updated(self, config_map: ConfigMap | None) -> tuple[InferenceServiceConfig, dict[str, ConfigError]]:
+        """What holds after the ConfigMap has changed, and by key what is wrong with it.
+
+        A section that cannot be used stays as it is here; the others are taken.
+        """
+        sections: dict[str, Any] = {}
+        problems: dict[str, ConfigError] = {}
+        for name, section in _SECTIONS.items():
+            try:
+                sections[name] = section.from_config_map(config_map)
+            except ConfigError as error:
+                problems[section.config_key] = error
+        return replace(self, **sections), problems
 
     @property
     def download_image(self) -> str:

@@ -1,15 +1,17 @@
 """ClusterStorageContainer: the container that downloads URIs of certain forms (kserve-behaviour.md 2.5).
 
 The type, and the choice of the one that serves a URI. The choice is by name where several would do: KServe takes
-whichever its cache lists first.
+whichever its cache lists first. Regular expressions are RE2's, as in KServe, where Go reads them: what one means is the
+same here, and none takes exponential time, whatever URI a user of a namespace writes.
 """
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -63,6 +65,45 @@ class ClusterStorageContainer(ApiObject):
     """The container is not used."""
 
 
+def serves_downloads(container: ClusterStorageContainer) -> bool:
+    """Whether the container is enabled and meant for download jobs."""
+    return not container.disabled and container.spec.workload_type == WorkloadType.LOCAL_MODEL_DOWNLOAD_JOB
+
+
+def effective_formats(container: ClusterStorageContainer) -> list[SupportedUriFormat]:
+    """The formats that are looked at: one that cannot be read hides those after it."""
+    return list(itertools.takewhile(lambda form: _error_of(form) is None, container.spec.supported_uri_formats))
+
+
+def format_errors(container: ClusterStorageContainer) -> dict[str, str]:
+    """By regular expression that cannot be read, why."""
+    found = {form.regex: _error_of(form) for form in container.spec.supported_uri_formats}
+    return {regex: str(error) for regex, error in found.items() if error is not None}
+
+
+def _error_of(form: SupportedUriFormat) -> ValueError | None:
+    if not form.prefix and form.regex:
+        try:
+            _compile(form.regex)
+        except ValueError as error:
+            return error
+    return None
+
+
+@lru_cache(maxsize=256)
+def _compile(regex: str) -> Any:
+    """An expression with `search`; raises ValueError."""
+    import re2  # here: an agent that downloads nothing does not need it
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(regex, options)
+    except re2.error as error:
+        said = error.args[0]
+        raise ValueError(said.decode(errors="replace") if isinstance(said, bytes) else str(said)) from error
+
+
 def supports(container: ClusterStorageContainer, uri: str) -> bool:
     """Whether one of the container's formats fits the URI; raises ContainerFormatError for a regex that is none."""
     for form in container.spec.supported_uri_formats:
@@ -71,8 +112,8 @@ def supports(container: ClusterStorageContainer, uri: str) -> bool:
                 return True
         elif form.regex:
             try:
-                found = re.search(form.regex, uri)
-            except re.error as error:
+                found = _compile(form.regex).search(uri)
+            except ValueError as error:
                 raise ContainerFormatError(
                     f"ClusterStorageContainer {container.name}: {form.regex!r} is not a regular expression ({error})"
                 ) from error
@@ -88,7 +129,7 @@ def find_download_container(containers: Iterable[ClusterStorageContainer], uri: 
     """
     failure: ContainerFormatError | None = None
     for container in sorted(containers, key=lambda c: c.name):
-        if container.disabled or container.spec.workload_type != WorkloadType.LOCAL_MODEL_DOWNLOAD_JOB:
+        if not serves_downloads(container):
             continue
         try:
             if supports(container, uri):

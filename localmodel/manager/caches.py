@@ -124,6 +124,7 @@ class CacheReconciler(Reconciler):
         check = VOLUME_CHECK_SECONDS if problems else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
+        problems += self._settings.problems()
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
         if failure is not None:
             raise failure

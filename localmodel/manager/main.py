@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from localmodel import __version__
+from localmodel.api import ClusterStorageContainer
 from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CONFIG_MAP_NAME, KSERVE_NAMESPACE
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.controller import ControllerOptions
@@ -29,11 +30,12 @@ from localmodel.runtime.webhook import WebhookServerOptions
 from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_controller_rate_limiter
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
+from .containers import ClusterStorageContainerReconciler
 from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
 from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
 from .nodes import NodeReconciler
-from .settings import Settings
+from .settings import ConfigurationReconciler, Settings
 from .validators import register_validators
 
 log = structlog.get_logger(__name__)
@@ -116,7 +118,7 @@ def cache_options(namespace: str) -> CacheOptions:
             Pod: KindOptions(namespaces=(namespace,), labels=f"{AGENT_LABEL}={AGENT_LABEL_VALUE}"),
             PersistentVolume: KindOptions(labels=CACHE_UID_LABEL),
             PersistentVolumeClaim: KindOptions(labels=CACHE_UID_LABEL),
-            **{service: KindOptions(optional=True) for service in SERVICES},
+            **{kind: KindOptions(optional=True) for kind in (*SERVICES, ClusterStorageContainer)},
         }
     )
 
@@ -130,6 +132,8 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         LocalModelCacheReconciler(settings, metrics),
         LocalModelNamespaceCacheReconciler(settings, metrics),
         LocalModelNodeGroupReconciler(),
+        ClusterStorageContainerReconciler(settings, registry=manager.metrics.registry),
+        ConfigurationReconciler(settings),
     ):
         limiter = WithMaxWaitRateLimiter(default_controller_rate_limiter(clock=manager.clock), MAX_RETRY_SECONDS)
         manager.add_reconciler(reconciler, ControllerOptions(workers=workers, rate_limiter=limiter))
@@ -159,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
             metrics=metrics,
         )
-        add_reconcilers(manager, Settings(namespace), workers=options.workers)
+        add_reconcilers(manager, Settings(namespace, registry=metrics.registry), workers=options.workers)
         if webhooks is not None:
             register_validators(manager.webhook_server, client)
         log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)

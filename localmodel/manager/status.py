@@ -57,6 +57,9 @@ class Problem:
 
     reason: str
     message: str
+    own: bool = True
+    """False: not of this cache alone. It is shown as Degraded, does not keep the cache from being Ready, and its event
+    is where it arose."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shorten(self.message))
@@ -191,7 +194,7 @@ def transitions(
     ]
     before = find_status_condition(old.conditions, DEGRADED)
     told = before.message if before is not None else ""
-    events += [("Warning", p.reason, p.message) for p in problems if p.message not in told]
+    events += [("Warning", p.reason, p.message) for p in problems if p.own and p.message not in told]
     known = {_identity(failure) for failure in old.failures}
     events += [
         ("Warning", failure.reason, f"Node {failure.node}: {failure.message or 'the download failed'}")
@@ -258,8 +261,8 @@ def _ready(
     have = f"{counts.available} of {counts.total} nodes have the model"
     if seen.waiting_for is not None:
         return "False", "Deleting", _deleting(seen.waiting_for)
-    if seen.problems:
-        return "False", seen.problems[0].reason, "; ".join(p.message for p in seen.problems)
+    if own := [problem for problem in seen.problems if problem.own]:
+        return "False", own[0].reason, "; ".join(problem.message for problem in own)
     if not counts.total:
         groups = listed("node group", seen.node_groups)
         return "False", "NoNodes", f"no node belongs to {groups}" if seen.node_groups else "no node group is named"

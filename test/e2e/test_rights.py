@@ -44,6 +44,8 @@ UNUSED = {
         "list inferenceservices.serving.kserve.io": LISTS,
         "get llminferenceservices.serving.kserve.io": READS,
         "list llminferenceservices.serving.kserve.io": LISTS,
+        "get clusterstoragecontainers.serving.kserve.io": READS,
+        "list clusterstoragecontainers.serving.kserve.io": LISTS,
         "list nodes": LISTS,
         "list persistentvolumes": LISTS,
         "list persistentvolumeclaims": LISTS,

@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 from support.eventually import eventually
-from support.manager import JOBS, agent_pod, cache, group, namespace_cache, node, service
+from support.manager import JOBS, agent_pod, cache, config_map, group, namespace_cache, node, service
 from support.rights import MANAGER, ActingAs
 
-from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api import (
+    ClusterStorageContainer,
+    LocalModelCache,
+    LocalModelNamespaceCache,
+    LocalModelNode,
+    LocalModelNodeGroup,
+)
 from localmodel.api.names import LOCAL_MODEL_LABEL, NODE_GROUP_ANNOTATION
 from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.runtime.conditions import find_status_condition
+from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import (
@@ -26,6 +33,7 @@ from localmodel.runtime.objects import (
     OwnerReference,
     PersistentVolume,
     PersistentVolumeClaim,
+    Secret,
 )
 from localmodel.runtime.testing import FakeClient
 
@@ -261,3 +269,73 @@ def test_what_kserve_made_is_taken_over_though_it_lacks_our_label() -> None:
         assert [(obj.metadata.uid, obj.spec) for obj in found] == [(obj.metadata.uid, obj.spec) for obj in kept]
     finally:
         stack.stop()
+
+
+def test_the_containers_crd_may_come_late() -> None:
+    stack = Stack()
+    stack.managers.withdraw(ClusterStorageContainer)
+    stack.start()
+    try:
+        stack.client.create(group())
+        stack.client.create(cache())
+        eventually(lambda: stack.client.find(PersistentVolume, "iris-gpu-download"))
+        secret = {"secretKeyRef": {"name": "hf-secret", "key": "HF_TOKEN"}}
+        stack.client.create(storage_container("a", env=[{"name": "HF_TOKEN", "valueFrom": secret}]))
+        stack.client.create(storage_container("b"))
+        stack.managers.serve(ClusterStorageContainer)
+        eventually(lambda: _told(stack) >= {("a", "SecretNotFound"), ("b", "ContainersOverlap")}, timeout=60)
+    finally:
+        stack.stop()
+
+
+def test_a_container_without_the_right_to_read_secrets_stops_nothing() -> None:
+    stack = Stack()
+    stack.managers.faults.fail(ForbiddenError.of("secrets is forbidden"), kind=Secret, times=None)
+    stack.start()
+    try:
+        stack.client.create(storage_container("a", envFrom=[{"secretRef": {"name": "hf-secret"}}]))
+        stack.client.create(storage_container("b"))
+        eventually(lambda: ("b", "ContainersOverlap") in _told(stack))
+        assert ("a", "SecretNotFound") not in _told(stack)
+    finally:
+        stack.stop()
+
+
+def test_an_overlap_that_only_a_cache_shows_is_told_when_it_comes(stack: Stack) -> None:
+    stack.client.create(storage_container("a", {"regex": "o/m"}))
+    stack.client.create(storage_container("b"))
+    stack.client.create(cache())
+    eventually(lambda: ("b", "ContainersOverlap") in _told(stack))
+
+
+def test_a_wrong_value_is_shown_on_every_cache_until_it_is_mended(stack: Stack) -> None:
+    client = stack.client
+    configuration = client.create(config_map('{"fsGroup": 1000}'))
+    client.create(group())
+    client.create(cache())
+    client.create(namespace_cache())
+    eventually(lambda: _degraded(client) == ["AsExpected", "AsExpected"])
+    client.patch(configuration, {"data": {"localModel": '{"fsGroup": -1}'}})
+    eventually(lambda: _degraded(client) == ["InvalidConfiguration", "InvalidConfiguration"])
+    eventually(lambda: ("inferenceservice-config", "InvalidConfiguration") in _told(stack))
+    client.patch(configuration, {"data": {"localModel": "{}"}})
+    eventually(lambda: _degraded(client) == ["AsExpected", "AsExpected"])
+
+
+def storage_container(name: str, *formats: dict[str, str], **of: Any) -> ClusterStorageContainer:
+    spec = {
+        "container": {"image": "x", **of},
+        "supportedUriFormats": list(formats or ({"prefix": "hf://"},)),
+        "workloadType": "localModelDownloadJob",
+    }
+    return ClusterStorageContainer.from_dict({"metadata": {"name": name}, "spec": spec})
+
+
+def _told(stack: Stack) -> set[tuple[str, str]]:
+    return {(event.involved_object.name, event.reason) for event in stack.client.list(Event)}
+
+
+def _degraded(client: FakeClient) -> list[str]:
+    found = [client.get(LocalModelCache, "iris"), client.get(LocalModelNamespaceCache, "iris", namespace="team-a")]
+    conditions = [find_status_condition(cache.status.conditions, "Degraded") for cache in found]
+    return [condition.reason if condition else "" for condition in conditions]

@@ -16,14 +16,22 @@ pytestmark = pytest.mark.embedded_only("installs what would stay on a server tha
 
 
 @pytest.mark.parametrize(
-    ("module", "account", "arguments"),
+    ("module", "account", "arguments", "own"),
     [
-        pytest.param("localmodel.manager.main", install.MANAGER_ACCOUNT, ["--webhook-port", "0"], id="manager"),
-        pytest.param("localmodel.agent.main", install.AGENT_ACCOUNT, ["--models-root", "{home}"], id="agent"),
+        pytest.param(
+            "localmodel.manager.main",
+            install.MANAGER_ACCOUNT,
+            ["--webhook-port", "0"],
+            'localmodel_config_invalid{key="localModel"} 0.0',
+            id="manager",
+        ),
+        pytest.param(
+            "localmodel.agent.main", install.AGENT_ACCOUNT, ["--models-root", "{home}"], "workqueue_depth", id="agent"
+        ),
     ],
 )
 def test_metrics_count_the_programs_own_requests(
-    module: str, account: str, arguments: list[str], tmp_path: Path
+    module: str, account: str, arguments: list[str], own: str, tmp_path: Path
 ) -> None:
     with Environment() as environment:
         install.install(environment.client())
@@ -34,6 +42,7 @@ def test_metrics_count_the_programs_own_requests(
             def scraped() -> bool:
                 with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
                     text = answer.read().decode()
-                return 'rest_client_requests_total{code="200"' in text and "process_resident_memory_bytes" in text
+                expected = ('rest_client_requests_total{code="200"', "process_resident_memory_bytes", own)
+                return all(series in text for series in expected)
 
             eventually(scraped, timeout=60)

@@ -482,6 +482,19 @@ def test_a_broken_configuration_keeps_the_last_good_one(world: World) -> None:
     assert world.reasons().count("InvalidConfig") == 1
 
 
+def test_what_is_good_of_a_broken_configuration_is_used_from_the_start(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    config = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
+    document = json.dumps({"reconcilationFrequencyInSecs": 7, "fsGroup": -1})
+    world.client.patch(config, {"data": {"localModel": document, "credentials": "{"}})
+    result = world.run()
+    assert result is not None
+    assert result.requeue_after == 7
+    told = world.recorder.expect("InvalidConfig").message
+    assert "fsGroup is -1" in told
+    assert "credentials: not JSON" in told
+
+
 # credentials -----------------------------------------------------------------------------------------------------
 
 

@@ -26,9 +26,19 @@ def test_a_prefix_goes_before_a_regex_and_one_format_is_enough() -> None:
     assert not supports(container("a", {}), "hf://o/m")
 
 
-def test_a_bad_regex_is_an_error_that_names_the_container() -> None:
+@pytest.mark.parametrize("regex", ["(", "a{1001}", "(?=lookaround)", r"(back)\1"])
+def test_a_bad_regex_is_an_error_that_names_the_container_d42(regex: str) -> None:
     with pytest.raises(ContainerFormatError, match="ClusterStorageContainer bad"):
-        supports(container("bad", {"regex": "("}), "hf://o/m")
+        supports(container("bad", {"regex": regex}), "hf://o/m")
+
+
+@pytest.mark.parametrize("regex", [r"\z", r"\pL", "[[:alpha:]]", "h(?i)F"])
+def test_expressions_of_go_are_read_as_in_kserve(regex: str) -> None:
+    assert supports(container("a", {"regex": regex}), "hf://o/m")
+
+
+def test_no_uri_takes_exponential_time() -> None:
+    assert not supports(container("a", {"regex": r"^hf://(\w+/?)+$"}), f"hf://{'a' * 10_000}!")
 
 
 def test_the_first_by_name_that_fits_is_chosen() -> None:
