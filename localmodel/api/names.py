@@ -39,8 +39,14 @@ JOB_MODEL_NAMESPACE_LABEL: Final = "modelNamespace"
 WANTED_ANNOTATION: Final = "localmodel.kserve.io/wanted"
 """On a LocalModelNode: storage keys of evicted models that a workload wants again."""
 
+NODE_GROUP_LABEL: Final = "localmodel.kserve.io/node-group"
+"""On a node: the group whose managed agent runs there (`group_label_value`); the same on its DaemonSet and pods."""
+
 MODELS_DIRECTORY: Final = "models"
 """The folder below a node's root, and below a serving claim's, that holds one folder per storage key."""
+
+_MAX_LABEL: Final = 63
+"""Characters of a label's value, and of what a pod is called after."""
 
 
 def storage_key(uri: str) -> str:
@@ -80,3 +86,21 @@ def serving_pv_name(cache: str, group: str, namespace: str) -> str:
 def serving_pvc_name(cache: str, group: str) -> str:
     """`M-G`; it lies in the consumer's namespace."""
     return f"{cache}-{group}"
+
+
+def group_label_value(name: str) -> str:
+    """A group's name as a label's value: itself, or its beginning and a hash where it has more than 63 characters."""
+    return _shortened(name)
+
+
+def agent_daemon_set_name(group: str) -> str:
+    """`G-agent`, the DaemonSet of agents that the manager runs for a group; with a hash where G is too long."""
+    suffix = "-agent"
+    return _shortened(group, _MAX_LABEL - len(suffix)) + suffix
+
+
+def _shortened(name: str, limit: int = _MAX_LABEL) -> str:
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:10]
+    return f"{name[: limit - len(digest) - 1].rstrip('-.')}-{digest}"

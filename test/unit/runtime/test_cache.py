@@ -14,8 +14,8 @@ from support.scripted import ScriptedListerWatcher, config_map, event, eventuall
 from localmodel.runtime.cache import (
     Cache,
     CacheOptions,
-    KindNotCachedError,
     KindForbiddenError,
+    KindNotCachedError,
     KindNotServedError,
     KindOptions,
     NamespaceNotWatchedError,
