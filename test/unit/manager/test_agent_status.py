@@ -8,7 +8,7 @@ import pytest
 from support import kserve_crds
 from support.manager import Cluster, agent_daemon_set, agent_pod, cache, group, node
 
-from localmodel.api import LocalModelNodeGroup
+from localmodel.api import LocalModelNode, LocalModelNodeGroup
 from localmodel.manager.placement import covers, mounted_path
 from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ForbiddenError
@@ -252,16 +252,29 @@ def test_a_pod_that_has_no_node_yet_concerns_nobody() -> None:
 
 
 @pytest.mark.parametrize("minimal", [False, True])
-def test_under_kserves_crds_room_is_written_and_events_are_told_once(*, minimal: bool) -> None:
+def test_under_kserves_crds_what_agents_look_like_is_told_once_though_the_condition_is_pruned(*, minimal: bool) -> None:
     cluster = Cluster(agent_daemon_set("/models"))
     kserve_crds.install(cluster.client, minimal=minimal)
-    for obj in (node(), group(), cache(), agent_pod()):
+    for obj in (node(), group()):
         cluster.client.create(obj)
-    cluster.client.status.patch(node(), {"status": node().status.to_dict()})
-    cluster.client.status.patch(agent_pod(), {"status": agent_pod().status.to_dict()})
     for _ in range(5):
         cluster.reconcile_group()
     assert cluster.recorder.reasons == ["AgentPathMismatch"]
+
+
+def test_under_kserves_minimal_crds_the_room_is_written_once_with_the_object_d10() -> None:
+    cluster = Cluster(node())
+    kserve_crds.install(cluster.client, minimal=True)
+    cluster.client.create(group())
+    report = cluster.client.create(LocalModelNode.from_dict({"metadata": {"name": "node-1"}}))
+    disk = {"used": "1Gi", "available": "9Gi"}
+    cluster.client.status.patch(report, {"status": {"disk": disk}})
+    for _ in range(5):
+        cluster.reconcile_group()
+    status = cluster.client.get(LocalModelNodeGroup, "gpu").status
+    assert (status.used, status.available) == ("1Gi", "9Gi")
+    whole = [a for a in cluster.client.writes if a.kind is LocalModelNodeGroup and a.verb == "update"]
+    assert len([action for action in whole if not action.subresource]) == 1
 
 
 # what a DaemonSet says --------------------------------------------------------------------------------------------
