@@ -46,27 +46,12 @@ class AgentSets:
         What stands in the way is returned to be shown, with an error if it is to be tried again. Raises what else the
         client raises.
         """
-        existing = client.find(DaemonSet, wanted.name, namespace=wanted.namespace)
-        if existing is None:
-            # Not in our cache: just made by us, or somebody else's without the label by which agents are watched.
-            existing = live.find(DaemonSet, wanted.name, namespace=wanted.namespace)
-        if existing is not None:
-            if not is_of(existing, group):
-                return _conflict(existing, group), None
-            if existing.is_deleting or self._is_done(group, existing, wanted):
-                return None, None  # the end of the DaemonSet queues the group again
-            # An apply to another object than the one that was looked at is refused.
-            wanted.metadata.uid = existing.metadata.uid
         try:
-            # Made anew without force: if somebody else's came in between, the server says so.
-            applied = client.apply(wanted, field_owner=FIELD_OWNER, force=existing is not None)
+            return self._ensure(group, wanted, client, live), None
         except InvalidError as error:
             return Problem(reason="AgentInvalid", message=f"{wanted}: {error}"), None
         except ForbiddenError as error:
             return Problem(reason="AgentForbidden", message=str(error)), error
-        log.info("Applied DaemonSet of agents", daemon_set=str(applied.key), node_group=group.name)
-        self._applied[group.name] = _written(applied, wanted)
-        return None, None
 
     def remove(self, group: LocalModelNodeGroup, *, client: Client, namespace: str) -> None:
         """Removes the group's DaemonSet if there is one, which is then wanted no more."""
@@ -79,6 +64,24 @@ class AgentSets:
         except NotFoundError:
             return
         log.info("Deleted DaemonSet of agents", daemon_set=str(existing.key), node_group=group.name)
+
+    def _ensure(self, group: LocalModelNodeGroup, wanted: DaemonSet, client: Client, live: Reader) -> Problem | None:
+        existing = client.find(DaemonSet, wanted.name, namespace=wanted.namespace)
+        if existing is None:
+            # Not in our cache: just made by us, or somebody else's without the label by which agents are watched.
+            existing = live.find(DaemonSet, wanted.name, namespace=wanted.namespace)
+        if existing is not None:
+            if not is_of(existing, group):
+                return _conflict(existing, group)
+            if existing.is_deleting or self._is_done(group, existing, wanted):
+                return None  # its end queues the group again
+            # An apply to another object than the one that was looked at is refused.
+            wanted.metadata.uid = existing.metadata.uid
+        # Made anew without force: if somebody else's came in between, the server says so.
+        applied = client.apply(wanted, field_owner=FIELD_OWNER, force=existing is not None)
+        log.info("Applied DaemonSet of agents", daemon_set=str(applied.key), node_group=group.name)
+        self._applied[group.name] = _written(applied, wanted)
+        return None
 
     def _is_done(self, group: LocalModelNodeGroup, existing: DaemonSet, wanted: DaemonSet) -> bool:
         if has_what_is_wanted(existing, wanted):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from localmodel.api import LocalModelNodeGroup
-from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE
+from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, NODE_GROUP_LABEL, group_label_value
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import (
     ConditionStatus,
@@ -147,7 +147,7 @@ def _no_agent(group: LocalModelNodeGroup, facts: AgentFacts, missing: Sequence[N
         return f"{message}; {_forbidden(group, facts)}"
     see = f"see kubectl get pods -n {facts.namespace} -l {AGENT_LABEL}={AGENT_LABEL_VALUE} -o wide"
     if facts.own:
-        return f"{message}: DaemonSet {facts.own} is to run there, {see}"
+        return f"{message}: {_unlabelled(group, missing)}DaemonSet {facts.own} is to run there, {see}"
     others = hand_installed(facts.daemon_sets)
     bare = sorted(node.name for node in missing if not any(covers(other, node) for other in others))
     if not bare:
@@ -158,6 +158,18 @@ def _no_agent(group: LocalModelNodeGroup, facts: AgentFacts, missing: Sequence[N
     return (
         f"{message}: DaemonSet {names} does not select {listed('node', bare)}, which may lack a label; set the node's "
         "labels, or the group's spec.agent"
+    )
+
+
+def _unlabelled(group: LocalModelNodeGroup, missing: Iterable[Node]) -> str:
+    """The group's DaemonSet runs only on nodes whose agents are the group's."""
+    value = group_label_value(group.name)
+    names = sorted(node.name for node in missing if node.metadata.labels.get(NODE_GROUP_LABEL) != value)
+    if not names:
+        return ""
+    return (
+        f"{listed('node', names)} not labelled {NODE_GROUP_LABEL}={value}, which the manager does where no other group "
+        "comes first by name; "
     )
 
 

@@ -13,8 +13,9 @@ import yaml
 from support.eventually import eventually
 from support.sandbox import processes_about
 
-from localmodel.api import LocalModelNode, LocalModelNodeGroup
+from localmodel.api import LocalModelConfig, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import NODE_GROUP_LABEL, agent_daemon_set_name, group_label_value
+from localmodel.manager.agents import agent_request, has_what_is_wanted, wanted_daemon_set
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.runtime.conditions import find_status_condition
@@ -182,6 +183,10 @@ def test_a_group_that_asks_for_agents_gets_them_in_its_own_path_on_its_own_nodes
 
     daemon_set = world.client.get(DaemonSet, agent_daemon_set_name(name), namespace=install.NAMESPACE)
     assert daemon_set.metadata.generation == 1
+    stored = world.client.get(LocalModelNodeGroup, name)
+    request = agent_request(stored, LocalModelConfig())
+    assert request is not None
+    assert has_what_is_wanted(daemon_set, wanted_daemon_set(stored, request, install.NAMESPACE))
     world.client.delete(world.client.get(LocalModelNodeGroup, name))
     eventually(lambda: not world.client.list(DaemonSet, namespace=install.NAMESPACE), timeout=20)
     eventually(lambda: not world.agents(), timeout=20)

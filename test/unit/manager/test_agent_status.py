@@ -123,7 +123,10 @@ def test_where_the_agents_pods_are_to_run_their_list_is_the_next_step_d39() -> N
 def test_a_managed_daemon_set_whose_agents_are_missing_is_named_d39() -> None:
     cluster = Cluster(asking(group()), node())
     assert agent_ready(cluster) == ("False", "NoAgentOnNode")
-    assert "DaemonSet kserve/gpu-agent is to run there" in message(cluster)
+    assert "node node-1 not labelled localmodel.kserve.io/node-group=gpu" in message(cluster)
+    cluster.client.patch(node(), {"metadata": {"labels": {"localmodel.kserve.io/node-group": "gpu"}}})
+    agent_ready(cluster)
+    assert message(cluster).startswith("no agent is ready on node node-1: DaemonSet kserve/gpu-agent is to run there")
 
 
 def test_a_hand_installed_daemon_set_beside_the_managed_one_is_told() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import Cluster, agent_daemon_set, config_map, group, node
+from support.manager import Cluster, IndexedClient, agent_daemon_set, config_map, group, node
 
 from localmodel.api import LocalModelNodeGroup
 from localmodel.api.names import agent_daemon_set_name
+from localmodel.manager.indexes import add_indexes
 from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
 from localmodel.runtime.conditions import find_status_condition
-from localmodel.runtime.errors import ForbiddenError, InvalidError, ServiceUnavailableError
+from localmodel.runtime.errors import ForbiddenError, InvalidError, NotFoundError, ServiceUnavailableError
 from localmodel.runtime.objects import DaemonSet
 
 CONFIGURED = config_map('{"localModelAgentImage": "configured:1"}')
@@ -260,3 +261,40 @@ def test_a_group_with_a_long_name_gets_one_too_d43() -> None:
     cluster = Cluster(LocalModelNodeGroup.from_dict(document), node())
     cluster.reconcile_group(name)
     assert daemon_set(cluster, agent_daemon_set_name(name)) is not None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_failed_delete_leads_to_the_same_end(*, late: bool) -> None:
+    """`late`: the server did it and the answer was lost."""
+    cluster = Cluster(asking(), node())
+    cluster.reconcile_group()
+    ask(cluster)
+    fault = cluster.client.faults.drop_answer if late else cluster.client.faults.fail
+    fault(ServiceUnavailableError.of("away"), verb="delete", kind=DaemonSet)
+    with pytest.raises(ServiceUnavailableError):
+        cluster.reconcile_group()
+    cluster.reconcile_group()
+    assert daemon_set(cluster) is None
+
+
+def test_one_that_the_cache_does_not_show_yet_is_not_applied_again() -> None:
+    cluster = Cluster(asking(), node())
+    cluster.reconcile_group()
+    cluster.groups.client = behind(cluster)
+    cluster.reconcile_group()
+    assert applies(cluster) == 1
+
+
+def behind(cluster: Cluster) -> IndexedClient:
+    """A client whose cache has no DaemonSet yet."""
+
+    class Behind(IndexedClient):
+        def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
+            if kind is DaemonSet:
+                raise NotFoundError.of("not in the cache yet")
+            return super().get(kind, name, namespace=namespace)
+
+    client = Behind(registry=cluster.client.registry)
+    client.actions = cluster.client.actions
+    add_indexes(client)  # type: ignore[arg-type]
+    return client
