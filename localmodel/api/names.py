@@ -40,11 +40,17 @@ JOB_MODEL_NAMESPACE_LABEL: Final = "modelNamespace"
 WANTED_ANNOTATION: Final = "localmodel.kserve.io/wanted"
 """On a LocalModelNode: storage keys of evicted models that a workload wants again."""
 
+NODE_GROUP_LABEL: Final = "localmodel.kserve.io/node-group"
+"""On a node: the group whose managed agent runs there (`group_label_value`); the same on its DaemonSet and pods."""
+
 NAME_LIMIT: Final = 253
 """Characters of an object's name (a DNS subdomain)."""
 
 MODELS_DIRECTORY: Final = "models"
 """The folder below a node's root, and below a serving claim's, that holds one folder per storage key."""
+
+LABEL_LIMIT: Final = 63
+"""Characters of a label's value, and of what a pod is called after."""
 
 
 def storage_key(uri: str) -> str:
@@ -95,3 +101,14 @@ def serving_pv_name(cache: str, group: str, namespace: str) -> str:
 def serving_pvc_name(cache: str, group: str) -> str:
     """`M-G`; it lies in the consumer's namespace."""
     return bounded(f"{cache}-{group}")
+
+
+def group_label_value(name: str) -> str:
+    """A group's name as a label's value: itself, or its beginning and a hash where it has more than 63 characters."""
+    return bounded(name, LABEL_LIMIT)
+
+
+def agent_daemon_set_name(group: str) -> str:
+    """`G-agent`, the DaemonSet of agents that the manager runs for a group; with a hash where G is too long."""
+    suffix = "-agent"
+    return bounded(group, LABEL_LIMIT - len(suffix)) + suffix

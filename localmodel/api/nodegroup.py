@@ -64,7 +64,8 @@ class LocalModelNodeGroupStatus(ApiModel):
     nodes: int | None = None
     """How many nodes belong to the group."""
     conditions: Conditions = Field(default_factory=list)
-    """Ready: the group can be used and has nodes."""
+    """Ready: the group can be used and has nodes. AgentReady: on each of them an agent is ready that keeps models in
+    the group's path. GroupsOverlap: another group of some of its nodes, with another path, comes first there."""
 
 
 class LocalModelNodeGroup(ApiObject):
@@ -82,3 +83,12 @@ class LocalModelNodeGroup(ApiObject):
         """`persistentVolumeSpec.nodeAffinity`, for `affinity.node_matches`."""
         affinity = self.spec.persistent_volume_spec.get("nodeAffinity")
         return affinity if isinstance(affinity, dict) else None
+
+    @property
+    def models_path(self) -> str:
+        """`persistentVolumeSpec.local.path`, else that of its hostPath: where models lie on each node; or nothing."""
+        for source in ("local", "hostPath"):
+            volume = self.spec.persistent_volume_spec.get(source)
+            if isinstance(volume, dict) and isinstance(volume.get("path"), str):
+                return str(volume["path"])
+        return ""

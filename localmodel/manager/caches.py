@@ -22,6 +22,7 @@ from localmodel.api import (
     LocalModelNamespaceCache,
     LocalModelNode,
     LocalModelNodeGroup,
+    ModelStatus,
     NodeStatus,
 )
 from localmodel.api.config import LocalModelConfig
@@ -38,6 +39,7 @@ from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
     ConfigMap,
+    DaemonSet,
     Node,
     Object,
     PartialObjectMetadata,
@@ -48,16 +50,27 @@ from localmodel.runtime.objects import (
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
-from .entries import group_has_node
+from .entries import group_has_node, key_of
 from .indexes import BY_MODEL, BY_NODE, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
+from .placement import agent_daemon_sets, path_mismatches
 from .scheduling import ServiceConstraints, first_admitting
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
 from .volumes import Volumes, wanted_pairs
-from .watching import SINCE_START, EnqueueChangedModels, NodeChanged, OurVolumeChanged, SpecChanged, keys_of
+from .watching import (
+    SINCE_START,
+    AgentChanged,
+    DaemonSetChanged,
+    EnqueueChangedModels,
+    NodeChanged,
+    OurVolumeChanged,
+    SpecChanged,
+    keys_of,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +78,10 @@ CLEAN_UP_LIMIT: Final = timedelta(minutes=10)
 """How long a deleted cache waits for agents to remove the model."""
 CLEAN_UP_CHECK_SECONDS: Final = 15.0
 """How often it looks whether an agent that it waits for is still there."""
+BURST_SECONDS: Final = 0.2
+"""How long a change that concerns many caches waits for others like it, as an update of all agents."""
+NOT_STARTED: Final = frozenset({"", ModelStatus.MODEL_DOWNLOAD_PENDING})
+"""States of a model for which it matters whether the node has an agent."""
 VOLUME_CHECK_SECONDS: Final = 60.0
 """How often it looks again at a volume that stands in the way: what is not ours is not watched."""
 
@@ -94,6 +111,9 @@ class CacheReconciler(Reconciler):
             .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NodeChanged())
             .watches(LocalModelNode, EnqueueChangedModels(namespaced=self.kind.mapping.namespaced), SINCE_START)
             .watches(ConfigMap, EnqueueRequestsFromMapFunc(self._all), SINCE_START, ResourceVersionChanged())
+            .watches(Pod, EnqueueRequestsFromMapFunc(self._of_agent, delay=BURST_SECONDS), SINCE_START, AgentChanged())
+            # Also what is there when the right to read them comes, which may be late.
+            .watches(DaemonSet, EnqueueRequestsFromMapFunc(self._all, delay=BURST_SECONDS), DaemonSetChanged())
         )
         for service in SERVICES:
             # Not since the start only: the kind may be installed later, and then what is listed first is news.
@@ -178,12 +198,10 @@ class CacheReconciler(Reconciler):
         waiting_for: Sequence[str] | None = None,
     ) -> Observation:
         key = status_key(cache.name, cache.namespace)
+        nodes = self.client.list(Node)
         groups = list(groups)
-        members = [
-            (node.name, node.is_ready)
-            for node in self.client.list(Node)
-            if any(group_has_node(group, node) for group in groups)
-        ]
+        nodes_of = {group.name: [node for node in nodes if group_has_node(group, node)] for group in groups}
+        members = {node.name: node.is_ready for of_group in nodes_of.values() for node in of_group}.items()
         views = observe(
             key, cache.spec.source_model_uri, members, self.client.list(LocalModelNode, fields={BY_MODEL: key})
         )
@@ -193,12 +211,21 @@ class CacheReconciler(Reconciler):
             without_agent=[node for node in pending if not self._has_agent(node)],
             model_size=cache.spec.model_size,
             node_groups=cache.spec.node_groups,
-            problems=problems,
+            problems=[*problems, *self._mismatches((group, nodes_of[group.name]) for group in groups)],
             inference_services=consumers.inference_services,
             llm_inference_services=consumers.llm_inference_services,
             generation=cache.metadata.generation,
             waiting_for=waiting_for,
         )
+
+    def _mismatches(self, groups: Iterable[tuple[LocalModelNodeGroup, list[Node]]]) -> list[Problem]:
+        """The model would be downloaded to where no agent looks (D-12)."""
+        daemon_sets = agent_daemon_sets(self.client, self._settings.namespace) or ()
+        return [
+            mismatch_problem(group, mismatch)
+            for group, nodes in groups
+            for mismatch in path_mismatches(group, nodes, daemon_sets)
+        ]
 
     def _write_status(self, cache: Cache, observe_now: Callable[[], Observation]) -> float:
         """Writes the status if it differs from the last one. Seconds to wait if it is too early for that, else 0.
@@ -297,6 +324,13 @@ class CacheReconciler(Reconciler):
         groups = [group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node)]
         return dict.fromkeys(request for group in groups for request in self._of_group(group))
 
+    def _of_agent(self, pod: Pod) -> Iterable[Request]:
+        """The caches that wait for the agent's node to start."""
+        node = self.client.find(LocalModelNode, pod.spec.node_name) if pod.spec.node_name else None
+        keys = map(key_of, node.spec.local_models) if node is not None else ()
+        waiting = [key for key in keys if node is not None and node.status.model_status.get(key, "") in NOT_STARTED]
+        return [request for key in waiting for request in self._in_scope(Request.parse(key))]
+
     def _of_service(self, service: Object) -> Iterable[Request]:
         return self._in_scope(cache_of_service(service))
 
@@ -307,7 +341,7 @@ class CacheReconciler(Reconciler):
     def _in_scope(self, cache: Request | None) -> Iterable[Request]:
         return [cache] if cache is not None and bool(cache.namespace) == self.kind.mapping.namespaced else []
 
-    def _all(self, config_map: ConfigMap) -> Iterable[Request]:  # noqa: ARG002 - whatever it says now
+    def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - whatever it says now
         return keys_of(self.client.list(self.kind))
 
 

@@ -22,7 +22,7 @@ from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
 from localmodel.runtime.manager import Manager, process_metrics
 from localmodel.runtime.manager_options import ManagerOptions
-from localmodel.runtime.objects import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.objects import ConfigMap, DaemonSet, PersistentVolume, PersistentVolumeClaim, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 from localmodel.runtime.tls import TLS_VERSIONS, TLSOptions
@@ -111,11 +111,16 @@ def webhook_options(options: argparse.Namespace) -> WebhookServerOptions | None:
 
 
 def cache_options(namespace: str) -> CacheOptions:
-    """What the manager holds in memory: of Pods, ConfigMaps and volumes only those that concern it."""
+    """What the manager holds in memory: of Pods, DaemonSets, ConfigMaps and volumes only those that concern it.
+
+    KServe's roles have no right on DaemonSets; without it everything else goes on.
+    """
+    agents = f"{AGENT_LABEL}={AGENT_LABEL_VALUE}"
     return CacheOptions(
         by_kind={
             ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
-            Pod: KindOptions(namespaces=(namespace,), labels=f"{AGENT_LABEL}={AGENT_LABEL_VALUE}"),
+            Pod: KindOptions(namespaces=(namespace,), labels=agents),
+            DaemonSet: KindOptions(namespaces=(namespace,), labels=agents, may_be_forbidden=True),
             PersistentVolume: KindOptions(labels=CACHE_UID_LABEL),
             PersistentVolumeClaim: KindOptions(labels=CACHE_UID_LABEL),
             **{kind: KindOptions(optional=True) for kind in (*SERVICES, ClusterStorageContainer)},
@@ -131,7 +136,7 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         NodeReconciler(),
         LocalModelCacheReconciler(settings, metrics),
         LocalModelNamespaceCacheReconciler(settings, metrics),
-        LocalModelNodeGroupReconciler(),
+        LocalModelNodeGroupReconciler(settings),
         ClusterStorageContainerReconciler(settings, registry=manager.metrics.registry),
         ConfigurationReconciler(settings),
     ):

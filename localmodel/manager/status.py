@@ -39,6 +39,7 @@ MAX_SUMMARY: Final = 1000
 READY: Final = "Ready"
 PROGRESSING: Final = "Progressing"
 DEGRADED: Final = "Degraded"
+NO_AGENT_ON_NODE: Final = "NoAgentOnNode"
 
 _NODE_STATUS: Final = {
     ModelStatus.MODEL_DOWNLOAD_PENDING: NodeStatus.NODE_DOWNLOAD_PENDING,
@@ -270,6 +271,8 @@ def _ready(
         return "True", "AllCopiesAvailable", have
     if failures:
         return "False", failures[0].reason, "; ".join([have, *_told(_causes(failures))])
+    if _is_stranded(seen):
+        return "False", NO_AGENT_ON_NODE, "; ".join([have, _idle(seen.without_agent), *_told(obstacles)])
     for status, reason in (
         (NodeStatus.NODE_DOWNLOADING, "Downloading"),
         (NodeStatus.NODE_DOWNLOAD_PENDING, "DownloadPending"),
@@ -291,9 +294,17 @@ def _progressing(seen: Observation, counts: ModelCopies, obstacles: Mapping[str,
         return "True", "Downloading", "; ".join([f"downloading to {_nodes(downloading)}", *_told(obstacles)])
     if counts.failed:
         return "True", "Retrying", f"trying again on {_nodes(counts.failed)} after a failure"
+    if _is_stranded(seen):
+        return "False", NO_AGENT_ON_NODE, _idle(seen.without_agent)
     if pending := _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
         return "True", "DownloadPending", "; ".join([f"{_nodes(pending)} yet to start", *_told(obstacles)])
     return "False", "NodeNotReady", "the remaining nodes are not ready"
+
+
+def _is_stranded(seen: Observation) -> bool:
+    """Nothing is under way, and on no node that has yet to start is there an agent to do so."""
+    pending = _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING)
+    return bool(pending) and len(seen.without_agent) == pending and not _count(seen, NodeStatus.NODE_DOWNLOADING)
 
 
 def _degraded(seen: Observation, failures: Sequence[NodeFailure]) -> _State:

@@ -13,10 +13,11 @@ from typing import Any
 from localmodel.api import LocalModelNode
 from localmodel.runtime.event import CreateEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
-from localmodel.runtime.objects import Node, Object, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.objects import DaemonSet, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
 from localmodel.runtime.predicate import Funcs, Predicate
 from localmodel.runtime.reconcile import Request
 
+from .agents import APPLIED_ANNOTATION
 from .entries import key_of
 from .indexes import CACHE_UID_LABEL
 
@@ -44,6 +45,30 @@ class NodeChanged(Predicate):
 
 def _membership(node: Node) -> object:
     return node.metadata.labels, node.is_ready, node.metadata.uid
+
+
+class AgentChanged(Predicate):
+    """Lets updates of agents' Pods pass that change whether an agent is there, or where."""
+
+    def update(self, event: UpdateEvent[Any]) -> bool:
+        return _presence(event.object_old) != _presence(event.object_new)
+
+
+def _presence(pod: Pod) -> object:
+    return pod.spec.node_name, pod.is_ready, pod.is_deleting
+
+
+class DaemonSetChanged(Predicate):
+    """Lets updates pass that change what a DaemonSet is or whose; not those of its counts."""
+
+    def update(self, event: UpdateEvent[Any]) -> bool:
+        return _daemon_set_state(event.object_old) != _daemon_set_state(event.object_new)
+
+
+def _daemon_set_state(daemon_set: DaemonSet) -> object:
+    metadata = daemon_set.metadata
+    applied = metadata.annotations.get(APPLIED_ANNOTATION)
+    return metadata.generation, metadata.labels, metadata.owner_references, applied, daemon_set.is_deleting
 
 
 _BROKEN = frozenset({"Released", "Failed", "Lost"})

@@ -50,6 +50,10 @@ class KindNotServedError(CacheSyncTimeoutError):
     """The server does not serve an optional kind: its objects are unknown, which is not the same as none."""
 
 
+class KindForbiddenError(CacheSyncTimeoutError):
+    """This user may not read the kind, which `may_be_forbidden` allows for: its objects are unknown, too."""
+
+
 class KindNotCachedError(RuntimeLibraryError):
     """The kind has no informer and `reader_fail_on_missing_informer` forbids to start one on a read."""
 
@@ -68,9 +72,20 @@ class KindOptions:
     optional: bool = False
     """An absent kind does not hold up the start. It is watched within seconds of its CRD's installation; until then
     reading it raises KindNotServedError. If the CRD goes later, what was not seen to be deleted stays readable."""
+    may_be_forbidden: bool = False
+    """A right that is missing does not hold up the start. The kind is watched soon after the right is granted; until
+    then reading it raises KindForbiddenError. If the right goes later, what was known stays readable."""
 
     def __post_init__(self) -> None:
         check_namespaces(self.namespaces)
+
+    def allows_absence_of(self, informer: SharedInformer[Any]) -> bool:
+        """Whether the program goes on without the kind, for the reason that there is now."""
+        return (self.optional and informer.kind_missing) or (self.may_be_forbidden and informer.forbidden)
+
+    def wait_for(self, informer: SharedInformer[Any], timeout: float) -> bool:
+        """Waits for its first list, or for a reason to go on without; as `SharedInformer.wait_for_sync`."""
+        return informer.wait_for_sync(timeout, or_missing=self.optional, or_forbidden=self.may_be_forbidden)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +211,7 @@ class Cache(Reader):
         return informer is not None and informer.has_synced
 
     def wait_for_sync(self, timeout: float | None = None) -> None:
-        """Waits until every kind known by now has its first list, optional kinds that are not served excepted.
+        """Waits until every kind known by now has its first list, but those whose options say to go on without.
 
         Raises CacheNotStartedError, and CacheSyncTimeoutError naming each missing kind and why it is missing, after
         `timeout` seconds (default: `sync_timeout`) or when the cache is stopped meanwhile.
@@ -206,9 +221,7 @@ class Cache(Reader):
         missing = [
             informer
             for informer in self.informers()
-            if not informer.wait_for_sync(
-                max(0.0, deadline - self._clock.monotonic()), or_missing=self.options_of(informer.kind).optional
-            )
+            if not self.options_of(informer.kind).wait_for(informer, max(0.0, deadline - self._clock.monotonic()))
         ]
         self._end_filling(freeze=not missing)
         if missing:
@@ -219,7 +232,7 @@ class Cache(Reader):
         return "; ".join(
             self._why_missing(informer)
             for informer in self.informers()
-            if not informer.has_synced and not (informer.kind_missing and self.options_of(informer.kind).optional)
+            if not informer.has_synced and not self.options_of(informer.kind).allows_absence_of(informer)
         )
 
     def get(self, kind: type[T], name: str, *, namespace: str = "") -> T:
@@ -245,8 +258,8 @@ class Cache(Reader):
 
         `fields` are equalities on names given to `index_field`; metadata.name and metadata.namespace are always
         served. Raises CacheNotStartedError, CacheSyncTimeoutError (the kind cannot be listed in time; it names the
-        reason), KindNotServedError, NamespaceNotWatchedError, UnindexedFieldError, SelectorError, and
-        ObjectDecodeError if an object does not fit the type.
+        reason), KindNotServedError, KindForbiddenError, NamespaceNotWatchedError, UnindexedFieldError, SelectorError,
+        and ObjectDecodeError if an object does not fit the type.
         """
         informer = self._informer_to_read(kind, namespace)
         selector = Selector.of(labels)
@@ -282,11 +295,11 @@ class Cache(Reader):
         return informer
 
     def _wait_to_read(self, informer: SharedInformer[Any]) -> None:
-        optional = self.options_of(informer.kind).optional
-        if not informer.wait_for_sync(self.options.sync_timeout, or_missing=optional):
+        if not self.options_of(informer.kind).wait_for(informer, self.options.sync_timeout):
             raise CacheSyncTimeoutError(self._why_missing(informer))
         if not informer.has_synced:
-            raise KindNotServedError(self._why_missing(informer))
+            error = KindForbiddenError if informer.forbidden else KindNotServedError
+            raise error(self._why_missing(informer))
 
     def _why_missing(self, informer: SharedInformer[Any]) -> str:
         reason = informer.last_error or ("the cache was stopped" if self._stopped else "its first list has not ended")

@@ -139,6 +139,11 @@ class SharedInformer(Generic[T]):
         return Phase.KIND_MISSING in self.phases
 
     @property
+    def forbidden(self) -> bool:
+        """This user may not list or watch the kind at the moment."""
+        return Phase.FORBIDDEN in self.phases
+
+    @property
     def stats(self) -> tuple[ReflectorStats, ...]:
         return tuple(scope.reflector.stats for scope in self._scopes)
 
@@ -243,14 +248,15 @@ class SharedInformer(Generic[T]):
             log.warning("An informer's thread has not ended yet", kind=self.kind.mapping.gvk.kind, timeout=timeout)
         return ended
 
-    def wait_for_sync(self, timeout: float, *, or_missing: bool = False) -> bool:
-        """Waits for `has_synced`, or (`or_missing`) for the answer that the server does not serve the kind.
+    def wait_for_sync(self, timeout: float, *, or_missing: bool = False, or_forbidden: bool = False) -> bool:
+        """Waits for `has_synced`, or (`or_missing`) for the answer that the server does not serve the kind, or
+        (`or_forbidden`) for the one that this user may not read it.
 
         False if neither came within `timeout` seconds or the informer was stopped. The deadline and the cancellation
         of the work in hand end the wait too, with their errors.
         """
         return self._wait(
-            lambda: self.has_synced or (or_missing and self.kind_missing),
+            lambda: self.has_synced or (or_missing and self.kind_missing) or (or_forbidden and self.forbidden),
             timeout,
             f"waiting for the informer for {self.kind.mapping.gvk.kind}",
         )

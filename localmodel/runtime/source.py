@@ -30,7 +30,7 @@ from .store import Stored
 from .workqueue import LOW_PRIORITY
 
 if TYPE_CHECKING:
-    from .cache import Cache
+    from .cache import Cache, KindOptions
     from .informer import Registration, SharedInformer
 
 log = structlog.get_logger(__name__)
@@ -154,29 +154,32 @@ class Kind(_InformerSource):
     """The objects of one type, from the cache's informer for it.
 
     While the server does not serve the kind, the informer goes on asking, with its backoff in place of
-    controller-runtime's fixed 10 s, until the controller's time is over. A kind that is `optional` in the cache is not
-    waited for.
+    controller-runtime's fixed 10 s, until the controller's time is over. A kind that the cache's options let be absent
+    (`optional`, `may_be_forbidden`) is not waited for.
     """
 
     def __init__(self, kind: type[Object], handler: EventHandler, predicates: Sequence[Predicate] = ()) -> None:
         super().__init__(kind, handler, predicates)
         self._optional: SharedInformer[Any] | None = None
-        """The informer, if the kind may be missing."""
+        """The informer, if the kind may be missing or forbidden."""
+        self._options: KindOptions | None = None
+        """Set with it."""
 
     def _find_informer(self, context: SourceContext) -> SharedInformer[Any]:
         informer = context.cache.get_informer(self.kind)
-        if context.cache.options_of(self.kind).optional:
-            self._optional = informer
+        options = context.cache.options_of(self.kind)
+        if options.optional or options.may_be_forbidden:
+            self._optional, self._options = informer, options
         return informer
 
     def wait_for_sync(self, timeout: float) -> bool:
-        if self._optional is not None:
+        if self._optional is not None and self._options is not None:
             clock = self._optional.clock
             until = clock.monotonic() + timeout
-            if not self._optional.wait_for_sync(timeout, or_missing=True):
+            if not self._options.wait_for(self._optional, timeout):
                 return False
             if not self._optional.has_synced:
-                log.info("Kind is not served yet, going on without it", source=str(self))
+                log.info("Kind cannot be read yet, going on without it", source=str(self))
                 return True
             timeout = until - clock.monotonic()
         return super().wait_for_sync(timeout)

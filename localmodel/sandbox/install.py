@@ -59,7 +59,10 @@ class TokenRequest(Object):
 
 
 def local_model_config(**changes: Any) -> Json:
-    """The `localModel` document of inferenceservice-config, in the shape of KServe's documentation."""
+    """The `localModel` document of inferenceservice-config, in the shape of KServe's documentation.
+
+    Without localModelAgentImage: the manager would run agents beside those that `sandbox up` starts.
+    """
     return {
         "enabled": True,
         "jobNamespace": JOB_NAMESPACE,
@@ -67,11 +70,6 @@ def local_model_config(**changes: Any) -> Json:
         "fsGroup": 1000,
         "jobTTLSecondsAfterFinished": 3600,
         "reconcilationFrequencyInSecs": 60,
-        "localModelAgentImage": "kserve/kserve-localmodelnode-agent:latest",
-        "localModelAgentCpuRequest": "100m",
-        "localModelAgentMemoryRequest": "200Mi",
-        "localModelAgentCpuLimit": "100m",
-        "localModelAgentMemoryLimit": "300Mi",
         **changes,
     }
 

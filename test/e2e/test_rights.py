@@ -15,7 +15,7 @@ from support.sandbox import Sandbox, sandbox
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.manager.indexes import InferenceService
-from localmodel.runtime.objects import Node, PersistentVolumeClaim
+from localmodel.runtime.objects import DaemonSet, Node, PersistentVolumeClaim
 from localmodel.sandbox import demo_objects, install
 
 LISTS = "an informer lists where the server does not stream its lists"
@@ -25,6 +25,7 @@ SERIES = "an event that is repeated becomes a series"
 LEADER = "one of several managers is the leader (--leader-elect, as in config/manager); here is only one, without"
 OWNERS = "owner references with blockOwnerDeletion, where OwnerReferencesPermissionEnforcement is on"
 CONFLICT = "read again when a write came too late, which a run may or may not see"
+APPLY = "a server-side apply is a patch; the server asks for create too where there is no object yet"
 NO_STATUS = "where LocalModelNodeGroup has no /status, as with KServe's CRD, its status is written through the object"
 
 UNUSED = {
@@ -56,6 +57,8 @@ UNUSED = {
         "list configmaps in kserve": LISTS,
         "get pods in kserve": READS,
         "list pods in kserve": LISTS,
+        "list daemonsets.apps in kserve": LISTS,
+        "create daemonsets.apps in kserve": APPLY,
         "get leases.coordination.k8s.io in kserve": LEADER,
         "create leases.coordination.k8s.io in kserve": LEADER,
         "update leases.coordination.k8s.io in kserve": LEADER,
@@ -84,6 +87,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         change(it)
         delete_in_the_middle_of_a_download(it)
         let_a_node_come_and_go(it)
+        ask_for_agents(it)
         delete(it)
     return log
 
@@ -155,6 +159,27 @@ def let_a_node_come_and_go(it: Sandbox) -> None:
     it.eventually(is_wanted, timeout=60)
     it.cluster.client.delete(guest)
     it.eventually(lambda: it.cluster.client.find(LocalModelNode, "guest") is None)
+
+
+def ask_for_agents(it: Sandbox) -> None:
+    """A group's own DaemonSet comes, changes and goes; the group has no nodes, as theirs have agents already."""
+    group = demo_objects.node_group()
+    group["metadata"]["name"] = "asking"
+    required = group["spec"]["persistentVolumeSpec"]["nodeAffinity"]["required"]
+    required["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] = ["none"]
+    for image in ("agent:1", "agent:2", ""):
+        group["spec"]["agent"] = {"image": image}
+        if not image:
+            del group["spec"]["agent"]
+        it.apply(group)
+        it.eventually(lambda image=image: agent_image(it) == image)
+    it.cluster.client.delete(it.cluster.client.get(LocalModelNodeGroup, "asking"))
+
+
+def agent_image(it: Sandbox) -> str:
+    """Empty where there is no DaemonSet."""
+    found = it.cluster.client.find(DaemonSet, "asking-agent", namespace=install.NAMESPACE)
+    return str(found.spec["template"]["spec"]["containers"][0]["image"]) if found else ""
 
 
 def delete(it: Sandbox) -> None:

@@ -16,7 +16,7 @@ from localmodel.manager.indexes import InferenceService, add_indexes
 from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
 from localmodel.manager.nodes import NodeReconciler
 from localmodel.manager.settings import Settings
-from localmodel.runtime.objects import ConfigMap, Node, Object, ObjectMeta, Pod, T
+from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, ObjectMeta, Pod, T
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.selectors import FieldSelector
 from localmodel.runtime.testing import FakeClient, FakeClock, FakeRecorder
@@ -57,7 +57,7 @@ class Cluster:
         self.nodes = self.wired(NodeReconciler())
         self.caches = self.wired(LocalModelCacheReconciler(self.settings))
         self.namespace_caches = self.wired(LocalModelNamespaceCacheReconciler(self.settings))
-        self.groups = self.wired(LocalModelNodeGroupReconciler())
+        self.groups = self.wired(LocalModelNodeGroupReconciler(self.settings))
 
     def wired(self, reconciler: R) -> R:
         reconciler.client = reconciler.live = self.client
@@ -71,6 +71,11 @@ class Cluster:
     def reconcile_cache(self, name: str = "iris", namespace: str = "") -> Result | None:
         reconciler = self.namespace_caches if namespace else self.caches
         return reconciler.reconcile(Request(namespace, name))
+
+    def reconcile_group(self, name: str = "gpu") -> Result | None:
+        """A minute later, so that the status may be written again."""
+        self.clock.advance(60.0)
+        return self.groups.reconcile(Request("", name))
 
     def local_model_node(self, name: str = "node-1") -> LocalModelNode:
         return self.client.get(LocalModelNode, name)
@@ -160,6 +165,25 @@ def agent_pod(node_name: str = "node-1", *, ready: bool = True) -> Pod:
             },
             "spec": {"nodeName": node_name, "containers": [{"name": "manager", "image": "agent"}]},
             "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+        }
+    )
+
+
+def agent_daemon_set(
+    path: str = "/mnt/models", *, name: str = "kserve-localmodelnode-agent", selector: dict[str, str] | None = None
+) -> DaemonSet:
+    """One that was installed by hand, in the shape of KServe's manifest."""
+    labels = {"control-plane": "kserve-localmodelnode-agent"}
+    container = {"name": "manager", "image": "agent", "volumeMounts": [{"name": "models", "mountPath": "/mnt/models"}]}
+    pod = {
+        "nodeSelector": selector or {},
+        "containers": [container],
+        "volumes": [{"name": "models", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}],
+    }
+    return DaemonSet.from_dict(
+        {
+            "metadata": {"name": name, "namespace": "kserve", "labels": labels},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
         }
     )
 

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     )
     from .quantity import (
         parse_quantity,
+        quantity_value,
     )
     from .times import (
         format_micro_time,
@@ -135,6 +136,7 @@ __all__ = [
     "format_micro_time",
     "format_time",
     "parse_quantity",
+    "quantity_value",
 ]
 
 _HOMES = {
@@ -198,7 +200,7 @@ _HOMES = {
         "ObjectMeta",
         "OwnerReference",
     ),
-    "quantity": ("parse_quantity",),
+    "quantity": ("parse_quantity", "quantity_value"),
     "times": (
         "format_micro_time",
         "format_time",

@@ -12,7 +12,12 @@ _SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 
 
 
 def parse_quantity(text: str | int) -> int:
-    """The whole number of units (bytes) that a quantity stands for, rounded up; raises ValueError.
+    """The whole number of units (bytes) that a quantity stands for, rounded up; raises ValueError."""
+    return int(quantity_value(text).to_integral_value(ROUND_CEILING))
+
+
+def quantity_value(text: str | int) -> Decimal:
+    """What a quantity stands for, exactly: "500m" is half a unit. Raises ValueError.
 
     Grammar: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
@@ -27,4 +32,4 @@ def parse_quantity(text: str | int) -> int:
         number *= Decimal(10) ** int(suffix[1:])
     elif suffix:
         number *= _SUFFIXES[suffix]
-    return int(number.to_integral_value(ROUND_CEILING))
+    return number

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from support.eventually import eventually
-from support.manager import JOBS, agent_pod, cache, config_map, group, namespace_cache, node, service
+from support.manager import JOBS, agent_daemon_set, agent_pod, cache, config_map, group, namespace_cache, node, service
 from support.rights import MANAGER, ActingAs
 
 from localmodel.api import (
@@ -27,6 +27,7 @@ from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import (
+    DaemonSet,
     Event,
     Namespace,
     ObjectMeta,
@@ -36,14 +37,15 @@ from localmodel.runtime.objects import (
     Secret,
 )
 from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.testing.fake import Action, Interceptor
 
 
 class Stack:
     """A FakeClient, and a manager on another one of the same objects, which has the shipped roles."""
 
-    def __init__(self) -> None:
+    def __init__(self, *interceptors: Interceptor) -> None:
         self.client = FakeClient(*(Namespace(metadata=ObjectMeta(name=name)) for name in ("kserve", JOBS, "team-a")))
-        self.managers = FakeClient(registry=self.client.registry, interceptors=[ActingAs(MANAGER)])
+        self.managers = FakeClient(registry=self.client.registry, interceptors=[*interceptors, ActingAs(MANAGER)])
         self.managers.withdraw(LLMInferenceService)
         self.failures: list[BaseException] = []
         self._stop = threading.Event()
@@ -78,6 +80,10 @@ class Stack:
         self.client.status.patch(
             LocalModelNode(metadata=ObjectMeta(name=name)), {"status": {"modelStatus": model_status}}
         )
+
+    def agent_ready(self, name: str = "gpu") -> tuple[str, str]:
+        found = find_status_condition(self.client.get(LocalModelNodeGroup, name).status.conditions, "AgentReady")
+        return (found.status, found.reason) if found else ("", "")
 
     def again(self, obj: Any) -> Any:
         return self.client.get(type(obj), obj.name, namespace=obj.namespace)
@@ -339,3 +345,90 @@ def _degraded(client: FakeClient) -> list[str]:
     found = [client.get(LocalModelCache, "iris"), client.get(LocalModelNamespaceCache, "iris", namespace="team-a")]
     conditions = [find_status_condition(cache.status.conditions, "Degraded") for cache in found]
     return [condition.reason if condition else "" for condition in conditions]
+
+
+# agents -----------------------------------------------------------------------------------------------------------
+
+
+def asking() -> LocalModelNodeGroup:
+    document = group().to_dict()
+    document["spec"]["agent"] = {"image": "agent:1"}
+    return LocalModelNodeGroup.from_dict(document)
+
+
+def test_agents_that_come_and_go_reach_the_group_and_the_cache_d39(stack: Stack) -> None:
+    client = stack.client
+    for obj in (group(), node(), cache()):
+        client.create(obj)
+    client.status.patch(node(), {"status": node().status.to_dict()})
+
+    def reasons() -> list[str]:
+        return [condition.reason for condition in client.get(LocalModelCache, "iris").status.conditions]
+
+    eventually(lambda: stack.agent_ready() == ("False", "NoAgentOnNode"))
+    eventually(lambda: "NoAgentOnNode" in reasons())
+    client.create(agent_pod())
+    client.status.patch(agent_pod(), {"status": agent_pod().status.to_dict()})
+    eventually(lambda: stack.agent_ready() == ("True", "AgentsReady"))
+    eventually(lambda: "NoAgentOnNode" not in reasons())
+
+
+def test_a_hand_installed_daemon_set_that_comes_or_changes_is_compared_d12(stack: Stack) -> None:
+    client = stack.client
+    for obj in (group(), node(), cache(), agent_daemon_set("/models")):
+        client.create(obj)
+
+    def degraded() -> bool:
+        found = find_status_condition(client.get(LocalModelCache, "iris").status.conditions, "Degraded")
+        return found is not None and found.reason == "AgentPathMismatch"
+
+    eventually(lambda: stack.agent_ready() == ("False", "AgentPathMismatch"))
+    eventually(degraded)
+    client.patch(agent_daemon_set(), {"spec": agent_daemon_set().spec})
+    eventually(lambda: stack.agent_ready() == ("False", "NoAgentOnNode"))
+    eventually(lambda: not degraded())
+
+
+def test_a_groups_own_daemon_set_comes_comes_back_and_goes(stack: Stack) -> None:
+    client = stack.client
+    client.create(asking())
+    client.create(node())
+
+    def made() -> DaemonSet | None:
+        return client.find(DaemonSet, "gpu-agent", namespace="kserve")
+
+    eventually(made)
+    client.delete(client.get(DaemonSet, "gpu-agent", namespace="kserve"))
+    eventually(made)
+    client.patch(group(), {"spec": {"agent": None}})
+    eventually(lambda: made() is None)
+    client.create(config_map('{"localModelAgentImage": "configured"}'))
+    eventually(made)
+
+
+def test_a_manager_that_may_not_read_daemon_sets_does_the_rest_and_begins_once_it_may() -> None:
+    refused = threading.Event()
+    refused.set()
+
+    def as_kserves_role(action: Action, proceed: Callable[[], Any]) -> Any:
+        if action.kind is DaemonSet and refused.is_set():
+            raise ForbiddenError.of("daemonsets.apps is forbidden")
+        return proceed()
+
+    stack = Stack(as_kserves_role)
+    stack.client.create(asking())
+    stack.client.create(node())
+    stack.client.create(agent_pod())
+    stack.client.status.patch(node(), {"status": node().status.to_dict()})
+    stack.client.status.patch(agent_pod(), {"status": agent_pod().status.to_dict()})
+    stack.client.create(cache())
+    stack.start()
+    try:
+        eventually(lambda: stack.entries("node-1") == ["iris"])
+        eventually(lambda: stack.agent_ready() == ("Unknown", "DaemonSetsForbidden"))
+        eventually(lambda: stack.status_of() == {"node-1": "NodeDownloadPending"})
+        refused.clear()
+        stack.client.create(agent_daemon_set("/models", selector={"pool": "other"}))
+        eventually(lambda: stack.client.find(DaemonSet, "gpu-agent", namespace="kserve"), timeout=60)
+    finally:
+        stack.stop()

@@ -1,4 +1,4 @@
-"""The shipped DaemonSet of agents on simulated nodes: the real program, under its own service account."""
+"""DaemonSets of agents on simulated nodes, the shipped one and a group's own: the real program and service accounts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ import yaml
 from support.eventually import eventually
 from support.sandbox import processes_about
 
-from localmodel.api.node import LocalModelNode
+from localmodel.api import LocalModelConfig, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import NODE_GROUP_LABEL, agent_daemon_set_name, group_label_value
+from localmodel.manager.agents import agent_request, has_what_is_wanted, wanted_daemon_set
+from localmodel.manager.main import add_reconcilers, cache_options
+from localmodel.manager.settings import Settings
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.kubeconfig import load_config
+from localmodel.runtime.manager import Manager
+from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import DaemonSet, Node, Pod
 from localmodel.runtime.rest import LiveClient
-from localmodel.sandbox import install
+from localmodel.sandbox import demo_objects, install
+from localmodel.sandbox.apiserver.kubeconfig import token_credentials, write_kubeconfig
 from localmodel.sandbox.apiserver.server import ApiServer, ApiServerOptions
 from localmodel.sandbox.controllers.jobs import JobOptions
 from localmodel.sandbox.controllers.kubelet import KubeletOptions
 from localmodel.sandbox.controllers.main import build_manager
 from localmodel.sandbox.controllers.nodes import NodeOptions
+from localmodel.sandbox.kubeconfig import other_kubeconfig
 
 NODES = ("node-1", "node-2")
 MANIFEST = Path(__file__).parents[3] / "config" / "agent" / "manager.yaml"
@@ -34,6 +43,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.kubeconfig = directory / "kubeconfig"
+        self._closing: list[LiveClient] = []
         self.server = ApiServer(ApiServerOptions())
         self.server.start()
         self.server.write_kubeconfig(self.kubeconfig)
@@ -49,13 +59,32 @@ class World:
             jobs=JobOptions(),
         )
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=manager.start, args=(self._stop,))
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        self._run(manager)
         eventually(lambda: [node.name for node in self.client.list(Node) if node.is_ready] == [*NODES], timeout=20)
+
+    def _run(self, manager: Manager) -> None:
+        self._threads.append(threading.Thread(target=manager.start, args=(self._stop,)))
+        self._threads[-1].start()
+
+    def start_manager(self) -> None:
+        """localmodel-manager, under its own service account and with the shipped roles."""
+        token = install.service_account_token(self.client, install.NAMESPACE, install.MANAGER_ACCOUNT)
+        own = self.directory / "kubeconfig-manager"
+        write_kubeconfig(own, other_kubeconfig(self.kubeconfig, install.MANAGER_ACCOUNT, token_credentials(token)))
+        client = LiveClient(load_config(own, user_agent="localmodel-manager/test"))
+        self._closing.append(client)
+        options = ManagerOptions(metrics_addr="0", health_probe_addr="0", cache=cache_options(install.NAMESPACE))
+        manager = Manager(client, options)
+        add_reconcilers(manager, Settings())
+        self._run(manager)
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(20)
+        for thread in self._threads:
+            thread.join(20)
+        for client in self._closing:
+            client.close()
         self.client.close()
         self.server.stop()
 
@@ -86,6 +115,11 @@ class World:
     def agents(self) -> list[str]:
         """The agents' command lines."""
         return [line for line in processes_about(self.directory) if "localmodel-agent" in line]
+
+    def agent_ready(self, group: str) -> tuple[str, str]:
+        """Status and reason of the group's condition; empty while it is not there."""
+        found = find_status_condition(self.client.get(LocalModelNodeGroup, group).status.conditions, "AgentReady")
+        return (found.status, found.reason) if found else ("", "")
 
     def reports(self, node: str) -> bool:
         """Whether the node's agent has written its status."""
@@ -125,4 +159,34 @@ def test_the_shipped_daemon_set_runs_updates_and_ends_its_agents(world: World) -
 
     world.client.delete(world.client.get(DaemonSet, NAME, namespace=install.NAMESPACE))
     eventually(lambda: not world.pods(), timeout=20)
+    eventually(lambda: not world.agents(), timeout=20)
+
+
+def test_a_group_that_asks_for_agents_gets_them_in_its_own_path_on_its_own_nodes_d12_d39(world: World) -> None:
+    world.start_manager()
+    group = demo_objects.node_group()
+    group["spec"]["persistentVolumeSpec"]["local"]["path"] = "/data/models"
+    install.apply_all(world.client, [group])
+    name = group["metadata"]["name"]
+    eventually(lambda: world.agent_ready(name) == ("False", "NoAgentOnNode"), timeout=20)
+
+    group["spec"]["agent"] = {"image": "kserve/kserve-localmodelnode-agent:latest"}
+    install.apply_all(world.client, [group])
+    for node in NODES:
+        labels = {NODE_GROUP_LABEL: group_label_value(name)}
+        world.client.patch(world.client.get(Node, node), {"metadata": {"labels": labels}})
+    eventually(lambda: world.ready_on() == [*NODES], timeout=120)
+    eventually(lambda: world.agent_ready(name) == ("True", "AgentsReady"), timeout=20)
+    eventually(lambda: all(world.reports(node) for node in NODES), timeout=20)
+    assert all((world.directory / "nodes" / node / "data" / "models" / "models").is_dir() for node in NODES)
+    assert len(world.agents()) == 2
+
+    daemon_set = world.client.get(DaemonSet, agent_daemon_set_name(name), namespace=install.NAMESPACE)
+    assert daemon_set.metadata.generation == 1
+    stored = world.client.get(LocalModelNodeGroup, name)
+    request = agent_request(stored, LocalModelConfig())
+    assert request is not None
+    assert has_what_is_wanted(daemon_set, wanted_daemon_set(stored, request, install.NAMESPACE))
+    world.client.delete(world.client.get(LocalModelNodeGroup, name))
+    eventually(lambda: not world.client.list(DaemonSet, namespace=install.NAMESPACE), timeout=20)
     eventually(lambda: not world.agents(), timeout=20)

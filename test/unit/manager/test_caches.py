@@ -126,14 +126,38 @@ def test_a_node_that_waits_without_an_agent_is_named_d39() -> None:
     cluster.reconcile_cache()
     found = find_status_condition(cluster.cache().status.conditions, "Ready")
     assert found is not None
-    assert found.message == "0 of 2 nodes have the model; no agent is ready on node node-2"
+    assert (found.reason, found.message) == (
+        "DownloadPending",
+        "0 of 2 nodes have the model; no agent is ready on node node-2",
+    )
+
+
+def test_where_nothing_is_under_way_and_no_agent_is_there_that_is_the_reason_d39() -> None:
+    cluster = Cluster(node("node-1"), node("node-2"), group(), cache(), agent_pod("node-1"))
+    cluster.reconcile_node()
+    cluster.report(iris="ModelDownloaded")
+    cluster.reconcile_cache()
+    conditions = cluster.cache().status.conditions
+    assert [(c.type, c.status, c.reason) for c in conditions] == [
+        ("Ready", "False", "NoAgentOnNode"),
+        ("Progressing", "False", "NoAgentOnNode"),
+        ("Degraded", "False", "AsExpected"),
+    ]
+
+
+def test_a_node_that_downloads_is_under_way_beside_one_without_an_agent_d39() -> None:
+    cluster = Cluster(node("node-1"), node("node-2"), group(), cache(), agent_pod("node-1"))
+    cluster.reconcile_node()
+    cluster.report(iris="ModelDownloading")
+    cluster.reconcile_cache()
+    assert ready(cluster.cache()) == ("False", "Downloading")
 
 
 # groups -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_group_is_told_once_and_the_others_go_on() -> None:
-    cluster = Cluster(node(), group(), cache("iris", "nope", "gpu"))
+    cluster = Cluster(node(), agent_pod(), group(), cache("iris", "nope", "gpu"))
     for _ in range(3):
         settle(cluster)
     assert ready(cluster.cache()) == ("False", "NodeGroupNotFound")
@@ -159,7 +183,7 @@ def test_a_missing_group_never_blocks_deletion_d23() -> None:
 
 
 def test_a_failed_write_is_shown_and_tried_again_d55() -> None:
-    cluster = Cluster(node(), group(), cache())
+    cluster = Cluster(node(), agent_pod(), group(), cache())
     cluster.client.faults.fail(ServiceUnavailableError.of("etcd is away"), verb="create", kind=PersistentVolume)
     with pytest.raises(ServiceUnavailableError):
         cluster.reconcile_cache()

@@ -23,7 +23,7 @@ def with_disk(name: str, used: str, available: str) -> LocalModelNode:
 def reconciled(cluster: Cluster) -> dict[str, Any]:
     cluster.groups.reconcile(Request("", "gpu"))
     status = cluster.client.get(LocalModelNodeGroup, "gpu").status.to_dict()
-    condition = status.pop("conditions")[0]
+    condition = status.pop("conditions")[0]  # Ready; those of agents: test_agent_status
     return {**status, "ready": (condition["status"], condition["reason"])}
 
 

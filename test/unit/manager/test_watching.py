@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import cache, node
+from support.manager import agent_daemon_set, agent_pod, cache, node
 
 from localmodel.api import LocalModelNode
-from localmodel.manager.watching import SINCE_START, EnqueueChangedModels, NodeChanged, OurVolumeChanged, SpecChanged
+from localmodel.manager.watching import (
+    SINCE_START,
+    AgentChanged,
+    DaemonSetChanged,
+    EnqueueChangedModels,
+    NodeChanged,
+    OurVolumeChanged,
+    SpecChanged,
+)
 from localmodel.runtime.event import CreateEvent, DeleteEvent, UpdateEvent
-from localmodel.runtime.objects import ObjectMeta, PersistentVolume
+from localmodel.runtime.objects import ObjectMeta, OwnerReference, PersistentVolume
 
 
 class Queue:
@@ -100,3 +108,23 @@ def test_a_volume_counts_when_it_is_released_or_goes() -> None:
     assert OurVolumeChanged().matches(UpdateEvent(volume("Bound"), volume("Released")))
     assert OurVolumeChanged().matches(DeleteEvent(volume("Bound")))
     assert not OurVolumeChanged().matches(CreateEvent(volume("Bound")))
+
+
+def test_agents_count_when_they_come_go_or_change_their_readiness() -> None:
+    pod, unready = agent_pod(), agent_pod(ready=False)
+    heartbeat = agent_pod()
+    heartbeat.status.phase = "Running"
+    assert AgentChanged().update(UpdateEvent(unready, pod))
+    assert AgentChanged().update(UpdateEvent(pod, agent_pod("node-2")))
+    assert not AgentChanged().update(UpdateEvent(pod, heartbeat))
+
+
+def test_daemon_sets_count_when_they_are_changed_and_not_when_their_counts_are() -> None:
+    old = agent_daemon_set()
+    counted, changed, freed = (agent_daemon_set() for _ in range(3))
+    counted.status = {"numberReady": 1}
+    changed.metadata.generation = 2
+    freed.metadata.owner_references = [OwnerReference(api_version="v1", kind="X", name="x", uid="u")]
+    assert not DaemonSetChanged().update(UpdateEvent(old, counted))
+    assert DaemonSetChanged().update(UpdateEvent(old, changed))
+    assert DaemonSetChanged().update(UpdateEvent(old, freed))

@@ -14,6 +14,7 @@ from support.scripted import ScriptedListerWatcher, config_map, event, eventuall
 from localmodel.runtime.cache import (
     Cache,
     CacheOptions,
+    KindForbiddenError,
     KindNotCachedError,
     KindNotServedError,
     KindOptions,
@@ -336,6 +337,34 @@ def test_an_optional_kind_that_is_forbidden_does_hold_up_the_start(make: Make) -
     cache.get_informer(Secret)
     cache.start()
     with pytest.raises(CacheSyncTimeoutError, match="Forbidden"):
+        cache.wait_for_sync(0.1)
+
+
+def test_a_kind_that_may_be_forbidden_does_not_hold_up_the_start_and_is_unknown_not_empty(make: Make) -> None:
+    cache = make({Secret: [ForbiddenError.of("no")]}, by_kind={Secret: KindOptions(may_be_forbidden=True)})
+    cache.get_informer(Secret)
+    cache.start()
+    cache.wait_for_sync(5)
+    assert not cache.has_synced(Secret)
+    assert cache.waiting_for() == ""
+    with pytest.raises(KindForbiddenError, match="Forbidden"):
+        cache.list(Secret)
+
+
+def test_a_kind_that_was_forbidden_is_watched_once_the_right_is_granted(make: Make) -> None:
+    cache = make({Secret: [ForbiddenError.of("no"), page(10)]}, by_kind={Secret: KindOptions(may_be_forbidden=True)})
+    cache.get_informer(Secret)
+    cache.start()
+    cache.wait_for_sync(5)
+    assert cache.get_informer(Secret).wait_for_sync(10)
+    assert cache.list(Secret) == []
+
+
+def test_a_kind_that_may_be_forbidden_but_is_absent_does_hold_up_the_start(make: Make) -> None:
+    cache = make({Secret: [ABSENT]}, by_kind={Secret: KindOptions(may_be_forbidden=True)})
+    cache.get_informer(Secret)
+    cache.start()
+    with pytest.raises(CacheSyncTimeoutError, match="NotFound"):
         cache.wait_for_sync(0.1)
 
 

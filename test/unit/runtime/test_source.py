@@ -12,6 +12,7 @@ from support.eventually import eventually
 
 from localmodel.runtime.cache import Cache, CacheOptions, KindOptions
 from localmodel.runtime.cancellation import Cancellation, CancelledError
+from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.event import CreateEvent, DeleteEvent, Event, GenericEvent, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
 from localmodel.runtime.informer import SharedInformer
@@ -278,6 +279,14 @@ def test_an_optional_kind_that_is_not_served_does_not_hold_up_the_start(client: 
     client.withdraw(ConfigMap)
     source = Kind(ConfigMap, Recording())
     start(source, options=CacheOptions(by_kind={ConfigMap: KindOptions(optional=True)}))
+
+    source.wait_for_sync(10)
+
+
+def test_a_kind_that_may_be_forbidden_does_not_hold_up_the_start(client: FakeClient, start: Any) -> None:
+    client.faults.fail(ForbiddenError.of("no"), kind=ConfigMap, times=None)
+    source = Kind(ConfigMap, Recording())
+    start(source, options=CacheOptions(by_kind={ConfigMap: KindOptions(may_be_forbidden=True)}))
 
     source.wait_for_sync(10)
 
