@@ -26,8 +26,6 @@ from localmodel.api import (
 )
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import (
-    AGENT_LABEL,
-    AGENT_LABEL_VALUE,
     CACHE_FINALIZER,
     NAMESPACE_CACHE_FINALIZER,
     status_key,
@@ -36,18 +34,20 @@ from localmodel.runtime.builder import Builder
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
 from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import ConfigMap, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.objects import ConfigMap, Node, Object, PersistentVolume, PersistentVolumeClaim
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from .agents import has_agent
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node
-from .indexes import BY_MODEL, BY_NODE, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
+from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
 from .pacing import Pacer, interval_for
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
 from .volumes import Volumes, wanted_pairs
 from .watching import SINCE_START, EnqueueChangedModels, NodeChanged, OurVolumeChanged, SpecChanged, keys_of
+from .waves import waits_in
 
 log = structlog.get_logger(__name__)
 
@@ -160,13 +160,17 @@ class CacheReconciler(Reconciler):
     ) -> Observation:
         key = status_key(cache.name, cache.namespace)
         groups = list(groups)
-        members = [
-            (node.name, node.is_ready)
-            for node in self.client.list(Node)
-            if any(group_has_node(group, node) for group in groups)
-        ]
+        members: dict[str, tuple[bool, LocalModelNodeGroup]] = {}
+        for node in self.client.list(Node):
+            group = next((group for group in groups if group_has_node(group, node)), None)
+            if group is not None:
+                members[node.name] = node.is_ready, group
         views = observe(
-            key, cache.spec.source_model_uri, members, self.client.list(LocalModelNode, fields={BY_MODEL: key})
+            key,
+            cache.spec.source_model_uri,
+            [(name, ready) for name, (ready, _) in members.items()],
+            self.client.list(LocalModelNode, fields={BY_MODEL: key}),
+            {name: message for name, (ready, group) in members.items() if ready and (message := waits_in(group))},
         )
         pending = [view.node for view in views if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
         return Observation(
@@ -243,10 +247,7 @@ class CacheReconciler(Reconciler):
         return [node.name for node in nodes if self._has_agent(node.name)]
 
     def _has_agent(self, node: str) -> bool:
-        agents = self.client.list(
-            Pod, namespace=self._settings.namespace, labels={AGENT_LABEL: AGENT_LABEL_VALUE}, fields={BY_NODE: node}
-        )
-        return any(agent.is_ready and not agent.is_deleting for agent in agents)
+        return has_agent(self.client, self._settings.namespace, node)
 
     def _time_left(self, cache: Cache) -> float:
         """Seconds. The server's clock and ours may differ, so it is never longer than since we know of the deletion."""

@@ -94,7 +94,7 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
     """Gives the manager its indexes and reconcilers; before it starts."""
     add_indexes(manager.cache)
     for reconciler in (
-        NodeReconciler(),
+        NodeReconciler(settings),
         LocalModelCacheReconciler(settings),
         LocalModelNamespaceCacheReconciler(settings),
         LocalModelNodeGroupReconciler(),
