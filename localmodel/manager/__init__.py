@@ -1,6 +1,6 @@
 """The manager program (`localmodel-manager`): one reconciler class per resource.
 
-`nodes` writes the LocalModelNodes, `caches` the status, finalizers and volumes of both kinds of cache, `nodegroups` the
-status of groups; `main` puts them together. `entries`, `status` and the naming in `volumes` are pure functions that
-these call. Which field has which writer: design.md section 4.
+`nodes` writes the LocalModelNodes and labels of Nodes, `caches` the status, finalizers and volumes of both kinds of
+cache, `nodegroups` the status of groups; `main` puts them together. `entries`, `reports`, `labels`, `status` and the
+naming in `volumes` are pure functions that these call. Which field has which writer: design.md section 4.
 """
