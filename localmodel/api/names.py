@@ -9,6 +9,7 @@ group, NS the namespace of a LocalModelNamespaceCache, S of a consumer.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 KSERVE_NAMESPACE: Final = "kserve"
@@ -40,6 +41,9 @@ JOB_MODEL_NAMESPACE_LABEL: Final = "modelNamespace"
 WANTED_ANNOTATION: Final = "localmodel.kserve.io/wanted"
 """On a LocalModelNode: storage keys of evicted models that a workload wants again."""
 
+READY_LABEL_PREFIX: Final = "localmodel.kserve.io/"
+READY_LABEL_VALUE: Final = "ready"
+"""On a Node that has a whole copy of a model: `localmodel.kserve.io/<storage key>=ready`."""
 NODE_GROUP_LABEL: Final = "localmodel.kserve.io/node-group"
 """On a node: the group whose managed agent runs there (`group_label_value`); the same on its DaemonSet and pods."""
 
@@ -60,6 +64,33 @@ def storage_key(uri: str) -> str:
     'a7631b3fe62115e0'
     """
     return hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def ready_label(key: str) -> str:
+    """The label's name for a storage key."""
+    return READY_LABEL_PREFIX + key
+
+
+def is_ready_label(name: str) -> bool:
+    """Whether a label's name is one of ours: the prefix and 16 lowercase hexadecimal digits, nothing else."""
+    return _READY_LABEL.fullmatch(name) is not None
+
+
+def group_label_value(name: str) -> str:
+    """The value of NODE_GROUP_LABEL for a group: its name, or a readable prefix with a hash where that is no value.
+
+    >>> group_label_value("gpu"), group_label_value("g" * 64)[-20:]
+    ('gpu', 'ggg-4e52b0a8d918b923')
+    """
+    if len(name) <= LABEL_LIMIT and _LABEL_VALUE.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9._-]", "-", name)[: LABEL_LIMIT - len(digest) - 1].strip("._-")
+    return f"{readable}-{digest}" if readable else digest
+
+
+_READY_LABEL: Final = re.compile(re.escape(READY_LABEL_PREFIX) + "[0-9a-f]{16}")
+_LABEL_VALUE: Final = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def status_key(name: str, namespace: str = "") -> str:
@@ -101,11 +132,6 @@ def serving_pv_name(cache: str, group: str, namespace: str) -> str:
 def serving_pvc_name(cache: str, group: str) -> str:
     """`M-G`; it lies in the consumer's namespace."""
     return bounded(f"{cache}-{group}")
-
-
-def group_label_value(name: str) -> str:
-    """A group's name as a label's value: itself, or its beginning and a hash where it has more than 63 characters."""
-    return bounded(name, LABEL_LIMIT)
 
 
 def agent_daemon_set_name(group: str) -> str:

@@ -27,8 +27,6 @@ from localmodel.api import (
 )
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import (
-    AGENT_LABEL,
-    AGENT_LABEL_VALUE,
     CACHE_FINALIZER,
     NAMESPACE_CACHE_FINALIZER,
     status_key,
@@ -50,10 +48,11 @@ from localmodel.runtime.objects import (
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from .agentpods import has_agent
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node, key_of
-from .indexes import BY_MODEL, BY_NODE, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
+from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, path_mismatches
@@ -71,6 +70,7 @@ from .watching import (
     SpecChanged,
     keys_of,
 )
+from .waves import waits_in
 
 log = structlog.get_logger(__name__)
 
@@ -201,9 +201,16 @@ class CacheReconciler(Reconciler):
         nodes = self.client.list(Node)
         groups = list(groups)
         nodes_of = {group.name: [node for node in nodes if group_has_node(group, node)] for group in groups}
-        members = {node.name: node.is_ready for of_group in nodes_of.values() for node in of_group}.items()
+        members: dict[str, tuple[bool, LocalModelNodeGroup]] = {}
+        for group in groups:
+            for node in nodes_of[group.name]:
+                members.setdefault(node.name, (node.is_ready, group))
         views = observe(
-            key, cache.spec.source_model_uri, members, self.client.list(LocalModelNode, fields={BY_MODEL: key})
+            key,
+            cache.spec.source_model_uri,
+            [(name, ready) for name, (ready, _) in members.items()],
+            self.client.list(LocalModelNode, fields={BY_MODEL: key}),
+            {name: message for name, (ready, group) in members.items() if ready and (message := waits_in(group))},
         )
         pending = [view.node for view in views if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
         return Observation(
@@ -291,10 +298,7 @@ class CacheReconciler(Reconciler):
         return [node.name for node in nodes if self._has_agent(node.name)]
 
     def _has_agent(self, node: str) -> bool:
-        agents = self.client.list(
-            Pod, namespace=self._settings.namespace, labels={AGENT_LABEL: AGENT_LABEL_VALUE}, fields={BY_NODE: node}
-        )
-        return any(agent.is_ready and not agent.is_deleting for agent in agents)
+        return has_agent(self.client, self._settings.namespace, node)
 
     def _time_left(self, cache: Cache) -> float:
         """Seconds. The server's clock and ours may differ, so it is never longer than since we know of the deletion."""

@@ -55,6 +55,19 @@ def consumers_of(reader: Reader, cache: Cache, admitted: GroupOf = lambda _: "")
     )
 
 
+def services_on(
+    reader: Reader, cache: Cache, group: str, admitted: GroupOf
+) -> tuple[list[PartialObjectMetadata], bool]:
+    """The services that use the cache on the nodes of one of its groups.
+
+    With False where services of a kind that is not served now may be missing.
+    """
+    found = [(_labelled(reader, InferenceService, cache), cache.status.inference_services)]
+    found += [(_labelled(reader, LLMInferenceService, cache), cache.status.llm_inference_services)]
+    services = [s for served, _ in found for s in served or () if group in _groups_of(s, cache, admitted)]
+    return services, not any(served is None and names for served, names in found)
+
+
 def _labelled(reader: Reader, kind: type[PartialObjectMetadata], cache: Cache) -> list[PartialObjectMetadata] | None:
     """None where the kind is not served."""
     try:

@@ -91,6 +91,12 @@ def desired_entries(
     return [wanted[key] for key in sorted(wanted)]
 
 
+def new_entries(entries: Iterable[LocalModelInfo], existing: Iterable[LocalModelInfo]) -> list[LocalModelInfo]:
+    """Those of the entries that ask the node for something else than what it has: another key, or another URI."""
+    present = {key_of(entry): entry.source_model_uri for entry in existing}
+    return [entry for entry in entries if present.get(key_of(entry)) != entry.source_model_uri]
+
+
 def _group_for(cache: Cache, node_groups: Membership, known: LocalModelInfo | None) -> str:
     """The group that brings the cache to the node, or nothing."""
     for group in cache.spec.node_groups:

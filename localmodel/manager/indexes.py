@@ -23,6 +23,7 @@ from localmodel.runtime.objects import (
 )
 
 from .entries import key_of
+from .reports import evicted_copies, unfinished_groups
 
 InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
 LLMInferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1alpha2", "LLMInferenceService"))
@@ -35,6 +36,8 @@ CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
 
 BY_NODE_GROUP: Final = "spec.nodeGroups"
 BY_MODEL: Final = "model"
+BY_UNFINISHED_GROUP: Final = "unfinishedGroup"
+BY_EVICTED: Final = "evicted"
 BY_CACHE: Final = "cache"
 BY_NODE: Final = "spec.nodeName"
 BY_CACHE_UID: Final = "cacheUID"
@@ -78,6 +81,8 @@ def add_indexes(cache: ObjectCache) -> None:
     cache.index_field(LocalModelCache, BY_NODE_GROUP, node_groups)
     cache.index_field(LocalModelNamespaceCache, BY_NODE_GROUP, node_groups)
     cache.index_field(LocalModelNode, BY_MODEL, models)
+    cache.index_field(LocalModelNode, BY_UNFINISHED_GROUP, unfinished_groups)
+    cache.index_field(LocalModelNode, BY_EVICTED, evicted_copies)
     for service in SERVICES:
         cache.index_field(service, BY_CACHE, _service_keys)
     cache.index_field(PersistentVolume, BY_CACHE_UID, _cache_uids)

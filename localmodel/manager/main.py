@@ -133,7 +133,7 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
     add_indexes(manager.cache)
     metrics = CacheMetrics(manager.metrics.registry)
     for reconciler in (
-        NodeReconciler(),
+        NodeReconciler(settings),
         LocalModelCacheReconciler(settings, metrics),
         LocalModelNamespaceCacheReconciler(settings, metrics),
         LocalModelNodeGroupReconciler(settings),

@@ -1,13 +1,17 @@
-"""`NodeReconciler`: for each Node the LocalModelNode of its name, of which it is the only author.
+"""`NodeReconciler`: for each Node the LocalModelNode of its name and our labels, of which it is the only author.
 
 The whole list of entries is computed and written at once; it never edits what stands there. It is created complete, so
 an agent never sees a node with less than it shall have (D-02), and it goes with its Node (D-29). Changes of caches and
-groups reach nodes a moment late, so that a burst of them costs each node one write.
+groups reach nodes a moment late, so that a burst of them costs each node one write. The labels are patched at most
+once in ten seconds.
+
+What is written is decided by `entries` (which models), `waves` (which of them now), `wanted` (which evicted ones again)
+and `labels`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -20,24 +24,42 @@ from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
 )
-from localmodel.api.names import status_key
+from localmodel.api.names import WANTED_ANNOTATION, ready_label, status_key, storage_key
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.client import Preconditions
 from localmodel.runtime.controllerutil import set_controller_reference
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import Node, ObjectMeta
-from localmodel.runtime.predicate import GenerationChanged
+from localmodel.runtime.objects import (
+    ConfigMap,
+    Node,
+    Object,
+    ObjectMeta,
+    OwnerReference,
+    PartialObjectMetadata,
+    Pod,
+)
+from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .entries import Membership, desired_entries, group_has_node, membership
-from .indexes import BY_MODEL, BY_NODE_GROUP
-from .watching import SINCE_START, NodeChanged, SpecChanged, keys_of
+from .entries import Membership, desired_entries, group_has_node, key_of, membership, new_entries
+from .indexes import BY_EVICTED, BY_MODEL, BY_NODE_GROUP, SERVICES, cache_of_service
+from .labels import label_patch, owning_group, ready_keys
+from .pacing import Pacer
+from .scheduling import ServiceConstraints
+from .settings import Settings
+from .turns import EnqueueNextInLine, EnqueueNodeReported
+from .wanted import wanted_value
+from .watching import BURST_SECONDS, SINCE_START, NodeChanged, SpecChanged, keys_of
+from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
 
-BURST_SECONDS: Final = 0.2
-"""How long a change of caches or groups waits for others like it."""
+LABEL_SECONDS: Final = 10.0
+"""The least time between two patches of one node's labels."""
+REFUSALS: Final = (BadRequestError, ForbiddenError, InvalidError, NotFoundError)
+"""Errors of a write that say that it was not done. After any other, a conflict too, an earlier try may have succeeded
+unseen."""
 
 
 class NodeReconciler(Reconciler):
@@ -46,20 +68,34 @@ class NodeReconciler(Reconciler):
     An entry comes when its node is ready and stays while the node is not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waves = Waves(settings.namespace)
+        self._constraints = ServiceConstraints()
+        self._pacer = Pacer()
+        """When the labels of each node were patched last."""
         self._written: dict[str, tuple[bytes, str, int | None]] = {}
         """By node: the object that was written last, and the uid and generation that this gave. Where an older CRD
         prunes fields of ours, what is read never equals what is wanted, and this says that it was written already."""
 
     def setup(self, builder: Builder) -> None:
+        next_in_line = EnqueueNextInLine(self._waves, self)
         (
-            builder.for_(Node, NodeChanged())
-            .watches(LocalModelNode, EnqueueRequestsFromMapFunc(lambda node: [node.key]), GenerationChanged())
+            builder.for_(Node, NodeChanged() | LabelChanged())
+            .watches(Node, next_in_line, SINCE_START, NodeChanged())
+            .watches(LocalModelNode, EnqueueNodeReported(next_in_line, self._until_labelled))
+            .watches(Pod, next_in_line, SINCE_START)
             .watches(
                 LocalModelNodeGroup,
                 EnqueueRequestsFromMapFunc(self._all_nodes, delay=BURST_SECONDS),
                 SINCE_START,
                 GenerationChanged(),
+            )
+            .watches(
+                ConfigMap,
+                EnqueueRequestsFromMapFunc(self._all_nodes, delay=BURST_SECONDS),
+                SINCE_START,
+                ResourceVersionChanged(),
             )
         )
         for kind in (LocalModelCache, LocalModelNamespaceCache):
@@ -68,6 +104,13 @@ class NodeReconciler(Reconciler):
                 EnqueueRequestsFromMapFunc(self._nodes_of, delay=BURST_SECONDS),
                 SINCE_START,
                 SpecChanged(),
+            )
+        for service in SERVICES:
+            builder.watches(
+                service,
+                EnqueueRequestsFromMapFunc(self._nodes_without_model_of, delay=BURST_SECONDS),
+                SINCE_START,
+                LabelChanged() | AnnotationChanged(),
             )
 
     def reconcile(self, request: Request) -> Result | None:
@@ -78,22 +121,60 @@ class NodeReconciler(Reconciler):
             if self.live.find(Node, request.name) is None or (node is not None and node.is_deleting):
                 self._remove(request.name, existing)
             return None
-        if existing is not None and existing.is_deleting:
-            return None
 
-        groups = membership(node, self.client.list(LocalModelNodeGroup))
-        entries = desired_entries(
-            groups,
-            self._caches_of(groups),
-            existing.spec.local_models if existing is not None else (),
-            ready=node.is_ready,
-        )
+        groups = {group.name: group for group in self.client.list(LocalModelNodeGroup)}
+        member_of = membership(node, groups.values())
+        config = self._settings.current(self.client, self.recorder).local_model
+        owner = owning_group(node, member_of, groups, agents_by_default=bool(config.local_model_agent_image))
+        if existing is not None and existing.is_deleting:
+            return Result(requeue_after=self._label(node, frozenset(), owner))
+        caches = {status_key(cache.name, cache.namespace): cache for cache in self._caches_of(member_of)}
+        present = existing.spec.local_models if existing is not None else []
+        wished = desired_entries(member_of, caches.values(), present, ready=node.is_ready)
+        entries = self._admitted(node, existing, wished, groups)
+        self._write(node, existing, entries, caches)
+        waits = [TURN_CHECK_SECONDS] if len(entries) < len(wished) else []
+        keys = ready_keys(existing, entries) if existing is not None else frozenset()
+        waits += [wait] if (wait := self._label(node, keys, owner)) else []
+        return Result(requeue_after=min(waits, default=0.0))
+
+    # entries ----------------------------------------------------------------------------------------------------------
+
+    def _admitted(
+        self,
+        node: Node,
+        existing: LocalModelNode | None,
+        wished: list[LocalModelInfo],
+        groups: Mapping[str, LocalModelNodeGroup],
+    ) -> list[LocalModelInfo]:
+        """The entries without the new ones of groups in which it is not this node's turn (see `waves`)."""
+        new = new_entries(wished, existing.spec.local_models if existing is not None else ())
         if existing is None:
-            if entries:
+            # A lost LocalModelNode comes back with what the node has, in no wave: its agent would miss them (D-02).
+            new = [e for e in new if ready_label(storage_key(e.source_model_uri)) not in node.metadata.labels]
+        found = {entry.node_group: groups.get(entry.node_group) for entry in new}
+        limits = {name: group.spec.max_concurrent_downloads for name, group in found.items() if group is not None}
+        limits = {name: limit for name, limit in limits.items() if limit > 0}
+        refusing = self._waves.admit(node.name, limits, reader=self.client, live=self.live, clock=self.clock)
+        refused = {key_of(entry) for entry in new if entry.node_group in refusing}
+        return [entry for entry in wished if key_of(entry) not in refused]
+
+    def _is_chosen(self, node: Node, service: PartialObjectMetadata) -> bool:
+        constraints = self._constraints.of(self.live, service)
+        return bool(constraints) and constraints.admit(node)
+
+    def _write(
+        self, node: Node, existing: LocalModelNode | None, entries: list[LocalModelInfo], caches: Mapping[str, Cache]
+    ) -> None:
+        try:
+            if existing is not None:
+                wanted = wanted_value(existing, entries, caches, self.client, lambda s: self._is_chosen(node, s))
+                self._update(node, existing, entries, wanted)
+            elif entries:
                 self._create(node, LocalModelNode(metadata=ObjectMeta(name=node.name)), entries)
-            return None
-        self._update(node, existing, entries)
-        return None
+        except REFUSALS:
+            self._waves.forget(node.name)
+            raise
 
     def _create(self, node: Node, local_model_node: LocalModelNode, entries: list[LocalModelInfo]) -> None:
         set_controller_reference(node, local_model_node, block_owner_deletion=False)
@@ -101,26 +182,33 @@ class NodeReconciler(Reconciler):
         self._remember(local_model_node, self.client.create(local_model_node))
         log.info("Created LocalModelNode", node=node.name, models=len(entries))
 
-    def _update(self, node: Node, existing: LocalModelNode, entries: list[LocalModelInfo]) -> None:
+    def _update(
+        self, node: Node, existing: LocalModelNode, entries: list[LocalModelInfo], evicted_and_wanted: str
+    ) -> None:
         """Writes the whole object if that makes a difference; raises ConflictError if it was read too early."""
         wanted = existing.deepcopy()
         wanted.metadata.owner_references = []
         set_controller_reference(node, wanted, block_owner_deletion=False)
+        wanted.metadata.annotations.pop(WANTED_ANNOTATION, None)
+        if evicted_and_wanted:
+            wanted.metadata.annotations[WANTED_ANNOTATION] = evicted_and_wanted
         wanted.spec.local_models = entries
         if wanted.to_dict() == existing.to_dict():
             return
         known = (_intent(wanted), existing.metadata.uid, existing.metadata.generation)
-        unowned = wanted.metadata.owner_references != existing.metadata.owner_references
-        if self._written.get(node.name) == known and not unowned:
+        if self._written.get(node.name) == known and _described(wanted) == _described(existing):
             return
         self._remember(wanted, self.client.update(wanted))
-        log.info("Updated LocalModelNode", node=node.name, models=len(entries))
+        log.info("Updated LocalModelNode", node=node.name, models=len(entries), wanted=evicted_and_wanted)
 
     def _remember(self, wanted: LocalModelNode, written: LocalModelNode) -> None:
         self._written[wanted.name] = (_intent(wanted), written.metadata.uid, written.metadata.generation)
+        self._waves.wrote(written, self.clock)
 
     def _remove(self, name: str, existing: LocalModelNode | None) -> None:
         self._written.pop(name, None)
+        self._waves.forget(name)
+        self._pacer.forget(name)
         if existing is None or existing.is_deleting:
             return
         try:
@@ -128,6 +216,30 @@ class NodeReconciler(Reconciler):
         except NotFoundError:
             return
         log.info("Deleted LocalModelNode", node=name)
+
+    # labels -----------------------------------------------------------------------------------------------------------
+
+    def _label(self, node: Node, keys: frozenset[str], group: str) -> float:
+        """Patches the node's labels if they are wrong. Seconds to wait if it is too early for that, else 0."""
+        patch = label_patch(node.metadata.labels, keys, group)
+        if not patch:
+            return 0.0
+        wait = self._pacer.delay(node.name, LABEL_SECONDS, self.clock)
+        if wait > 0:
+            return wait
+        try:
+            self.client.patch(node, {"metadata": {"labels": patch}})
+        except NotFoundError:
+            return 0.0
+        self._pacer.wrote(node.name, self.clock)
+        log.info("Labelled node", node=node.name, models=len(keys), group=group)
+        return 0.0
+
+    # what concerns a node ---------------------------------------------------------------------------------------------
+
+    def _until_labelled(self, name: str) -> float:
+        """Seconds until the node's labels may be patched, 0 for now: no sooner is a new copy of interest."""
+        return self._pacer.delay(name, LABEL_SECONDS, self.clock)
 
     def _caches_of(self, groups: Membership) -> Iterable[Cache]:
         """The caches that name one of the groups."""
@@ -146,11 +258,29 @@ class NodeReconciler(Reconciler):
         entries = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
         return dict.fromkeys([*keys_of(nodes), *keys_of(entries)])
 
-    def _all_nodes(self, group: LocalModelNodeGroup) -> Iterable[Request]:  # noqa: ARG002 - any of them may be concerned
+    def _nodes_without_model_of(self, service: Object) -> Iterable[Request]:
+        """The nodes that have evicted the model of the service's cache."""
+        cache = cache_of_service(service)
+        if cache is None:
+            return ()
+        fields = {BY_EVICTED: status_key(cache.name, cache.namespace)}
+        return keys_of(self.client.list(LocalModelNode, fields=fields))
+
+    def _all_nodes(self, _: Object) -> Iterable[Request]:
+        """Whatever of a group or the configuration changed may concern any of them."""
         return keys_of(self.client.list(Node))
 
 
 def _intent(node: LocalModelNode) -> bytes:
     """What we write of the object, without what the server makes of it."""
-    metadata = ObjectMeta(name=node.name, owner_references=node.metadata.owner_references)
+    metadata = ObjectMeta(
+        name=node.name, owner_references=node.metadata.owner_references, annotations=_described(node)[1]
+    )
     return LocalModelNode(metadata=metadata, spec=node.spec).to_json()
+
+
+def _described(node: LocalModelNode) -> tuple[list[OwnerReference], dict[str, str]]:
+    """What we write of the metadata: a change of it gives no new generation."""
+    annotations = node.metadata.annotations
+    wanted = {name: value for name, value in annotations.items() if name == WANTED_ANNOTATION}
+    return node.metadata.owner_references, wanted

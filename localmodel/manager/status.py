@@ -23,13 +23,13 @@ from localmodel.api import (
     NodeModel,
     NodeStatus,
 )
-from localmodel.api.names import storage_key
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.events import EventType
 from localmodel.runtime.objects import parse_quantity
 
 from .entries import key_of
+from .reports import Report, report_of
 
 MAX_FAILURES: Final = 10
 MAX_SINGLE_EVENTS: Final = 5
@@ -93,7 +93,11 @@ class Observation:
 
 
 def observe(
-    key: str, uri: str, members: Iterable[tuple[str, bool]], local_model_nodes: Iterable[LocalModelNode]
+    key: str,
+    uri: str,
+    members: Iterable[tuple[str, bool]],
+    local_model_nodes: Iterable[LocalModelNode],
+    waiting: Mapping[str, str] | None = None,
 ) -> list[NodeView]:
     """One view for each node that has the model's entry or shall get it, sorted by name.
 
@@ -102,24 +106,26 @@ def observe(
 
     `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62). One
     that is not ready is NodeNotReady, whatever its agent said last: nothing can be served from it now (D-30).
+    `waiting` are those of them that wait for their turn, each with the reason.
     """
     views = {
-        name: NodeView(node=name, status=NodeStatus.NODE_DOWNLOAD_PENDING if ready else NodeStatus.NODE_NOT_READY)
+        name: NodeView(
+            node=name,
+            status=NodeStatus.NODE_DOWNLOAD_PENDING if ready else NodeStatus.NODE_NOT_READY,
+            detail=NodeModel(reason="Waiting", message=waiting[name]) if waiting and name in waiting else None,
+        )
         for name, ready in members
     }
     for node in local_model_nodes:
         entry = next((entry for entry in node.spec.local_models if key_of(entry) == key), None)
         if entry is None:
             continue
-        reported, detail = node.status.model_status.get(key, ""), node.status.models.get(key)
-        told_of = detail.storage_key if detail is not None else ""
-        if entry.source_model_uri != uri or told_of not in ("", storage_key(uri)):
-            reported, detail = "", None
-        status = _NODE_STATUS.get(reported, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
+        report = report_of(node, entry) if entry.source_model_uri == uri else Report()
+        status = _NODE_STATUS.get(report.status, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
         known = views.get(node.name)
         if known is not None and known.status == NodeStatus.NODE_NOT_READY:
             status = NodeStatus.NODE_NOT_READY
-        views[node.name] = NodeView(node=node.name, status=status, detail=detail)
+        views[node.name] = NodeView(node=node.name, status=status, detail=report.detail)
     return [views[name] for name in sorted(views)]
 
 

@@ -8,9 +8,10 @@ new about, not all models of the node.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from localmodel.api import LocalModelNode
+from localmodel.api.names import is_ready_label
 from localmodel.runtime.event import CreateEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
 from localmodel.runtime.objects import DaemonSet, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
@@ -20,6 +21,9 @@ from localmodel.runtime.reconcile import Request
 from .agents import APPLIED_ANNOTATION
 from .entries import key_of
 from .indexes import CACHE_UID_LABEL
+
+BURST_SECONDS: Final = 0.2
+"""How long a change of caches, groups or the like waits for others, before it queues the nodes that it concerns."""
 
 SINCE_START: Predicate = Funcs(on_create=lambda event: not event.is_in_initial_list)
 """Drops what existed when the watch began."""
@@ -37,14 +41,18 @@ def _intent(obj: Object) -> object:
 
 
 class NodeChanged(Predicate):
-    """Lets updates pass that change a node's labels or readiness; not its heartbeats."""
+    """Lets updates pass that change a node's labels or readiness; not its heartbeats.
+
+    The labels that tell which models the node has do not count: they are ours, and follow what is known already.
+    """
 
     def update(self, event: UpdateEvent[Any]) -> bool:
         return _membership(event.object_old) != _membership(event.object_new)
 
 
 def _membership(node: Node) -> object:
-    return node.metadata.labels, node.is_ready, node.metadata.uid
+    labels = {name: value for name, value in node.metadata.labels.items() if not is_ready_label(name)}
+    return labels, node.is_ready, node.metadata.uid
 
 
 class AgentChanged(Predicate):

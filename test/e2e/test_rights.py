@@ -157,6 +157,9 @@ def let_a_node_come_and_go(it: Sandbox) -> None:
         return it.cluster.client.find(LocalModelNode, "guest") is not None
 
     it.eventually(is_wanted, timeout=60)
+    # Without an owner it is left to the manager: the garbage collector may be faster.
+    owned = it.cluster.client.get(LocalModelNode, "guest")
+    it.cluster.client.patch(owned, {"metadata": {"ownerReferences": None}})
     it.cluster.client.delete(guest)
     it.eventually(lambda: it.cluster.client.find(LocalModelNode, "guest") is None)
 

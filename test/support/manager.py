@@ -10,12 +10,14 @@ from localmodel.api import (
     LocalModelNamespaceCache,
     LocalModelNode,
     LocalModelNodeGroup,
+    NodeModel,
 )
 from localmodel.manager.caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from localmodel.manager.indexes import InferenceService, add_indexes
 from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
 from localmodel.manager.nodes import NodeReconciler
 from localmodel.manager.settings import Settings
+from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, ObjectMeta, Pod, T
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.selectors import FieldSelector
@@ -54,7 +56,7 @@ class Cluster:
         add_indexes(self.client)  # type: ignore[arg-type]
         self.recorder = FakeRecorder()
         self.settings = Settings()
-        self.nodes = self.wired(NodeReconciler())
+        self.nodes = self.wired(NodeReconciler(self.settings))
         self.caches = self.wired(LocalModelCacheReconciler(self.settings))
         self.namespace_caches = self.wired(LocalModelNamespaceCacheReconciler(self.settings))
         self.groups = self.wired(LocalModelNodeGroupReconciler(self.settings))
@@ -97,6 +99,46 @@ class Cluster:
         found.status.model_status = {keys[key]: value for key, value in model_status.items()}
         self.client.status.update(found)
 
+    def say(self, key: str, status: str, *, node: str = "node-1", **fields: Any) -> None:
+        """Plays an agent that tells all: `fields` are those of status.models[key]."""
+        found = self.local_model_node(node)
+        detailed(found, key, status, **fields)
+        self.client.status.update(found)
+
+    def start_agent(self, node: str) -> None:
+        """A create takes no status: it comes after it, as from a kubelet."""
+        pod = agent_pod(node)
+        self.client.create(pod)
+        self.client.status.patch(pod, {"status": pod.status.to_dict()})
+
+    def labels(self, name: str = "node-1") -> dict[str, str]:
+        """Those of our prefix."""
+        labels = self.client.get(Node, name).metadata.labels
+        return {key: value for key, value in labels.items() if key.startswith("localmodel.kserve.io/")}
+
+
+class Behind(DelegatingClient):
+    """Reads that show no LocalModelNode, as a cache that has not seen its making."""
+
+    def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
+        return self.inner.get(kind, "unseen" if kind is LocalModelNode else name, namespace=namespace)
+
+    def list(self, kind: Any, **options: Any) -> Any:
+        return [] if kind is LocalModelNode else self.inner.list(kind, **options)
+
+
+class Queue:
+    """Keeps what handlers queue, with the delays."""
+
+    def __init__(self) -> None:
+        self.added: dict[str, float] = {}
+
+    def add(self, item: Request) -> None:
+        self.add_after(item, 0.0)
+
+    def add_after(self, item: Request, delay: float) -> None:
+        self.added.setdefault(item.name, delay)
+
 
 def node(name: str = "node-1", *, ready: bool = True, pool: str = "gpu") -> Node:
     return Node.from_dict(
@@ -107,13 +149,15 @@ def node(name: str = "node-1", *, ready: bool = True, pool: str = "gpu") -> Node
     )
 
 
-def group(name: str = "gpu", *, operator: str = "In", path: str = "/mnt/models") -> LocalModelNodeGroup:
+def group(name: str = "gpu", *, operator: str = "In", path: str = "/mnt/models", **spec: Any) -> LocalModelNodeGroup:
+    """The nodes whose label pool is the group's name; `spec` are further fields of it."""
     expression = {"key": "pool", "operator": operator, "values": [name]}
     return LocalModelNodeGroup.from_dict(
         {
             "metadata": {"name": name},
             "spec": {
                 "storageLimit": "10Gi",
+                **spec,
                 "persistentVolumeClaimSpec": {
                     "accessModes": ["ReadWriteOnce"],
                     "resources": {"requests": {"storage": "10Gi"}},
@@ -140,6 +184,12 @@ def namespace_cache(
 ) -> LocalModelNamespaceCache:
     metadata = {"name": name, "namespace": namespace}
     return LocalModelNamespaceCache.from_dict({"metadata": metadata, "spec": _spec(groups, spec)})
+
+
+def detailed(node: LocalModelNode, key: str, status: str, **fields: Any) -> None:
+    """Puts what an agent says of one model into the status."""
+    node.status.model_status[key] = status
+    node.status.models[key] = NodeModel.from_dict(fields)
 
 
 def _spec(groups: tuple[str, ...], spec: dict[str, Any]) -> dict[str, Any]:

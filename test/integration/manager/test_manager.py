@@ -18,7 +18,7 @@ from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
 )
-from localmodel.api.names import LOCAL_MODEL_LABEL, NODE_GROUP_ANNOTATION
+from localmodel.api.names import LOCAL_MODEL_LABEL, NODE_GROUP_ANNOTATION, WANTED_ANNOTATION, ready_label, storage_key
 from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
@@ -30,6 +30,7 @@ from localmodel.runtime.objects import (
     DaemonSet,
     Event,
     Namespace,
+    Node,
     ObjectMeta,
     OwnerReference,
     PersistentVolume,
@@ -163,6 +164,46 @@ def test_a_deleted_local_model_node_and_volume_come_back(stack: Stack) -> None:
     eventually(lambda: client.find(PersistentVolume, "iris-gpu-download"))
     client.delete(client.get(PersistentVolume, "iris-gpu-download"))
     eventually(lambda: client.find(PersistentVolume, "iris-gpu-download"))
+
+
+def test_a_node_is_labelled_with_what_it_has(stack: Stack) -> None:
+    client, label = stack.client, ready_label(storage_key("hf://o/m"))
+    client.create(group())
+    client.create(cache())
+    client.create(node())
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+    stack.report("node-1", iris="ModelDownloaded")
+    eventually(lambda: client.get(Node, "node-1").metadata.labels.get(label) == "ready")
+
+
+def test_an_evicted_model_is_wanted_when_a_service_comes(stack: Stack) -> None:
+    client = stack.client
+    client.create(group())
+    client.create(cache())
+    client.create(node())
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+    stack.report("node-1", iris="ModelDownloadPending")
+    evicted = {"status": {"models": {"iris": {"reason": "Evicted"}}}}
+    client.status.patch(LocalModelNode(metadata=ObjectMeta(name="node-1")), evicted)
+    client.create(service("s", "team-a"))
+    wanted = {WANTED_ANNOTATION: storage_key("hf://o/m")}
+    eventually(lambda: client.get(LocalModelNode, "node-1").metadata.annotations == wanted)
+
+
+def test_nodes_take_turns_without_waiting_for_the_clock(stack: Stack) -> None:
+    client, names = stack.client, [f"node-{number}" for number in range(6)]
+    client.create(group(maxConcurrentDownloads=2))
+    client.create(cache())
+    for name in names:
+        client.create(node(name))
+        pod = client.create(agent_pod(name))
+        client.status.patch(pod, {"status": agent_pod(name).status.to_dict()})
+    done: set[str] = set()
+    while len(done) < len(names):
+        eventually(lambda: len([name for name in names if stack.entries(name)]) == min(len(done) + 2, len(names)))
+        name = next(name for name in names if stack.entries(name) and name not in done)
+        stack.report(name, iris="ModelDownloaded")
+        done.add(name)
 
 
 def test_a_restarted_manager_carries_on() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from localmodel.api import names
@@ -38,3 +40,31 @@ def test_volumes_of_a_namespace_cache_have_kserves_names() -> None:
 def test_the_status_key_carries_the_namespace_of_a_namespace_cache_only() -> None:
     assert names.status_key("iris") == "iris"
     assert names.status_key("iris", "team-a") == "team-a/iris"
+
+
+@pytest.mark.parametrize("name", ["gpu", "a.b-c", "1", "g" * 63])
+def test_a_group_whose_name_is_a_label_value_is_its_own_label(name: str) -> None:
+    assert names.group_label_value(name) == name
+
+
+@pytest.mark.parametrize("name", ["g" * 64, "a." * 126 + "a", "with space", "-x", "x_", "é", "", "." * 70])
+def test_any_other_group_gets_a_readable_label_with_a_hash(name: str) -> None:
+    value = names.group_label_value(name)
+    assert re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value)
+    assert value != names.group_label_value(name + "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("localmodel.kserve.io/0123456789abcdef", True),
+        ("localmodel.kserve.io/0123456789ABCDEF", False),
+        ("localmodel.kserve.io/0123456789abcdef\n", False),
+        ("localmodel.kserve.io/node-group", False),
+        ("localmodelxkserve.io/0123456789abcdef", False),
+        ("0123456789abcdef", False),
+    ],
+)
+def test_labels_of_copies_are_those_of_storage_keys(name: str, ours: bool) -> None:
+    assert names.is_ready_label(name) is ours
+    assert names.is_ready_label(names.ready_label(names.storage_key(name)))
