@@ -14,7 +14,7 @@ from support.eventually import eventually
 from support.sandbox import processes_about
 
 from localmodel.api import LocalModelConfig, LocalModelNode, LocalModelNodeGroup
-from localmodel.api.names import NODE_GROUP_LABEL, agent_daemon_set_name, group_label_value
+from localmodel.api.names import agent_daemon_set_name
 from localmodel.manager.agents import agent_request, has_what_is_wanted, wanted_daemon_set
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
@@ -172,9 +172,6 @@ def test_a_group_that_asks_for_agents_gets_them_in_its_own_path_on_its_own_nodes
 
     group["spec"]["agent"] = {"image": "kserve/kserve-localmodelnode-agent:latest"}
     install.apply_all(world.client, [group])
-    for node in NODES:
-        labels = {NODE_GROUP_LABEL: group_label_value(name)}
-        world.client.patch(world.client.get(Node, node), {"metadata": {"labels": labels}})
     eventually(lambda: world.ready_on() == [*NODES], timeout=120)
     eventually(lambda: world.agent_ready(name) == ("True", "AgentsReady"), timeout=20)
     eventually(lambda: all(world.reports(node) for node in NODES), timeout=20)
