@@ -38,8 +38,8 @@ class AgentFacts:
 
     nodes: Sequence[Node]
     """The group's."""
-    ready: frozenset[str]
-    """Names of nodes on which an agent's pod is Ready."""
+    ready: frozenset[str] | None
+    """Names of nodes on which an agent's pod is Ready; None if Pods may not be read."""
     daemon_sets: Sequence[DaemonSet] | None
     """Those of agents; None if they may not be read."""
     groups: Sequence[LocalModelNodeGroup] = ()
@@ -118,6 +118,9 @@ def _agent_ready(group: LocalModelNodeGroup, facts: AgentFacts) -> _State:
         return "False", PATH_MISMATCH, "; ".join(mismatch_problem(group, it).message for it in mismatches)
     if message := _several(facts, daemon_sets):
         return "False", "SeveralAgents", message
+    if facts.ready is None:
+        message = f"the manager may not read Pods in namespace {facts.namespace}: apply config/rbac/manager.yaml"
+        return "Unknown", "PodsForbidden", message
     missing = [node for node in facts.nodes if node.name not in facts.ready]
     if missing:
         return "False", NO_AGENT_ON_NODE, _no_agent(group, facts, missing)

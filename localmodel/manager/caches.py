@@ -215,7 +215,7 @@ class CacheReconciler(Reconciler):
         pending = [view.node for view in views if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
         return Observation(
             nodes=views,
-            without_agent=[node for node in pending if not self._has_agent(node)],
+            without_agent=[node for node in pending if self._has_agent(node) is False],
             model_size=cache.spec.model_size,
             node_groups=cache.spec.node_groups,
             problems=[*problems, *self._mismatches((group, nodes_of[group.name]) for group in groups)],
@@ -297,7 +297,7 @@ class CacheReconciler(Reconciler):
         nodes = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
         return [node.name for node in nodes if self._has_agent(node.name)]
 
-    def _has_agent(self, node: str) -> bool:
+    def _has_agent(self, node: str) -> bool | None:
         return has_agent(self.client, self._settings.namespace, node)
 
     def _time_left(self, cache: Cache) -> float:

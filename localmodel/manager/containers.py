@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from localmodel.api import Cache, ClusterStorageContainer, LocalModelCache, LocalModelNamespaceCache, serves_downloads
 from localmodel.runtime.builder import Builder
-from localmodel.runtime.cache import KindNotServedError
+from localmodel.runtime.cache import KindForbiddenError, KindNotServedError
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, ObjectKey, Secret
@@ -111,10 +111,10 @@ class ClusterStorageContainerReconciler(Reconciler):
         return overlaps(container, earlier, self._caches()) if earlier else []
 
     def _containers(self) -> list[ClusterStorageContainer]:
-        """Those of download jobs, sorted by name; none while the kind is not served."""
+        """Those of download jobs, sorted by name; none while the kind is not served, or may not be read."""
         try:
             return [container for container in self.client.list(ClusterStorageContainer) if serves_downloads(container)]
-        except KindNotServedError:
+        except (KindNotServedError, KindForbiddenError):
             return []
 
     def _caches(self) -> list[Cache]:

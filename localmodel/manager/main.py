@@ -113,17 +113,21 @@ def webhook_options(options: argparse.Namespace) -> WebhookServerOptions | None:
 def cache_options(namespace: str) -> CacheOptions:
     """What the manager holds in memory: of Pods, DaemonSets, ConfigMaps and volumes only those that concern it.
 
-    KServe's roles have no right on DaemonSets; without it everything else goes on.
+    KServe's roles let it read no Pods, DaemonSets and ClusterStorageContainers, and no ConfigMaps but one by one;
+    without these rights everything else goes on.
     """
     agents = f"{AGENT_LABEL}={AGENT_LABEL_VALUE}"
     return CacheOptions(
         by_kind={
-            ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
-            Pod: KindOptions(namespaces=(namespace,), labels=agents),
+            ConfigMap: KindOptions(
+                namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}", may_be_forbidden=True
+            ),
+            Pod: KindOptions(namespaces=(namespace,), labels=agents, may_be_forbidden=True),
             DaemonSet: KindOptions(namespaces=(namespace,), labels=agents, may_be_forbidden=True),
             PersistentVolume: KindOptions(labels=CACHE_UID_LABEL),
             PersistentVolumeClaim: KindOptions(labels=CACHE_UID_LABEL),
-            **{kind: KindOptions(optional=True) for kind in (*SERVICES, ClusterStorageContainer)},
+            ClusterStorageContainer: KindOptions(optional=True, may_be_forbidden=True),
+            **{kind: KindOptions(optional=True) for kind in SERVICES},
         }
     )
 
@@ -168,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
             metrics=metrics,
         )
-        add_reconcilers(manager, Settings(namespace, registry=metrics.registry), workers=options.workers)
+        add_reconcilers(manager, Settings(namespace, live=client, registry=metrics.registry), workers=options.workers)
         if webhooks is not None:
             register_validators(manager.webhook_server, client)
         log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+import structlog
+
 from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
@@ -17,18 +19,18 @@ from localmodel.api import (
     SelectorError,
     node_matches,
 )
-from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE
 from localmodel.api.quantity import format_bytes
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, set_status_condition
-from localmodel.runtime.errors import ApiError, NotFoundError
+from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError
 from localmodel.runtime.event import UpdateEvent
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod, parse_quantity
 from localmodel.runtime.predicate import GenerationChanged, Predicate, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from .agentpods import agent_pods, is_at_work
 from .agents import InvalidAgentError, agent_request, wanted_daemon_set
 from .agentsets import AgentSets
 from .agentstatus import AgentFacts, agent_events, set_agent_conditions
@@ -41,6 +43,8 @@ from .watching import SINCE_START, AgentChanged, DaemonSetChanged, NodeChanged, 
 
 BURST_SECONDS: Final = 0.2
 """How long a change that concerns several groups waits for others like it, as an update of all agents."""
+log = structlog.get_logger(__name__)
+
 CHECK_SECONDS: Final = 60.0
 """How often it looks again at what it cannot watch: DaemonSets that it may not read, or without the agents' label."""
 
@@ -104,10 +108,10 @@ class LocalModelNodeGroupReconciler(Reconciler):
     def _ensure_agents(self, group: LocalModelNodeGroup, nodes: Iterable[Node]) -> tuple[AgentFacts, ApiError | None]:
         """What is to be told of the group's agents, and an error to try again after that."""
         namespace = self._settings.namespace
-        agents = self.client.list(Pod, namespace=namespace, labels={AGENT_LABEL: AGENT_LABEL_VALUE})
+        agents = agent_pods(self.client, namespace)
         facts = AgentFacts(
             nodes=[node for node in nodes if group_has_node(group, node)],
-            ready=frozenset(agent.spec.node_name for agent in agents if agent.is_ready and not agent.is_deleting),
+            ready=None if agents is None else frozenset(it.spec.node_name for it in agents if is_at_work(it)),
             daemon_sets=agent_daemon_sets(self.client, namespace),
             groups=self.client.list(LocalModelNodeGroup),
             namespace=namespace,
@@ -160,12 +164,18 @@ class LocalModelNodeGroupReconciler(Reconciler):
             self.recorder.event(group, type_, reason, message)
 
     def _write(self, group: LocalModelNodeGroup) -> None:
-        """KServe's CRD has no status subresource: there the status is written with the object."""
+        """KServe's CRD has no status subresource: there the status is written with the object. KServe's roles let
+        nobody write it."""
         try:
-            self.client.status.update(group)
-        except NotFoundError:
-            if self.live.find(LocalModelNodeGroup, group.name) is not None:
-                self.client.update(group)
+            try:
+                self.client.status.update(group)
+            except NotFoundError:
+                if self.live.find(LocalModelNodeGroup, group.name) is not None:
+                    self.client.update(group)
+        except ForbiddenError as error:
+            log.warning(
+                "Status of a node group may not be written, going on without", group=group.name, error=str(error)
+            )
 
     def _of_node(self, node: Node) -> Iterable[Request]:
         return keys_of(group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node))

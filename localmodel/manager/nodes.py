@@ -74,6 +74,8 @@ class NodeReconciler(Reconciler):
         self._constraints = ServiceConstraints()
         self._pacer = Pacer()
         """When the labels of each node were patched last."""
+        self._may_not_label = False
+        """The last patch was refused for want of the right, which has been logged."""
         self._written: dict[str, tuple[bytes, str, int | None]] = {}
         """By node: the object that was written last, and the uid and generation that this gave. Where an older CRD
         prunes fields of ours, what is read never equals what is wanted, and this says that it was written already."""
@@ -109,7 +111,6 @@ class NodeReconciler(Reconciler):
             builder.watches(
                 service,
                 EnqueueRequestsFromMapFunc(self._nodes_without_model_of, delay=BURST_SECONDS),
-                SINCE_START,
                 LabelChanged() | AnnotationChanged(),
             )
 
@@ -231,6 +232,13 @@ class NodeReconciler(Reconciler):
             self.client.patch(node, {"metadata": {"labels": patch}})
         except NotFoundError:
             return 0.0
+        except ForbiddenError as error:  # as with KServe's roles
+            if not self._may_not_label:
+                log.warning("Nodes may not be labelled, going on without", error=str(error))
+            self._may_not_label = True
+            self._pacer.wrote(node.name, self.clock)
+            return 0.0
+        self._may_not_label = False
         self._pacer.wrote(node.name, self.clock)
         log.info("Labelled node", node=node.name, models=len(keys), group=group)
         return 0.0

@@ -17,7 +17,10 @@ from localmodel.api import ConfigError, InferenceServiceConfig
 from localmodel.api.config import CONFIG_KEYS
 from localmodel.api.names import CONFIG_MAP_NAME, DEFAULT_JOB_NAMESPACE, KSERVE_NAMESPACE
 from localmodel.runtime.builder import Builder
+from localmodel.runtime.cache import KindForbiddenError
 from localmodel.runtime.client import Reader
+from localmodel.runtime.clock import Clock, RealClock
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.predicate import ResourceVersionChanged
@@ -27,6 +30,8 @@ from .status import Problem
 
 log = structlog.get_logger(__name__)
 
+ASK_SECONDS: Final = 60.0
+"""How often the ConfigMap is read where it may not be watched: KServe's roles give `get` on it, no more."""
 INVALID: Final = "InvalidConfiguration"
 """The reason of events and conditions."""
 
@@ -34,8 +39,18 @@ INVALID: Final = "InvalidConfiguration"
 class Settings:
     """One for all reconcilers of a process. Thread-safe."""
 
-    def __init__(self, namespace: str = KSERVE_NAMESPACE, *, registry: CollectorRegistry | None = None) -> None:
-        """With a `registry`, the gauge localmodel_config_invalid is in it."""
+    def __init__(
+        self,
+        namespace: str = KSERVE_NAMESPACE,
+        *,
+        live: Reader | None = None,
+        registry: CollectorRegistry | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`live` is asked where ConfigMaps may not be watched. With a `registry`, the gauge localmodel_config_invalid
+        is in it."""
+        self._live = live
+        self._clock = clock or RealClock()
         self.namespace = namespace
         """Where the manager runs: of the ConfigMap and of the agents' Pods (POD_NAMESPACE)."""
         self._invalid = Gauge(
@@ -49,19 +64,37 @@ class Settings:
         self._seen: str | None = None
         """The ConfigMap's resource version that was read last, empty where there was none."""
         self._last_good = InferenceServiceConfig()
+        self._asked: tuple[float, ConfigMap | None] = (float("-inf"), None)
+        """When the API server itself was asked last, by the monotonic clock, and its answer."""
         self._problem = ""
         """What is wrong with the version that was read last."""
         self._tell({})
 
     def current(self, reader: Reader, recorder: EventRecorder) -> InferenceServiceConfig:
-        """The newest configuration that can be used. Each version of the ConfigMap is parsed once."""
-        config_map = reader.find(ConfigMap, CONFIG_MAP_NAME, namespace=self.namespace)
+        """The newest configuration that can be used. Each version of the ConfigMap is parsed once.
+
+        Where it may not be watched it is read once a minute; raises what that raises.
+        """
+        try:
+            config_map = reader.find(ConfigMap, CONFIG_MAP_NAME, namespace=self.namespace)
+        except KindForbiddenError:
+            config_map = self._ask()
         version = config_map.metadata.resource_version if config_map is not None else ""
         with self._lock:
             if version != self._seen:
                 self._load(config_map, recorder)
                 self._seen = version
             return self._last_good
+
+    def _ask(self) -> ConfigMap | None:
+        if self._live is None:
+            raise RuntimeLibraryError("Settings were made without a reader to ask: give them `live`")
+        with self._lock:
+            asked, config_map = self._asked
+            if self._clock.monotonic() - asked >= ASK_SECONDS:
+                config_map = self._live.find(ConfigMap, CONFIG_MAP_NAME, namespace=self.namespace)
+                self._asked = self._clock.monotonic(), config_map
+            return config_map
 
     def problems(self) -> list[Problem]:
         """What every cache shows of the configuration that `current` has read: one problem, or none."""

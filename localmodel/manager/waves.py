@@ -180,7 +180,7 @@ class Waves:
     def _is_able(self, node: str, reader: Reader) -> bool:
         """Whether the node can get anywhere with a download."""
         found = reader.find(Node, node)
-        return found is not None and found.is_ready and has_agent(reader, self._namespace, node)
+        return found is not None and found.is_ready and has_agent(reader, self._namespace, node) is not False
 
     def _wait(self, node: str, groups: set[str]) -> None:
         """The node waits in these groups, and in no others."""

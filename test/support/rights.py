@@ -81,12 +81,32 @@ def _rights(user: str, role: str, rules: Iterable[Json], namespace: str) -> Iter
                     yield Right(user, role, group, resource, verb, namespace, names)
 
 
-class ActingAs:
-    """An interceptor of a FakeClient: the requests are those of a service account with the shipped rights."""
+def kserves_rights() -> list[Right]:
+    """What KServe's own role grants its manager (kserve-behaviour.md 14)."""
+    read, everything = ("get", "list", "watch"), ("create", "delete", "get", "list", "patch", "update", "watch")
+    granted: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {
+        ("", ("configmaps",)): ("get",),
+        ("", ("nodes",)): read,
+        ("", ("persistentvolumes", "persistentvolumeclaims")): everything,
+        ("serving.kserve.io", ("localmodelnodegroups", "inferenceservices", "llminferenceservices")): read,
+        ("serving.kserve.io", ("localmodelcaches", "localmodelnamespacecaches", "localmodelnodes")): everything,
+        ("serving.kserve.io", ("localmodelcaches/status", "localmodelnamespacecaches/status")): (
+            "get", "patch", "update",
+        ),
+    }  # fmt: skip
+    rules = [
+        {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}
+        for (group, resources), verbs in granted.items()
+    ]
+    return list(_rights(MANAGER, "kserve-localmodel-manager-role", rules, ""))
 
-    def __init__(self, user: str) -> None:
+
+class ActingAs:
+    """An interceptor of a FakeClient: the requests are those of an account with the shipped rights, or with others."""
+
+    def __init__(self, user: str, rights: Iterable[Right] | None = None) -> None:
         self._user = User(user)
-        self._rights = [right for right in shipped_rights() if right.user == user]
+        self._rights = [right for right in (shipped_rights() if rights is None else rights) if right.user == user]
 
     def __call__(self, action: Action, proceed: Callable[[], Any]) -> Any:
         """Raises ForbiddenError, as the API server would answer."""

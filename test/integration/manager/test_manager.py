@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.eventually import eventually
 from support.manager import JOBS, agent_daemon_set, agent_pod, cache, config_map, group, namespace_cache, node, service
-from support.rights import MANAGER, ActingAs
+from support.rights import MANAGER, ActingAs, kserves_rights
 
 from localmodel.api import (
     ClusterStorageContainer,
@@ -44,9 +44,10 @@ from localmodel.runtime.testing.fake import Action, Interceptor
 class Stack:
     """A FakeClient, and a manager on another one of the same objects, which has the shipped roles."""
 
-    def __init__(self, *interceptors: Interceptor) -> None:
+    def __init__(self, *interceptors: Interceptor, rights: Interceptor | None = None) -> None:
         self.client = FakeClient(*(Namespace(metadata=ObjectMeta(name=name)) for name in ("kserve", JOBS, "team-a")))
-        self.managers = FakeClient(registry=self.client.registry, interceptors=[*interceptors, ActingAs(MANAGER)])
+        limits = [*interceptors, rights or ActingAs(MANAGER)]
+        self.managers = FakeClient(registry=self.client.registry, interceptors=limits)
         self.managers.withdraw(LLMInferenceService)
         self.failures: list[BaseException] = []
         self._stop = threading.Event()
@@ -55,7 +56,7 @@ class Stack:
     def start(self) -> None:
         options = ManagerOptions(metrics_addr="0", health_probe_addr="0", cache=cache_options("kserve"))
         manager = Manager(self.managers, options)
-        add_reconcilers(manager, Settings(), workers=2)
+        add_reconcilers(manager, Settings(live=self.managers), workers=2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(manager, self._stop))
         self._thread.start()
@@ -445,6 +446,26 @@ def test_a_groups_own_daemon_set_comes_comes_back_and_goes(stack: Stack) -> None
     eventually(lambda: made() is None)
     client.create(config_map('{"localModelAgentImage": "configured"}'))
     eventually(made)
+
+
+def test_under_kserves_own_role_it_does_what_kserves_manager_does() -> None:
+    """A user swaps the images and the definitions, nothing else (design.md section 1)."""
+    stack = Stack(rights=ActingAs(MANAGER, kserves_rights()))
+    client = stack.client
+    for obj in (config_map('{"jobNamespace": "team-a"}'), group(), node(), agent_pod(), cache()):
+        client.create(obj)
+    client.status.patch(node(), {"status": node().status.to_dict()})
+    stack.start()
+    try:
+        eventually(lambda: stack.entries("node-1") == ["iris"])
+        eventually(lambda: stack.status_of() == {"node-1": "NodeDownloadPending"})
+        eventually(lambda: client.find(PersistentVolumeClaim, "iris-gpu", namespace="team-a"))
+        stack.report("node-1", iris="ModelDownloaded")
+        eventually(lambda: stack.status_of() == {"node-1": "NodeDownloaded"})
+        client.delete(client.get(LocalModelCache, "iris"))
+        eventually(lambda: client.find(LocalModelCache, "iris") is None)
+    finally:
+        stack.stop()
 
 
 def test_a_manager_that_may_not_read_daemon_sets_does_the_rest_and_begins_once_it_may() -> None:

@@ -317,3 +317,13 @@ def test_the_path_is_that_of_the_volume_at_mnt_models_with_its_sub_path() -> Non
     assert mounted_path(placed(containers=[{"name": "sidecar"}, container], volumes=volumes)) == "/disk/a"
     assert mounted_path(placed(containers=[container], volumes=[])) == ""
     assert mounted_path(DaemonSet()) == ""
+
+
+def test_without_the_right_to_read_pods_nothing_is_said_of_agents_and_the_rest_goes_on() -> None:
+    cluster = Cluster(group(), node(), cache())
+    cluster.client.faults.fail(ForbiddenError.of("no"), verb="list", kind=Pod, times=None)
+    assert agent_ready(cluster) == ("Unknown", "PodsForbidden")
+    cluster.reconcile_node()
+    cluster.reconcile_cache()
+    reasons = [condition.reason for condition in cluster.cache().status.conditions]
+    assert "NoAgentOnNode" not in reasons

@@ -8,8 +8,8 @@ import pytest
 from support.manager import Cluster, cache, config_map, group, namespace_cache, node
 
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
-from localmodel.api.names import storage_key
-from localmodel.runtime.errors import NotFoundError
+from localmodel.api.names import ready_label, storage_key
+from localmodel.runtime.errors import ForbiddenError, NotFoundError
 from localmodel.runtime.objects import Node
 from localmodel.runtime.testing.fake import Action
 
@@ -247,3 +247,18 @@ def test_labels_do_not_touch_the_local_model_node() -> None:
     assert [str(a) for a in cluster.client.writes if a.kind is LocalModelNode and not a.subresource] == [
         "create localmodelnodes.serving.kserve.io node-1"
     ]
+
+
+def test_without_the_right_to_patch_nodes_the_rest_goes_on() -> None:
+    cluster = Cluster(node(), group(), cache())
+    cluster.reconcile_node()
+    cluster.client.faults.fail(ForbiddenError.of("nodes is forbidden"), verb="patch", kind=Node, times=None)
+    cluster.report(iris="ModelDownloaded")
+    for _ in range(3):
+        cluster.clock.advance(10)
+        cluster.reconcile_node()
+    assert cluster.entries() == ["iris"]
+    cluster.client.faults.clear()
+    cluster.clock.advance(10)
+    cluster.reconcile_node()
+    assert ready_label(storage_key("hf://o/m")) in cluster.client.get(Node, "node-1").metadata.labels

@@ -8,9 +8,11 @@ from support.manager import Cluster, cache, config_map, group, node
 
 from localmodel.api import InferenceServiceConfig, LocalModelCache
 from localmodel.manager.settings import ConfigurationReconciler, Settings
+from localmodel.runtime.cache import KindForbiddenError
 from localmodel.runtime.conditions import find_status_condition
-from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta
+from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, T
 from localmodel.runtime.reconcile import Request
+from localmodel.runtime.testing import FakeClient, FakeClock, FakeRecorder
 
 GOOD = '{"jobNamespace": "jobs"}'
 BAD = '{"jobNamespace": "jobs", "fsGroup": -1}'
@@ -190,3 +192,26 @@ def test_a_cache_that_is_deleted_goes_beside_a_bad_configuration(bad: str) -> No
     world.client.delete(world.cache())
     world.reconcile_cache()
     assert world.client.find(LocalModelCache, "iris") is None
+
+
+class Unwatched(FakeClient):
+    """The cache of a manager that may not watch ConfigMaps."""
+
+    def find(self, kind: type[T], name: str, *, namespace: str = "") -> T | None:
+        raise KindForbiddenError(f"{kind.__name__} {namespace}/{name} may not be watched")
+
+
+def test_where_the_config_map_may_not_be_watched_it_is_read_once_a_minute() -> None:
+    live, clock = FakeClient(config_map(GOOD)), FakeClock()
+    settings, recorder = Settings(live=live, clock=clock), FakeRecorder()
+
+    def job_namespace() -> str:
+        return settings.current(Unwatched(), recorder).local_model.jobs_namespace
+
+    assert [job_namespace() for _ in range(3)] == ["jobs"] * 3
+    live.patch(config_map(GOOD), {"data": {"localModel": '{"jobNamespace": "others"}'}})
+    clock.advance(59)
+    assert job_namespace() == "jobs"
+    clock.advance(1)
+    assert job_namespace() == "others"
+    assert len([action for action in live.actions if action.verb == "get"]) == 2
