@@ -215,7 +215,7 @@ def test_a_cache_goes_at_once_where_no_agent_runs() -> None:
     assert cluster.client.find(LocalModelCache, "iris") is None
 
 
-def test_a_cache_waits_for_a_ready_agent_to_remove_the_model() -> None:
+def test_a_cache_waits_for_a_ready_agent_to_remove_the_model_d74() -> None:
     cluster = deleted(agent_pod())
     cluster.clock.advance(1.0)
     result = cluster.reconcile_cache()

@@ -10,6 +10,7 @@ from support.manager import JOBS, Cluster, cache, config_map, group, namespace_c
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache
 from localmodel.manager.indexes import InferenceService
 from localmodel.runtime.conditions import find_status_condition
+from localmodel.runtime.errors import ServiceUnavailableError
 from localmodel.runtime.objects import ObjectMeta, PersistentVolume, PersistentVolumeClaim
 
 
@@ -95,6 +96,17 @@ def test_the_last_consumer_takes_claim_and_volume_and_they_come_back_d57() -> No
     cluster.client.create(service("s", "team-a"))
     settle(cluster)
     assert names(cluster) == (["iris-gpu-download", "iris-gpu-team-a"], [f"{JOBS}/iris-gpu", "team-a/iris-gpu"])
+
+
+def test_a_removal_that_failed_is_not_forgotten_d56() -> None:
+    cluster = Cluster(group(), cache(), service("s", "team-a"))
+    cluster.reconcile_cache()
+    cluster.client.delete(cluster.client.get(InferenceService, "s", namespace="team-a"))
+    cluster.client.faults.fail(ServiceUnavailableError.of("later"), verb="delete", kind=PersistentVolumeClaim)
+    with pytest.raises(ServiceUnavailableError):
+        settle(cluster)
+    settle(cluster)
+    assert names(cluster) == (["iris-gpu-download"], [f"{JOBS}/iris-gpu"])
 
 
 def test_a_released_volume_can_be_bound_again_d57() -> None:
