@@ -52,6 +52,8 @@ class Unseen:
     """and, after a deletion, whose version is unknown, when the object of that uid is gone, or being deleted,"""
     has_gone: bool = False
     """if it does not have to be gone, as after a write that took the last finalizer from an object being deleted."""
+    written: str = ""
+    """The uid of the object that was written, for whoever deletes it by its name before the cache shows it."""
 
     def is_seen(self, informer: SharedInformer[Any]) -> bool:
         if version_of(informer.last_synced_resource_version(self.key.namespace)) < self.resource_version:
@@ -99,7 +101,7 @@ def unseen_write(informer: SharedInformer[Any], key: ObjectKey, written: Object)
     if is_itself and went_with(written):
         # The answer has the version before the deletion's.
         return Unseen(key, version, written.metadata.uid, has_gone=True)
-    return Unseen(key, version)
+    return Unseen(key, version, written=written.metadata.uid)
 
 
 def went_with(written: Object) -> bool:
@@ -113,10 +115,13 @@ def went_with(written: Object) -> bool:
 def unseen_deletion(
     informer: SharedInformer[Any], key: ObjectKey, uid: str, earlier: Unseen | None = None
 ) -> Unseen | None:
-    """What to wait for after the deletion of an object; if its uid is not known, that of the object in the cache.
+    """What to wait for after the deletion of an object; if its uid is not known, that of the last write or of the
+    object in the cache.
 
     `earlier` is an unseen write of the object, which may be the one that made it.
     """
+    if earlier is not None:
+        uid = uid or earlier.written
     if earlier is not None and earlier.resource_version and uid:
         return Unseen(key, earlier.resource_version, uid)
     stored = informer.store.get(key)

@@ -173,6 +173,18 @@ def test_an_object_that_is_made_and_deleted_is_gone_from_the_next_read(world: Wo
         eventually(lambda: world.cache.find(ConfigMap, "new", namespace="ns"))
 
 
+def test_an_object_that_is_deleted_by_name_before_the_cache_shows_it_is_waited_for_to_be_gone(world: World) -> None:
+    own, informer = world.client._own_writes, world.cache.get_informer(ConfigMap)
+    assert own is not None
+    world.lagging.hold()
+    made = world.client.create(config_map("new"))
+    world.client.delete(config_map("new"))
+    (unseen,) = own._unseen[informer].values()
+    assert (unseen.uid, unseen.resource_version) == (made.metadata.uid, int(made.metadata.resource_version))
+    world.lagging.release()
+    assert world.client.find(ConfigMap, "new", namespace="ns") is None
+
+
 def test_an_object_that_finalizers_hold_is_seen_to_be_deleted(world: World) -> None:
     world.client.patch(config_map("a"), {"metadata": {"finalizers": ["test/held"]}})
     held = world.read()
