@@ -118,16 +118,20 @@ def unseen_deletion(
     """What to wait for after the deletion of an object; if its uid is not known, that of the last write or of the
     object in the cache.
 
-    `earlier` is an unseen write of the object, which may be the one that made it.
+    `earlier` is what is waited for already, about a write of the object, which may be the one that made it: its version
+    is waited for all the same.
     """
-    if earlier is not None:
-        uid = uid or earlier.written
-    if earlier is not None and earlier.resource_version and uid:
-        return Unseen(key, earlier.resource_version, uid)
-    stored = informer.store.get(key)
-    if stored is None or (uid and stored.uid != uid) or not informer.watches(key.namespace):
+    if not informer.watches(key.namespace):
         return None
-    return Unseen(key, uid=stored.uid)
+    stored = informer.store.get(key)
+    version = earlier.resource_version if earlier is not None else 0
+    if not uid and earlier is not None:
+        uid = earlier.written or earlier.uid
+    if not uid and stored is not None:
+        uid = stored.uid
+    if not uid or (not version and (stored is None or stored.uid != uid)):
+        return None
+    return Unseen(key, version, uid, written=uid)
 
 
 def _selects(informer: SharedInformer[Any], obj: Object) -> bool:

@@ -196,6 +196,20 @@ def test_an_object_that_finalizers_hold_is_seen_to_be_deleted(world: World) -> N
     assert seen == [True]
 
 
+def test_a_deletion_by_name_forgets_no_write_before_it(world: World) -> None:
+    world.client.patch(config_map("a"), {"metadata": {"finalizers": ["test/held"]}})
+    world.client.delete(world.read())
+    assert world.read().is_deleting
+    world.lagging.hold()
+    world.client.patch(config_map("a"), {"data": {"n": "2"}})
+    seen: list[str] = []
+    for _ in range(2):
+        world.client.delete(config_map("a"))
+    with waits(world, lambda: seen.append(world.read().data["n"])):
+        pass
+    assert seen == ["2"]
+
+
 def test_an_object_that_its_last_finalizer_leaves_is_gone_from_the_next_read(world: World) -> None:
     world.client.patch(config_map("a"), {"metadata": {"finalizers": ["test/held"]}})
     world.client.delete(world.read())
