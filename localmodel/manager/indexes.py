@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
+from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode
 from localmodel.api.names import LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, status_key
 from localmodel.runtime.cache import Cache as ObjectCache
 from localmodel.runtime.objects import (
+    Node,
     Object,
     ObjectKey,
     PartialObjectMetadata,
@@ -22,8 +23,8 @@ from localmodel.runtime.objects import (
     RESTMapping,
 )
 
-from .entries import key_of
-from .reports import evicted_copies, unfinished_groups
+from .known import agent_at_work, known_cache, known_node
+from .reports import disk_of, evictions, reports_of, unfinished_groups, version_of
 
 InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
 LLMInferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1alpha2", "LLMInferenceService"))
@@ -34,23 +35,8 @@ CACHE_UID_LABEL: Final = "localmodel.kserve.io/cache-uid"
 CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
 """Beside it: the cache's name, or namespace/name."""
 
-BY_NODE_GROUP: Final = "spec.nodeGroups"
-BY_MODEL: Final = "model"
-BY_UNFINISHED_GROUP: Final = "unfinishedGroup"
-BY_EVICTED: Final = "evicted"
 BY_CACHE: Final = "cache"
-BY_NODE: Final = "spec.nodeName"
 BY_CACHE_UID: Final = "cacheUID"
-
-
-def node_groups(cache: Cache) -> Iterable[str]:
-    """The groups of a cache."""
-    return dict.fromkeys(cache.spec.node_groups)
-
-
-def models(node: LocalModelNode) -> Iterable[str]:
-    """The status keys of what a node shall have or still has."""
-    return dict.fromkeys([*map(key_of, node.spec.local_models), *node.status.model_status])
 
 
 def cache_of_service(service: Object) -> ObjectKey | None:
@@ -78,13 +64,13 @@ def _cache_uids(volume: Object) -> Iterable[str]:
 
 def add_indexes(cache: ObjectCache) -> None:
     """Declares every index that the reconcilers list by; before the cache starts."""
-    cache.index_field(LocalModelCache, BY_NODE_GROUP, node_groups)
-    cache.index_field(LocalModelNamespaceCache, BY_NODE_GROUP, node_groups)
-    cache.index_field(LocalModelNode, BY_MODEL, models)
-    cache.index_field(LocalModelNode, BY_UNFINISHED_GROUP, unfinished_groups)
-    cache.index_field(LocalModelNode, BY_EVICTED, evicted_copies)
+    cache.index_parts(LocalModelCache, known_cache)
+    cache.index_parts(LocalModelNamespaceCache, known_cache)
+    for extract in (reports_of, evictions, unfinished_groups, disk_of, version_of):
+        cache.index_parts(LocalModelNode, extract)
+    cache.index_parts(Node, known_node)
+    cache.index_parts(Pod, agent_at_work)
     for service in SERVICES:
         cache.index_field(service, BY_CACHE, _service_keys)
     cache.index_field(PersistentVolume, BY_CACHE_UID, _cache_uids)
     cache.index_field(PersistentVolumeClaim, BY_CACHE_UID, _cache_uids)
-    cache.index_field(Pod, BY_NODE, lambda pod: (pod.spec.node_name,))
