@@ -24,6 +24,7 @@ from localmodel.runtime.objects import (
 )
 
 from .known import agent_at_work, known_cache, known_node
+from .reported import reported_node
 from .reports import disk_of, evictions, reports_of, unfinished_groups, version_of
 
 InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
@@ -67,7 +68,7 @@ def add_indexes(cache: ObjectCache) -> None:
     cache.index_parts(LocalModelCache, known_cache)
     cache.index_parts(LocalModelNamespaceCache, known_cache)
     for extract in (reports_of, evictions, unfinished_groups, disk_of, version_of):
-        cache.index_parts(LocalModelNode, extract)
+        cache.index_parts(LocalModelNode, extract, decode=reported_node)
     cache.index_parts(Node, known_node)
     cache.index_parts(Pod, agent_at_work)
     for service in SERVICES:

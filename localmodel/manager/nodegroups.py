@@ -16,7 +16,6 @@ from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
     LocalModelNodeGroupStatus,
-    NodeDisk,
     SelectorError,
     node_matches,
 )
@@ -27,7 +26,7 @@ from localmodel.runtime.conditions import ConditionStatus, set_status_condition
 from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError
 from localmodel.runtime.event import UpdateEvent
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod, parse_quantity
+from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod
 from localmodel.runtime.predicate import GenerationChanged, PartsChanged, Predicate, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
@@ -38,7 +37,7 @@ from .entries import group_has_node
 from .known import Members, find_node, known_nodes, nodes_with_agent
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
-from .reports import ALL, disk_of
+from .reports import ALL, Disk, disk_of
 from .settings import Settings
 from .status import Problem
 from .watching import AGENT_CHANGED, NODE_CHANGED, SINCE_START, DaemonSetChanged, keys_of
@@ -197,7 +196,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
 def group_status(
     group: LocalModelNodeGroup,
     nodes: Iterable[Node],
-    disks: Mapping[str, NodeDisk],
+    disks: Mapping[str, Disk],
     old: LocalModelNodeGroupStatus,
     *,
     clock: Clock,
@@ -220,17 +219,10 @@ def group_status(
     status = old.model_copy(deep=True)
     status.nodes = len(members)
     known = [disks[name] for name in members if name in disks]
-    status.used = format_bytes(sum(_bytes(disk.used) for disk in known)) if known else ""
-    status.available = format_bytes(sum(_bytes(disk.available) for disk in known)) if known else ""
+    status.used = format_bytes(sum(disk.used for disk in known)) if known else ""
+    status.available = format_bytes(sum(disk.available for disk in known)) if known else ""
     generation = group.metadata.generation
     set_status_condition(
         status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock
     )
     return status
-
-
-def _bytes(quantity: str) -> int:
-    try:
-        return parse_quantity(quantity)
-    except ValueError:  # the agent has not measured it
-        return 0

@@ -12,6 +12,7 @@ and `labels`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Final
 
 import structlog
@@ -190,14 +191,16 @@ class NodeReconciler(Reconciler):
         self, node: Node, existing: LocalModelNode, entries: list[LocalModelInfo], evicted_and_wanted: str
     ) -> None:
         """Writes the whole object if that makes a difference; raises ConflictError if it was read too early."""
-        wanted = existing.deepcopy()
+        wanted = existing.model_copy(
+            update={"metadata": deepcopy(existing.metadata), "spec": existing.spec.model_copy()}
+        )
         wanted.metadata.owner_references = []
         set_controller_reference(node, wanted, block_owner_deletion=False)
         wanted.metadata.annotations.pop(WANTED_ANNOTATION, None)
         if evicted_and_wanted:
             wanted.metadata.annotations[WANTED_ANNOTATION] = evicted_and_wanted
         wanted.spec.local_models = entries
-        if wanted.to_dict() == existing.to_dict():
+        if wanted == existing or wanted.to_dict() == existing.to_dict():
             return
         known = (_intent(wanted), existing.metadata.uid, existing.metadata.generation)
         if self._written.get(node.name) == known and _described(wanted) == _described(existing):

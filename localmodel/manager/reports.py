@@ -11,13 +11,15 @@ that of an earlier cache of the name (D-28, D-45).
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from sys import intern
 from typing import Final
 
 import msgspec
 
-from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeDisk, NodeModel
+from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeModel
 from localmodel.api.names import WANTED_ANNOTATION, storage_key
+from localmodel.runtime.objects import parse_quantity
 
 from .entries import key_of
 
@@ -28,6 +30,9 @@ EVICTED: Final = "Evicted"
 _UNDER_WAY: Final = frozenset({"", "Waiting", "Downloading", "Retrying", "Verifying", "Repairing"})
 """Reasons of a pending model that its agent works on. With any other it waits for something that may never come: room
 on the disk, other credentials, a workload that wants it."""
+
+
+_FINISHED: Final = frozenset({ModelStatus.MODEL_DOWNLOADED, ModelStatus.MODEL_DOWNLOAD_ERROR})
 
 
 class Report(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -72,7 +77,7 @@ def report_of(node: LocalModelNode, entry: LocalModelInfo) -> Report:
     detail = node.status.models.get(key)
     if detail is None:
         return Report(uri=uri, status=status)
-    if detail.storage_key not in ("", storage_key(uri)):
+    if not _is_about(detail, uri):
         return Report(uri=uri)
     return Report(
         uri=uri,
@@ -94,11 +99,12 @@ def reports_of(node: LocalModelNode) -> dict[str, Report]:
 
 
 _NO_ENTRY: Final = Report()
+_storage_key = lru_cache(4096)(storage_key)
 
 
 def storage_key_of(entry: LocalModelInfo, report: Report) -> str:
     """The storage key of the entry's model: what the agent says, else that of the URI."""
-    return report.storage_key or storage_key(entry.source_model_uri)
+    return report.storage_key or _storage_key(entry.source_model_uri)
 
 
 def evicted_copies(node: LocalModelNode) -> dict[str, NodeModel]:
@@ -117,16 +123,44 @@ def evictions(node: LocalModelNode) -> dict[str, tuple[datetime | None, datetime
 def unfinished_groups(node: LocalModelNode) -> dict[str, None]:
     """The groups of the entries that the node's agent has yet to finish."""
     found: dict[str, None] = {}
+    status = node.status
     for entry in node.spec.local_models:
         group = entry.node_group
-        if group and group not in found and report_of(node, entry).is_unfinished:
+        if not group or group in found:
+            continue
+        key = key_of(entry)
+        if status.model_status.get(key) in _FINISHED:  # most of the time, so no report is made
+            detail = status.models.get(key)
+            if detail is None or _is_about(detail, entry.source_model_uri):
+                continue
+        if report_of(node, entry).is_unfinished:
             found[intern(group)] = None
     return found
 
 
-def disk_of(node: LocalModelNode) -> dict[str, NodeDisk]:
-    """The volume that its models lie on, under ALL; not to be changed."""
-    return {ALL: node.status.disk} if node.status.disk is not None else {}
+def _is_about(detail: NodeModel, uri: str) -> bool:
+    return detail.storage_key in ("", _storage_key(uri))
+
+
+class Disk(msgspec.Struct, frozen=True, gc=False):
+    """The bytes of the volume that a node's models lie on; 0 for what the agent has not measured."""
+
+    used: int
+    available: int
+
+
+def disk_of(node: LocalModelNode) -> dict[str, Disk]:
+    """Under ALL, what the node says of its disk."""
+    disk = node.status.disk
+    return {} if disk is None else {ALL: Disk(bytes_of(disk.used), bytes_of(disk.available))}
+
+
+def bytes_of(quantity: str | int) -> int:
+    """0 for what is no quantity: empty, or let in by a CRD without a pattern."""
+    try:
+        return parse_quantity(str(quantity))
+    except ValueError:
+        return 0
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):

@@ -24,9 +24,8 @@ from localmodel.api import (
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.events import EventType
-from localmodel.runtime.objects import parse_quantity
 
-from .reports import Report
+from .reports import Report, bytes_of
 
 MAX_FAILURES: Final = 10
 MAX_SINGLE_EVENTS: Final = 5
@@ -166,7 +165,7 @@ def progress(seen: Observation) -> CacheProgress | None:
     """Bytes on all nodes. A node that has not said how large the model is counts with the cache's modelSize."""
     if not seen.nodes:
         return None
-    expected = _bytes(seen.model_size)
+    expected = bytes_of(seen.model_size)
     done = total = 0
     for view in seen.nodes:
         report = view.report
@@ -217,13 +216,6 @@ def missing_groups(names: Sequence[str]) -> Problem:
 
 def _count(seen: Observation, status: NodeStatus) -> int:
     return sum(view.status == status for view in seen.nodes)
-
-
-def _bytes(quantity: str) -> int:
-    try:
-        return parse_quantity(quantity)
-    except ValueError:  # empty, or let in by a CRD without a pattern: then the size is not known
-        return 0
 
 
 def _identity(failure: NodeFailure) -> tuple[object, ...]:

@@ -32,7 +32,7 @@ from .listwatch import ListerWatcher
 from .objects import Object, ObjectKey, T, Unstructured
 from .reflector import ReflectorOptions
 from .selectors import FieldSelector, Selector
-from .store import Stored, Transform
+from .store import Decode, Stored, Transform
 
 if TYPE_CHECKING:
     from .metrics import Metrics
@@ -180,14 +180,19 @@ class Cache(Reader):
         """
         self.get_informer(kind).add_indexer(name, extract)
 
-    def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]]) -> None:
+    def index_parts(
+        self, kind: type[T], extract: Callable[[T], Mapping[str, Any]], *, decode: Decode | None = None
+    ) -> None:
         """Files each object of the kind under the keys of what `extract` gives, with the values as parts of the object,
         for `parts` and for `Event.parts`.
 
         Parts must never change, and compare with `==`; those that many objects have in common should be small or
         shared. The function is the name of the index: again does nothing.
+
+        `decode` makes something of the `Stored` object (its `metadata` and `body` are JSON) that the function can read
+        like the object, for large kinds of which it looks at little. What it raises keeps the object out of the index.
         """
-        self.get_informer(kind).add_parts_indexer(extract)
+        self.get_informer(kind).add_parts_indexer(extract, decode)
 
     def start(self) -> None:
         """Starts all informers and returns; see `wait_for_sync`. A second start does nothing."""

@@ -26,7 +26,7 @@ from .listwatch import ListerWatcher
 from .objects import T
 from .phase import Phase
 from .reflector import ReflectorStats
-from .store import Extract, ExtractParts, Stored, ThreadSafeStore, Trimmer
+from .store import Decode, Extract, ExtractParts, Stored, ThreadSafeStore, Trimmer
 
 log = structlog.get_logger(__name__)
 
@@ -172,9 +172,9 @@ class SharedInformer(Generic[T]):
         """At any time; raises ValueError for a name in use."""
         self.store.add_indexer(name, extract)
 
-    def add_parts_indexer(self, extract: ExtractParts[T]) -> None:
-        """At any time."""
-        self.store.add_parts_indexer(extract)
+    def add_parts_indexer(self, extract: ExtractParts[T], decode: Decode | None = None) -> None:
+        """At any time; see `Cache.index_parts`."""
+        self.store.add_parts_indexer(extract, decode)
 
     def add_event_handler(
         self, handler: ResourceEventHandler[T], *, resync_period: float | None = None

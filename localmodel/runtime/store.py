@@ -40,6 +40,9 @@ Extract = Callable[[T], Iterable[str]]
 ExtractParts = Callable[[T], Mapping[str, Any]]
 """The same, with a part of the object for each value, which everybody shares: something that never changes."""
 
+Decode = Callable[["Stored[Any]"], Any]
+"""Reads a stored object for an index."""
+
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_kept = msgspec.json.Decoder(KeptMeta).decode
@@ -170,7 +173,7 @@ class ThreadSafeStore(Generic[T]):
         self._objects: dict[ObjectKey, Stored[T]] = {}
         self._namespaces: dict[str, set[ObjectKey]] = {}
         """The keys of each namespace; never an empty set."""
-        self._extractors: dict[Hashable, ExtractParts[T]] = {}
+        self._extractors: dict[Hashable, tuple[Decode, ExtractParts[T]]] = {}
         """By index: a name, or the very function that gives the parts. Replaced, never changed: what was computed with
         this very dict is complete."""
         self._indexes: dict[Hashable, dict[str, dict[ObjectKey, Any]]] = {}
@@ -178,19 +181,22 @@ class ThreadSafeStore(Generic[T]):
 
     def add_indexer(self, name: str, extract: Extract[T]) -> None:
         """Objects already here are indexed too. Raises ValueError if the name is taken."""
-        self._add(name, lambda obj: dict.fromkeys(extract(obj)))
+        self._add(name, Stored.object, lambda obj: dict.fromkeys(extract(obj)))
 
-    def add_parts_indexer(self, extract: ExtractParts[T]) -> None:
-        """An index that is known by the function; again does nothing. Objects already here are indexed too."""
+    def add_parts_indexer(self, extract: ExtractParts[T], decode: Decode | None = None) -> None:
+        """An index that is known by the function; again does nothing. Objects already here are indexed too.
+
+        With `decode` the function gets what that makes of the stored object, in place of an object of the kind.
+        """
         with self._lock:
             if extract not in self._extractors:
-                self._add(extract, extract)
+                self._add(extract, decode or Stored.object, extract)
 
-    def _add(self, name: Hashable, extract: ExtractParts[T]) -> None:
+    def _add(self, name: Hashable, decode: Decode, extract: ExtractParts[T]) -> None:
         with self._lock:
             if name in self._extractors:
                 raise ValueError(f"there is already an index {name!r}: give each index of a kind its own name")
-            self._extractors = {**self._extractors, name: extract}
+            self._extractors = {**self._extractors, name: (decode, extract)}
             self._indexes[name] = {}
             for stored in self._objects.values():
                 self._file(stored, stored.filed, _filed(stored, self._extractors))
@@ -324,21 +330,24 @@ class ThreadSafeStore(Generic[T]):
                     del index[value]
 
 
-def _filed(stored: Stored[T], extractors: Mapping[Hashable, ExtractParts[T]]) -> Mapping[Hashable, Mapping[str, Any]]:
-    """Decodes the object once for all its indexes. A failing extract function leaves it out of that index."""
-    if not extractors:
-        return {}
+def _filed(
+    stored: Stored[T], extractors: Mapping[Hashable, tuple[Decode, ExtractParts[T]]]
+) -> Mapping[Hashable, Mapping[str, Any]]:
+    """Decodes the object once for all indexes that read it alike. A failing function leaves it out of its index."""
     filed: dict[Hashable, Mapping[str, Any]] = {}
-    try:
-        decoded = stored.object()
-    except ObjectDecodeError as error:
-        log.error("An object is missing in the indexes of its kind", error=str(error))
-        return filed
-    for name, extract in extractors.items():
+    decoded: dict[Decode, Any] = {}
+    for decode in {decode for decode, _ in extractors.values()}:
         try:
-            parts = extract(decoded)
+            decoded[decode] = decode(stored)
+        except ObjectDecodeError as error:
+            log.error("An object is missing in the indexes of its kind", error=str(error))
         except Exception:  # foreign code: one object must not stop the cache
+            log.exception("Reading an object for its indexes failed", object=repr(stored))
+    for name, (decode, extract) in extractors.items():
+        if decode not in decoded:
+            continue
+        try:
+            filed[name] = extract(decoded[decode])
+        except Exception:  # foreign code
             log.exception("An index function failed", index=str(name), kind=stored.kind.__name__, key=str(stored.key))
-        else:
-            filed[name] = parts
     return filed
