@@ -37,7 +37,7 @@ class IndexedClient(FakeClient):
     def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
         self._indexes[kind, name] = extract
 
-    def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]]) -> None:
+    def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]], *, decode: Any = None) -> None:
         """Nothing to do: parts are computed when they are read."""
 
     def list(

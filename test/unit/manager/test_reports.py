@@ -7,9 +7,18 @@ from typing import Any
 import pytest
 from support.manager import detailed
 
-from localmodel.api import LocalModelNode
+from localmodel.api import LocalModelNode, NodeDisk
 from localmodel.api.names import storage_key
-from localmodel.manager.reports import evicted_copies, unfinished_groups
+from localmodel.manager.reported import ReportedNode, reported_node
+from localmodel.manager.reports import (
+    disk_of,
+    evicted_copies,
+    evictions,
+    reports_of,
+    unfinished_groups,
+    version_of,
+)
+from localmodel.runtime.store import Trimmer
 
 
 def local_model_node(**groups: str) -> LocalModelNode:
@@ -67,3 +76,43 @@ def test_evicted_copies_are_those_of_entries() -> None:
     for key in ("iris", "gone"):
         detailed(node, key, "ModelDownloadPending", reason="Evicted")
     assert list(evicted_copies(node)) == ["iris"]
+
+
+INDEXES = (reports_of, evictions, unfinished_groups, disk_of, version_of)
+
+
+def full_node() -> LocalModelNode:
+    node = local_model_node(a="gpu", b="gpu", c="cpu", d="cpu")
+    node.metadata.uid, node.metadata.generation = "u", 3
+    node.metadata.annotations = {"localmodel.kserve.io/wanted": "k", "other": "x"}
+    node.spec.local_models[3].namespace = "team"
+    time = "2026-01-01T00:00:00Z"
+    detailed(node, "a", "ModelDownloaded", storageKey=storage_key("hf://o/a"), sizeBytes=9, downloadedTime=time)
+    detailed(node, "b", "ModelDownloadPending", reason="Evicted", lastUsedTime=time, message="m")
+    detailed(node, "c", "ModelDownloadError", attempts=2, nextRetryTime=time, bytesDownloaded=4)
+    node.status.model_status["gone"] = "ModelDownloaded"
+    node.status.disk = NodeDisk(used="1Gi", available="3Gi")
+    return node
+
+
+def test_the_quick_reading_says_what_the_kind_says() -> None:
+    stored = Trimmer(LocalModelNode).trim(full_node().to_json())
+    quick = reported_node(stored)
+    assert isinstance(quick, ReportedNode)
+    for index in INDEXES:
+        assert index(quick) == index(stored.object()) != {}  # type: ignore[arg-type]
+
+
+def test_an_object_in_no_order_is_read_as_its_kind() -> None:
+    """Null in place of a map is let in by a CRD that allows it."""
+    body = b'{"apiVersion":"serving.kserve.io/v1alpha1","kind":"LocalModelNode","metadata":{"name":"n"},%s}'
+    stored = Trimmer(LocalModelNode).trim(body % b'"status":{"models":{"a":{"attempts":"3"}}}')
+    assert reports_of(reported_node(stored)) == reports_of(stored.object())  # type: ignore[arg-type]
+    assert type(reported_node(stored)) is LocalModelNode
+
+
+def test_a_disk_that_was_not_measured_has_no_room() -> None:
+    node = local_model_node()
+    assert disk_of(node) == {}
+    node.status.disk = NodeDisk(used="", available="much")
+    assert [(disk.used, disk.available) for disk in disk_of(node).values()] == [(0, 0)]
