@@ -1,4 +1,5 @@
-"""Measures localmodel.runtime beside the official client, or the embedded API server, and compares with the targets.
+"""Measures localmodel.runtime beside the official client, the embedded API server, or the manager; compares with the
+targets.
 
 Exit code 1 means that a target was missed.
 """
@@ -13,10 +14,11 @@ from pathlib import Path
 from .apiserver_cases import APISERVER_CASES
 from .case import Case, Pace, Round
 from .cases import CASES
+from .manager_cases import MANAGER_CASES
 from .report import machine, table
 from .running import SideError, run_case
 
-GROUPS = {"runtime": CASES, "apiserver": APISERVER_CASES}
+GROUPS = {"runtime": CASES, "apiserver": APISERVER_CASES, "manager": MANAGER_CASES}
 ROUNDS = {"full": 5, "quick": 3, "tiny": 1}
 MARK = "<!-- results: written by make benchmark -->\n"
 

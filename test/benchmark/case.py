@@ -94,5 +94,7 @@ class Case:
     sides: Mapping[str, str]
     """`module:function` in this package, by the name that lines have for it."""
     lines: tuple[Line, ...]
+    rounds: int | None = None
+    """The most rounds; None: as many as are asked for."""
     server: Mapping[str, int | None] = field(default_factory=dict)
     """What the stand-in server holds, by its options; None stands for the size. Empty: there is no server."""

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ REPORTS = 20
 SIZE = 10 << 30
 QUIET_SECONDS = 12.0
 """Longer than any interval at which the manager coalesces writes."""
+SMALL = 50
+"""With fewer nodes a roll-out is only to run: it has few models, and little time to become quiet."""
 AGENT = "localmodel-manager/"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -57,11 +59,12 @@ class Bench:
     directory: Path
     supervisor: Supervisor
     client: LiveClient
+    quiet: float
+    """Seconds without a write after which there are no more."""
     metrics_port: int = 0
     runs: int = 0
     read_to: int = 0
     """How far the audit log has been read, in bytes."""
-    counted: Counter[str] = field(default_factory=Counter)
 
     def start_manager(self) -> Child:
         """With a kubeconfig that has its service account's token."""
@@ -89,8 +92,8 @@ class Bench:
     def until_quiet(self) -> list[Json]:
         """The manager's writes until it has made none for a while."""
         writes, last = self.new_writes(), time.monotonic()
-        while time.monotonic() - last < QUIET_SECONDS:
-            time.sleep(0.5)
+        while time.monotonic() - last < self.quiet:
+            time.sleep(0.2)
             if new := self.new_writes():
                 writes += new
                 last = time.monotonic()
@@ -139,7 +142,7 @@ def running(nodes: int) -> Iterator[Bench]:
         for group in GROUPS:
             client.create(node_group(group))
         in_parallel(lambda index: add_node(client, index), range(nodes))
-        yield Bench(directory, supervisor, client)
+        yield Bench(directory, supervisor, client, QUIET_SECONDS if nodes >= SMALL else 1.5)
         client.close()
 
 
@@ -217,7 +220,7 @@ def report(client: LiveClient, node: str, models: Iterable[int]) -> None:
 
 def rollout(context: Context) -> dict[str, float]:
     """`size` nodes, 100 models, two groups."""
-    nodes, models = context.size, MODELS if context.size >= 50 else 6
+    nodes, models = context.size, MODELS if context.size >= SMALL else 6
     with running(nodes) as bench:
         client = bench.client
         child = bench.start_manager()
@@ -252,6 +255,14 @@ def rollout(context: Context) -> dict[str, float]:
         numbers |= one_change(bench, nodes)
         numbers |= restart(bench, child)
         return numbers
+
+
+def rollout_to_half(context: Context) -> dict[str, float]:
+    return rollout(replace(context, size=context.size // 2))
+
+
+def rollout_to_a_quarter(context: Context) -> dict[str, float]:
+    return rollout(replace(context, size=context.size // 4))
 
 
 def is_served(bench: Bench) -> bool:
@@ -310,7 +321,7 @@ def restart(bench: Bench, child: Child) -> dict[str, float]:
     writes = bench.until_quiet()
     return {
         "restart_writes": len(writes),
-        "restart_seconds": time.monotonic() - began - QUIET_SECONDS,
+        "restart_seconds": time.monotonic() - began - bench.quiet,
         "restart_cpu_seconds": cpu_seconds(again.pid),
         "restart_mib": resident_mib(again.pid),
     }

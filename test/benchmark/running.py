@@ -14,7 +14,7 @@ import msgspec
 
 from .case import Case, Context, Pace, Round
 
-SIDE_TIMEOUT = 300.0
+SIDE_TIMEOUT = 1200.0
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
@@ -26,7 +26,8 @@ def run_case(case: Case, *, pace: Pace, rounds: int) -> list[Round]:
     """Every side once in each round, in turns. Raises SideError."""
     size = case.size.of(pace)
     with server_for(case, size) as url:
-        return [{name: run_side(side, url, size) for name, side in case.sides.items()} for _ in range(rounds)]
+        most = rounds if case.rounds is None else min(rounds, case.rounds)
+        return [{name: run_side(side, url, size) for name, side in case.sides.items()} for _ in range(most)]
 
 
 def run_side(side: str, url: str, size: int) -> dict[str, float]:

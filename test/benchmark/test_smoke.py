@@ -15,7 +15,11 @@ from benchmark.report import quantity, row, table
 from benchmark.running import SideError, run_case
 
 DOCS = Path(__file__).parents[2] / "docs"
-DOCUMENTS = {"runtime": DOCS / "runtime" / "benchmarks.md", "apiserver": DOCS / "sandbox-benchmarks.md"}
+DOCUMENTS = {
+    "runtime": DOCS / "runtime" / "benchmarks.md",
+    "apiserver": DOCS / "sandbox-benchmarks.md",
+    "manager": DOCS / "manager-benchmarks.md",
+}
 ALL_CASES = {name: case for cases in GROUPS.values() for name, case in cases.items()}
 NEEDS_WRK = {"apiserver-requests", "apiserver-watches"}
 

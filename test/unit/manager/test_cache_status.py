@@ -25,6 +25,7 @@ from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.testing.fake_clock import FakeClock
 
 CLOCK = FakeClock()
+STATUSES = ["ModelDownloaded", "ModelDownloadError", "ModelDownloading", "ModelDownloadPending"]
 STATES = ["NodeNotReady", "NodeDownloadPending", "NodeDownloading", "NodeDownloaded", "NodeDownloadError"]
 
 
@@ -269,3 +270,16 @@ def test_many_arrivals_at_once_are_one_event() -> None:
 def test_shorten_gives_one_bounded_line() -> None:
     assert shorten("a\n  b\tc") == "a b c"
     assert len(shorten("x" * 1000)) == 300
+
+
+def test_the_status_of_ten_thousand_nodes_fits_an_object() -> None:
+    """A stock API server takes objects of 1.5 MiB, managed fields included: these are as long again."""
+    names = [f"ip-10-{index >> 8}-{index & 255}-77.eu-central-1.compute.internal" for index in range(10_000)]
+    said = {
+        name: Report(uri="x", status=STATUSES[index % 4], reason="DownloadFailed", message="m" * 1000, attempts=index)
+        for index, name in enumerate(names)
+    }
+    made = status(observe("x", [(name, True) for name in names], said), without_agent=names)
+    assert len(made.node_status) == 10_000
+    assert len(made.to_json()) < 700 * 1024
+    assert status(observe("x", [(name, True) for name in reversed(names)], said), made, without_agent=names) == made
