@@ -32,6 +32,7 @@ from localmodel.api.names import (
     status_key,
 )
 from localmodel.runtime.builder import Builder
+from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
 from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
@@ -57,6 +58,7 @@ from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, path_mismatches
 from .scheduling import ServiceConstraints, first_admitting
+from .served import ServedKinds, if_served
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
 from .volumes import Volumes, wanted_pairs
@@ -101,6 +103,7 @@ class CacheReconciler(Reconciler):
         lacks our fields for good. One worker at a time touches an entry."""
 
         self._constraints = ServiceConstraints()
+        self._served = ServedKinds()
         self._deleting: dict[Request, tuple[str, float]] = {}
         """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
 
@@ -264,14 +267,14 @@ class CacheReconciler(Reconciler):
     def _finalize(self, cache: Cache) -> Result | None:
         """Lets the cache go when no agent that is alive has the model any more, or after the limit.
 
-        Needs no group: a missing one never holds a deletion up (D-23).
+        Needs no group and no kind but its own: a missing one never holds a deletion up (D-23).
         """
         if not contains_finalizer(cache, self.finalizer):
             return None
         waiting = self._waiting_for(cache)
         left = self._time_left(cache)
         if waiting and left > 0:
-            groups, _ = self._groups_of(cache)
+            groups = self._known_groups_of(cache)
             consumers = consumers_of(self.client, cache)
             wait = self._write_status(
                 cache, lambda: self._observe(cache, groups.values(), consumers, waiting_for=waiting)
@@ -294,8 +297,14 @@ class CacheReconciler(Reconciler):
 
     def _waiting_for(self, cache: Cache) -> list[str]:
         """The nodes that have the model's entry or state, and an agent that is ready to remove it."""
-        nodes = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
-        return [node.name for node in nodes if self._has_agent(node.name)]
+        fields = {BY_MODEL: status_key(cache.name, cache.namespace)}
+        try:
+            nodes = self.client.list(LocalModelNode, fields=fields)
+        except KindNotServedError:
+            return []
+        waiting = [node.name for node in nodes if self._has_agent(node.name)]
+        # Asked live: of a kind that went in the meantime, the cache keeps what it did not see the end of.
+        return waiting if waiting and self._served.has(LocalModelNode, self.live, self.clock) else []
 
     def _has_agent(self, node: str) -> bool | None:
         return has_agent(self.client, self._settings.namespace, node)
@@ -321,13 +330,22 @@ class CacheReconciler(Reconciler):
         groups = {name: group for name, group in found.items() if group is not None}
         return groups, [name for name in found if name not in groups]
 
+    def _known_groups_of(self, cache: Cache) -> dict[str, LocalModelNodeGroup]:
+        try:
+            return self._groups_of(cache)[0]
+        except KindNotServedError:
+            return {}
+
+    @if_served
     def _of_group(self, group: LocalModelNodeGroup) -> Iterable[Request]:
         return keys_of(self.client.list(self.kind, fields={BY_NODE_GROUP: group.name}))
 
+    @if_served
     def _of_node(self, node: Node) -> Iterable[Request]:
         groups = [group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node)]
         return dict.fromkeys(request for group in groups for request in self._of_group(group))
 
+    @if_served
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
         """The caches that wait for the agent's node to start."""
         node = self.client.find(LocalModelNode, pod.spec.node_name) if pod.spec.node_name else None
@@ -345,6 +363,7 @@ class CacheReconciler(Reconciler):
     def _in_scope(self, cache: Request | None) -> Iterable[Request]:
         return [cache] if cache is not None and bool(cache.namespace) == self.kind.mapping.namespaced else []
 
+    @if_served
     def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - whatever it says now
         return keys_of(self.client.list(self.kind))
 

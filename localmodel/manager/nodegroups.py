@@ -37,6 +37,7 @@ from .agentstatus import AgentFacts, agent_events, set_agent_conditions
 from .entries import group_has_node
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
+from .served import if_served
 from .settings import Settings
 from .status import Problem
 from .watching import SINCE_START, AgentChanged, DaemonSetChanged, NodeChanged, keys_of
@@ -177,6 +178,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
                 "Status of a node group may not be written, going on without", group=group.name, error=str(error)
             )
 
+    @if_served
     def _of_node(self, node: Node) -> Iterable[Request]:
         return keys_of(group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node))
 
@@ -188,6 +190,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         node = self.client.find(Node, pod.spec.node_name) if pod.spec.node_name else None
         return [] if node is None else self._of_node(node)
 
+    @if_served
     def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - any of them may be concerned
         return keys_of(self.client.list(LocalModelNodeGroup))
 

@@ -26,6 +26,7 @@ from localmodel.api import (
 )
 from localmodel.api.names import WANTED_ANNOTATION, ready_label, status_key, storage_key
 from localmodel.runtime.builder import Builder
+from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.client import Preconditions
 from localmodel.runtime.controllerutil import set_controller_reference
 from localmodel.runtime.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError
@@ -42,11 +43,12 @@ from localmodel.runtime.objects import (
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .entries import Membership, desired_entries, group_has_node, key_of, membership, new_entries
+from .entries import Membership, desired_entries, group_has_node, key_of, membership, new_entries, with_unknown
 from .indexes import BY_EVICTED, BY_MODEL, BY_NODE_GROUP, SERVICES, cache_of_service
 from .labels import label_patch, owning_group, ready_keys
 from .pacing import Pacer
 from .scheduling import ServiceConstraints
+from .served import if_served
 from .settings import Settings
 from .turns import EnqueueNextInLine, EnqueueNodeReported
 from .wanted import wanted_value
@@ -55,8 +57,14 @@ from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
 
+CACHE_KINDS: Final[tuple[type[LocalModelCache] | type[LocalModelNamespaceCache], ...]] = (
+    LocalModelCache,
+    LocalModelNamespaceCache,
+)
 LABEL_SECONDS: Final = 10.0
 """The least time between two patches of one node's labels."""
+UNKNOWN_CHECK_SECONDS: Final = 60.0
+"""How often a node looks again for a kind of cache that is not served."""
 REFUSALS: Final = (BadRequestError, ForbiddenError, InvalidError, NotFoundError)
 """Errors of a write that say that it was not done. After any other, a conflict too, an earlier try may have succeeded
 unseen."""
@@ -65,7 +73,8 @@ unseen."""
 class NodeReconciler(Reconciler):
     """Keeps each node's LocalModelNode. The controller starts it when nodes, groups and both kinds of cache are known.
 
-    An entry comes when its node is ready and stays while the node is not.
+    An entry comes when its node is ready and stays while the node is not. The entries of a kind of cache that is not
+    served stay as they are.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -100,7 +109,7 @@ class NodeReconciler(Reconciler):
                 ResourceVersionChanged(),
             )
         )
-        for kind in (LocalModelCache, LocalModelNamespaceCache):
+        for kind in CACHE_KINDS:
             builder.watches(
                 kind,
                 EnqueueRequestsFromMapFunc(self._nodes_of, delay=BURST_SECONDS),
@@ -129,12 +138,15 @@ class NodeReconciler(Reconciler):
         owner = owning_group(node, member_of, groups, agents_by_default=bool(config.local_model_agent_image))
         if existing is not None and existing.is_deleting:
             return Result(requeue_after=self._label(node, frozenset(), owner))
-        caches = {status_key(cache.name, cache.namespace): cache for cache in self._caches_of(member_of)}
+        caches, unknown = self._caches_of(member_of)
         present = existing.spec.local_models if existing is not None else []
         wished = desired_entries(member_of, caches.values(), present, ready=node.is_ready)
+        wished = with_unknown(wished, present, unknown)
         entries = self._admitted(node, existing, wished, groups)
-        self._write(node, existing, entries, caches)
+        if existing is not None or not unknown:  # created complete, or not at all
+            self._write(node, existing, entries, caches)
         waits = [TURN_CHECK_SECONDS] if len(entries) < len(wished) else []
+        waits += [UNKNOWN_CHECK_SECONDS] if unknown else []
         keys = ready_keys(existing, entries) if existing is not None else frozenset()
         waits += [wait] if (wait := self._label(node, keys, owner)) else []
         return Result(requeue_after=min(waits, default=0.0))
@@ -249,15 +261,21 @@ class NodeReconciler(Reconciler):
         """Seconds until the node's labels may be patched, 0 for now: no sooner is a new copy of interest."""
         return self._pacer.delay(name, LABEL_SECONDS, self.clock)
 
-    def _caches_of(self, groups: Membership) -> Iterable[Cache]:
-        """The caches that name one of the groups."""
-        found: dict[Request, Cache] = {}
-        for group in sorted(groups.groups | groups.unknown):
-            fields = {BY_NODE_GROUP: group}
-            found |= {cache.key: cache for cache in self.client.list(LocalModelCache, fields=fields)}
-            found |= {cache.key: cache for cache in self.client.list(LocalModelNamespaceCache, fields=fields)}
-        return found.values()
+    def _caches_of(self, groups: Membership) -> tuple[dict[str, Cache], frozenset[bool]]:
+        """By status key, the caches that name one of the groups; and whether a kind that is not served is namespaced,
+        for each such kind."""
+        found: dict[str, Cache] = {}
+        unknown: set[bool] = set()
+        for kind in CACHE_KINDS:
+            try:
+                for group in sorted(groups.groups | groups.unknown):
+                    caches = self.client.list(kind, fields={BY_NODE_GROUP: group})
+                    found |= {status_key(cache.name, cache.namespace): cache for cache in caches}
+            except KindNotServedError:
+                unknown.add(kind.mapping.namespaced)
+        return found, frozenset(unknown)
 
+    @if_served
     def _nodes_of(self, cache: Cache) -> Iterable[Request]:
         """The nodes of the cache's groups, and those that have its entry."""
         names = set(cache.spec.node_groups)
@@ -266,6 +284,7 @@ class NodeReconciler(Reconciler):
         entries = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
         return dict.fromkeys([*keys_of(nodes), *keys_of(entries)])
 
+    @if_served
     def _nodes_without_model_of(self, service: Object) -> Iterable[Request]:
         """The nodes that have evicted the model of the service's cache."""
         cache = cache_of_service(service)

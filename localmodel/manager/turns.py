@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
+from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.event import DeleteEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
 from localmodel.runtime.objects import Node, Pod
@@ -34,6 +35,12 @@ class EnqueueNextInLine(EventHandler):
         self._reconciler = reconciler
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+        try:
+            self._handle(event, queue)
+        except KindNotServedError:
+            return  # every node reads that kind in its run, and is tried again until it is served
+
+    def _handle(self, event: Event[Any], queue: RequestQueue) -> None:
         old, new = _states(event)
         if isinstance(old or new, LocalModelNode):
             self._reported(old, new, queue)
