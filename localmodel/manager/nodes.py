@@ -63,8 +63,8 @@ CACHE_KINDS: Final[tuple[type[LocalModelCache] | type[LocalModelNamespaceCache],
 )
 LABEL_SECONDS: Final = 10.0
 """The least time between two patches of one node's labels."""
-UNKNOWN_CHECK_SECONDS: Final = 60.0
-"""How often a node looks again for a kind of cache that is not served."""
+UNKNOWN_CHECK_SECONDS: Final = 30.0
+"""How often a node looks again for groups or a kind of cache that are not served."""
 REFUSALS: Final = (BadRequestError, ForbiddenError, InvalidError, NotFoundError)
 """Errors of a write that say that it was not done. After any other, a conflict too, an earlier try may have succeeded
 unseen."""
@@ -73,8 +73,8 @@ unseen."""
 class NodeReconciler(Reconciler):
     """Keeps each node's LocalModelNode. The controller starts it when nodes, groups and both kinds of cache are known.
 
-    An entry comes when its node is ready and stays while the node is not. The entries of a kind of cache that is not
-    served stay as they are.
+    An entry comes when its node is ready and stays while the node is not. While the kind of groups or a kind of caches
+    is not served, nothing comes of it and nothing goes for want of it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -132,16 +132,16 @@ class NodeReconciler(Reconciler):
                 self._remove(request.name, existing)
             return None
 
-        groups = {group.name: group for group in self.client.list(LocalModelNodeGroup)}
+        try:
+            groups = {group.name: group for group in self.client.list(LocalModelNodeGroup)}
+        except KindNotServedError:
+            return self._without_groups(node, existing)
         member_of = membership(node, groups.values())
         config = self._settings.current(self.client, self.recorder).local_model
         owner = owning_group(node, member_of, groups, agents_by_default=bool(config.local_model_agent_image))
         if existing is not None and existing.is_deleting:
             return Result(requeue_after=self._label(node, frozenset(), owner))
-        caches, unknown = self._caches_of(member_of)
-        present = existing.spec.local_models if existing is not None else []
-        wished = desired_entries(member_of, caches.values(), present, ready=node.is_ready)
-        wished = with_unknown(wished, present, unknown)
+        wished, caches, unknown = self._wished(node, existing, member_of)
         entries = self._admitted(node, existing, wished, groups)
         if existing is not None or not unknown:  # created complete, or not at all
             self._write(node, existing, entries, caches)
@@ -152,6 +152,23 @@ class NodeReconciler(Reconciler):
         return Result(requeue_after=min(waits, default=0.0))
 
     # entries ----------------------------------------------------------------------------------------------------------
+
+    def _wished(
+        self, node: Node, existing: LocalModelNode | None, groups: Membership
+    ) -> tuple[list[LocalModelInfo], dict[str, Cache], frozenset[bool]]:
+        """The entries that the node shall have, with what `_caches_of` returns."""
+        caches, unknown = self._caches_of(groups)
+        present = existing.spec.local_models if existing is not None else []
+        wished = desired_entries(groups, caches.values(), present, ready=node.is_ready)
+        return with_unknown(wished, present, unknown), caches, unknown
+
+    def _without_groups(self, node: Node, existing: LocalModelNode | None) -> Result:
+        """Nobody knows which groups the node is in. Its entries stay where they are, until their caches go."""
+        if existing is not None and not existing.is_deleting:
+            groups = Membership(unknown=frozenset(entry.node_group for entry in existing.spec.local_models))
+            entries, caches, _ = self._wished(node, existing, groups)
+            self._write(node, existing, entries, caches)
+        return Result(requeue_after=UNKNOWN_CHECK_SECONDS)
 
     def _admitted(
         self,

@@ -211,7 +211,24 @@ def test_the_caches_of_the_other_kind_go_on_and_end_while_one_kind_is_not_served
     result = cluster.reconcile_node()
     assert cluster.entries() == ["team-a/rose"]  # unknown is not empty
     assert result is not None
-    assert result.requeue_after == 60
+    assert result.requeue_after == 30
+    cluster.report()
+    assert ends(cluster)
+
+
+def test_while_groups_are_not_served_entries_stay_until_their_caches_go() -> None:
+    cluster = Cluster(node(), agent_pod(), group(), cache(), namespace_cache("rose"))
+    cluster.reconcile_cache()
+    cluster.reconcile_node()
+    cluster.report(iris="ModelDownloaded")
+    labels = cluster.labels()
+    stop_serving(cluster, LocalModelNodeGroup)
+    cluster.client.delete(cluster.cache())
+    result = cluster.reconcile_node()
+    assert cluster.entries() == ["team-a/rose"]
+    assert cluster.labels() == labels
+    assert result is not None
+    assert result.requeue_after == 30
     cluster.report()
     assert ends(cluster)
 
@@ -221,7 +238,7 @@ def test_an_incomplete_local_model_node_is_never_made_while_a_kind_is_not_served
     stop_serving(cluster, LocalModelNamespaceCache)
     result = cluster.reconcile_node()
     assert result is not None
-    assert result.requeue_after == 60
+    assert result.requeue_after == 30
     assert cluster.client.find(LocalModelNode, "node-1") is None
 
 
