@@ -9,7 +9,12 @@ from typing import Any
 from localmodel.runtime.client import Reader
 from localmodel.runtime.objects import Object
 
-PASSING = frozenset({"resourceVersion", "generation", "creationTimestamp", "lastTransitionTime", "observedGeneration"})
+PASSING = frozenset(
+    {
+        "resourceVersion", "generation", "creationTimestamp", "lastTransitionTime", "lastPhaseTransitionTime",
+        "observedGeneration",
+    }
+)  # fmt: skip
 
 
 def state_of(client: Reader, kinds: Iterable[type[Object]]) -> list[Any]:
