@@ -37,6 +37,7 @@ from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_control
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from .containers import ClusterStorageContainerReconciler
+from .groupmetrics import GroupMetrics
 from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
 from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
@@ -148,7 +149,7 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         NodeReconciler(settings),
         LocalModelCacheReconciler(settings, metrics),
         LocalModelNamespaceCacheReconciler(settings, metrics),
-        LocalModelNodeGroupReconciler(settings),
+        LocalModelNodeGroupReconciler(settings, GroupMetrics(manager.metrics.registry)),
         ClusterStorageContainerReconciler(settings, registry=manager.metrics.registry),
         ConfigurationReconciler(settings),
     ):

@@ -19,14 +19,14 @@ from localmodel.api import (
     SelectorError,
     node_matches,
 )
-from localmodel.api.quantity import format_bytes
+from localmodel.api.quantity import bytes_of, format_bytes
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, set_status_condition
 from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError
-from localmodel.runtime.event import UpdateEvent
-from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
-from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod, parse_quantity
+from localmodel.runtime.event import Event, UpdateEvent
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc, RequestQueue
+from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod
 from localmodel.runtime.predicate import GenerationChanged, Predicate, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
@@ -35,6 +35,7 @@ from .agents import InvalidAgentError, agent_request, wanted_daemon_set
 from .agentsets import AgentSets
 from .agentstatus import AgentFacts, agent_events, set_agent_conditions
 from .entries import group_has_node
+from .groupmetrics import CountCopies, GroupMetrics, group_room
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
 from .served import if_served
@@ -50,11 +51,12 @@ CHECK_SECONDS: Final = 60.0
 """How often it looks again at what it cannot watch: DaemonSets that it may not read, or without the agents' label."""
 
 
-class DiskChanged(Predicate):
-    """Lets updates of LocalModelNodes pass that report other numbers of their disk."""
+class EnqueueDiskReported(EnqueueRequestsFromMapFunc[LocalModelNode]):
+    """Queues the groups of a LocalModelNode that reports other numbers of its disk, that comes or that goes."""
 
-    def update(self, event: UpdateEvent[Any]) -> bool:
-        return bool(event.object_old.status.disk != event.object_new.status.disk)
+    def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+        if not isinstance(event, UpdateEvent) or event.object_old.status.disk != event.object_new.status.disk:
+            super().handle(event, queue)
 
 
 class OtherSpec(Predicate):
@@ -67,8 +69,9 @@ class OtherSpec(Predicate):
 class LocalModelNodeGroupReconciler(Reconciler):
     """Keeps the agents and the status of each group."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: GroupMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or GroupMetrics()
         self._agents = AgentSets()
         self._pacer = Pacer()
         self._written: dict[str, tuple[LocalModelNodeGroup, LocalModelNodeGroupStatus]] = {}
@@ -78,7 +81,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         (
             builder.for_(LocalModelNodeGroup, GenerationChanged())
             .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NodeChanged())
-            .watches(LocalModelNode, EnqueueRequestsFromMapFunc(self._of_local_model_node), DiskChanged())
+            .watches(LocalModelNode, CountCopies(self._metrics, EnqueueDiskReported(self._of_local_model_node)))
             .watches(Pod, self._soon(self._of_agent), SINCE_START, AgentChanged())
             .watches(LocalModelNodeGroup, self._soon(self._all), SINCE_START, OtherSpec())
             .watches(ConfigMap, self._soon(self._all), SINCE_START, ResourceVersionChanged())
@@ -90,6 +93,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         group = self.client.find(LocalModelNodeGroup, request.name)
         if group is None:
             self._pacer.forget(request.name)
+            self._metrics.forget(request.name)
             self._agents.forget(request.name)
             self._written.pop(request.name, None)
             return None
@@ -152,6 +156,9 @@ class LocalModelNodeGroupReconciler(Reconciler):
             # Without a status subresource each write of the status counts as a new generation.
             group.metadata.generation = seen.metadata.generation
         reports = {node.name: node for node in self.client.list(LocalModelNode)}
+        members = [reports[node.name] for node in facts.nodes if node.name in reports]
+        agents = None if facts.ready is None else sum(node.name in facts.ready for node in facts.nodes)
+        self._metrics.show(group.name, nodes=len(facts.nodes), agents=agents, room=group_room(members))
         new = group_status(group, nodes, reports, old, clock=self.clock)
         set_agent_conditions(new.conditions, group, facts, clock=self.clock)
         if new == old:
@@ -225,17 +232,10 @@ def group_status(
     status = old.model_copy(deep=True)
     status.nodes = len(members)
     disks = [report.status.disk for name in members if (report := reports.get(name)) and report.status.disk]
-    status.used = format_bytes(sum(_bytes(disk.used) for disk in disks)) if disks else ""
-    status.available = format_bytes(sum(_bytes(disk.available) for disk in disks)) if disks else ""
+    status.used = format_bytes(sum(bytes_of(disk.used) for disk in disks)) if disks else ""
+    status.available = format_bytes(sum(bytes_of(disk.available) for disk in disks)) if disks else ""
     generation = group.metadata.generation
     set_status_condition(
         status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock
     )
     return status
-
-
-def _bytes(quantity: str) -> int:
-    try:
-        return parse_quantity(quantity)
-    except ValueError:  # the agent has not measured it
-        return 0
