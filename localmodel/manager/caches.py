@@ -53,7 +53,7 @@ from .agentpods import has_agent
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node, key_of
-from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
+from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service, models
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, path_mismatches
@@ -297,9 +297,8 @@ class CacheReconciler(Reconciler):
 
     def _waiting_for(self, cache: Cache) -> list[str]:
         """The nodes that have the model's entry or state, and an agent that is ready to remove it."""
-        fields = {BY_MODEL: status_key(cache.name, cache.namespace)}
         try:
-            nodes = self.client.list(LocalModelNode, fields=fields)
+            nodes = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
         except KindNotServedError:
             return []
         waiting = [node.name for node in nodes if self._has_agent(node.name)]
@@ -347,10 +346,12 @@ class CacheReconciler(Reconciler):
 
     @if_served
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
-        """The caches that wait for the agent's node to start."""
+        """The caches that wait for the agent's node to start, or to remove what is no entry any more."""
         node = self.client.find(LocalModelNode, pod.spec.node_name) if pod.spec.node_name else None
-        keys = map(key_of, node.spec.local_models) if node is not None else ()
-        waiting = [key for key in keys if node is not None and node.status.model_status.get(key, "") in NOT_STARTED]
+        if node is None:
+            return ()
+        said, entries = node.status.model_status, {key_of(entry) for entry in node.spec.local_models}
+        waiting = [key for key in models(node) if key not in entries or said.get(key, "") in NOT_STARTED]
         return [request for key in waiting for request in self._in_scope(Request.parse(key))]
 
     def _of_service(self, service: Object) -> Iterable[Request]:

@@ -33,8 +33,15 @@ def it() -> Iterator[LiveManager]:
         manager.with_status(group(), node(), agent_pod(), cache(), cache("rose", sourceModelUri="hf://o/rose"))
         manager.start()
         eventually(lambda: manager.entries("node-1") == ["iris", "rose"])
+        eventually(lambda: has_agents(manager))
         manager.say("node-1", "iris", "ModelDownloaded")
         yield manager
+
+
+def has_agents(it: LiveManager) -> bool:
+    """The manager has seen that the agent is ready: it waits for no other."""
+    found = find_status_condition(it.client.get(LocalModelNodeGroup, "gpu").status.conditions, "AgentReady")
+    return found is not None and found.status == "True"
 
 
 def delete(it: LiveManager, kind: type[Object] = LocalModelCache, namespace: str = "") -> None:
@@ -82,7 +89,6 @@ def test_the_node_goes_while_it_is_waited_for(it: LiveManager) -> None:
 
 @pytest.mark.parametrize("how", ["not ready", "gone"])
 def test_the_agent_dies_while_it_is_waited_for(it: LiveManager, how: str) -> None:
-    """Noticed at the next look, which is 15 seconds away at most."""
     delete(it)
     if how == "not ready":
         it.agent("node-1", ready=False)

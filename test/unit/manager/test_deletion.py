@@ -120,6 +120,13 @@ def test_an_agent_that_dies_is_waited_for_no_longer(how: str) -> None:
     assert "CleanUpTimedOut" not in cluster.recorder.reasons
 
 
+def test_an_agent_that_dies_wakes_the_caches_that_wait_for_it() -> None:
+    cluster = deleted()
+    assert list(cluster.caches._of_agent(agent_pod())) == [Request("", "iris")]
+    cluster.report("node-1")
+    assert list(cluster.caches._of_agent(agent_pod())) == []
+
+
 def test_an_agent_that_comes_back_is_waited_for_again_within_the_same_ten_minutes() -> None:
     cluster = deleted()
     waits(cluster)
