@@ -22,7 +22,7 @@ from localmodel.runtime.reconcile import Request
 P = ParamSpec("P")
 
 ASK_SECONDS: Final = 15.0
-"""How often the API server is asked about one kind."""
+"""How often the API server is asked about a kind that it serves."""
 
 
 def if_served(concerned: Callable[P, Iterable[Request]]) -> Callable[P, Iterable[Request]]:
@@ -47,21 +47,19 @@ class ServedKinds:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[type[Object], tuple[float, bool]] = {}
-        """By kind: when it was asked about last, by the monotonic clock, and the answer."""
+        self._seen: dict[type[Object], float] = {}
+        """By kind: when it was served last, by the monotonic clock. Not that it was not: it may be back by now."""
 
     def has(self, kind: type[Object], live: Reader, clock: Clock) -> bool:
-        """Asks if the last answer is older than ASK_SECONDS. Raises what a live list raises but NotFoundError."""
+        """Asks if it was not seen to be served for ASK_SECONDS. Raises what a live list raises but NotFoundError."""
         with self._lock:
-            asked, served = self._answers.get(kind, (float("-inf"), True))
-        if clock.monotonic() - asked < ASK_SECONDS:
-            return served
+            seen = self._seen.get(kind, float("-inf"))
+        if clock.monotonic() - seen < ASK_SECONDS:
+            return True
         try:
             live.list(kind, limit=1)
         except NotFoundError:
-            served = False
-        else:
-            served = True
+            return False
         with self._lock:
-            self._answers[kind] = clock.monotonic(), served
-        return served
+            self._seen[kind] = clock.monotonic()
+        return True

@@ -19,6 +19,7 @@ from support.manager import (
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import CACHE_FINALIZER
 from localmodel.manager.indexes import InferenceService, LLMInferenceService
+from localmodel.manager.served import ServedKinds
 from localmodel.manager.turns import EnqueueNextInLine
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.conditions import find_status_condition
@@ -204,6 +205,15 @@ def test_whether_a_kind_is_served_is_asked_once_for_many_reports() -> None:
     for _ in range(10):
         cluster.reconcile_cache()
     assert [str(action) for action in live.actions] == ["list localmodelnodes.serving.kserve.io"]
+
+
+def test_a_kind_that_is_back_is_waited_for_at_once() -> None:
+    cluster = deleted()
+    served, live = ServedKinds(), FakeClient(registry=cluster.client.registry)
+    live.withdraw(LocalModelNode)
+    assert not served.has(LocalModelNode, live, cluster.clock)
+    live.serve(LocalModelNode)
+    assert served.has(LocalModelNode, live, cluster.clock)
 
 
 def test_the_caches_of_the_other_kind_go_on_and_end_while_one_kind_is_not_served() -> None:
