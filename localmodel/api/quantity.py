@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from localmodel.runtime.objects import parse_quantity
+
 _UNITS = (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2))
 
 
@@ -11,3 +13,11 @@ def format_bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f}".removesuffix(".0") + unit
     return str(count)
+
+
+def bytes_of(quantity: str | int) -> int:
+    """What a quantity that was reported amounts to; 0 for one that was not, or that cannot be read."""
+    try:
+        return parse_quantity(quantity)
+    except ValueError:
+        return 0

@@ -32,6 +32,7 @@ from localmodel.api.names import (
     status_key,
 )
 from localmodel.runtime.builder import Builder
+from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
 from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
@@ -58,6 +59,7 @@ from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, path_mismatches
 from .reports import Report, reports_of
 from .scheduling import ServiceConstraints, first_admitting
+from .served import ServedKinds, if_served
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
 from .volumes import Volumes, wanted_pairs
@@ -103,6 +105,7 @@ class CacheReconciler(Reconciler):
 
         self._constraints = ServiceConstraints()
         self._members = Members()
+        self._served = ServedKinds()
         self._deleting: dict[Request, tuple[str, float]] = {}
         """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
 
@@ -266,14 +269,14 @@ class CacheReconciler(Reconciler):
     def _finalize(self, cache: Cache) -> Result | None:
         """Lets the cache go when no agent that is alive has the model any more, or after the limit.
 
-        Needs no group: a missing one never holds a deletion up (D-23).
+        Needs no group and no kind but its own: a missing one never holds a deletion up (D-23).
         """
         if not contains_finalizer(cache, self.finalizer):
             return None
         waiting = self._waiting_for(cache)
         left = self._time_left(cache)
         if waiting and left > 0:
-            groups, _ = self._groups_of(cache)
+            groups = self._known_groups_of(cache)
             consumers = consumers_of(self.client, cache)
             wait = self._write_status(
                 cache, lambda: self._observe(cache, groups.values(), consumers, waiting_for=waiting)
@@ -297,7 +300,12 @@ class CacheReconciler(Reconciler):
     def _waiting_for(self, cache: Cache) -> list[str]:
         """The nodes that have the model's entry or state, and an agent that is ready to remove it."""
         agents = nodes_with_agent(self.client, self._settings.namespace) or frozenset()
-        return sorted(agents & self._reports_of(cache).keys())
+        try:
+            waiting = sorted(agents & self._reports_of(cache).keys())
+        except KindNotServedError:
+            return []
+        # Asked live: of a kind that went in the meantime, the cache keeps what it did not see the end of.
+        return waiting if waiting and self._served.has(LocalModelNode, self.live, self.clock) else []
 
     def _time_left(self, cache: Cache) -> float:
         """Seconds. The server's clock and ours may differ, so it is never longer than since we know of the deletion."""
@@ -329,18 +337,29 @@ class CacheReconciler(Reconciler):
         groups = {name: group for name, group in found.items() if group is not None}
         return groups, [name for name in found if name not in groups]
 
+    def _known_groups_of(self, cache: Cache) -> dict[str, LocalModelNodeGroup]:
+        try:
+            return self._groups_of(cache)[0]
+        except KindNotServedError:
+            return {}
+
+    @if_served
     def _of_group(self, group: LocalModelNodeGroup) -> Iterable[Request]:
         return self.client.parts(self.kind, known_cache, group.name)
 
+    @if_served
     def _of_node(self, node: Node) -> Iterable[Request]:
         groups = [group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node)]
         return dict.fromkeys(request for group in groups for request in self._of_group(group))
 
+    @if_served
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
-        """The caches that wait for the agent's node to start."""
+        """The caches that wait for the agent's node to start, or to remove what is no entry any more."""
         node = self.client.find(LocalModelNode, pod.spec.node_name) if pod.spec.node_name else None
-        keys = map(key_of, node.spec.local_models) if node is not None else ()
-        waiting = [key for key in keys if node is not None and node.status.model_status.get(key, "") in NOT_STARTED]
+        if node is None:
+            return ()
+        said, entries = node.status.model_status, {key_of(entry) for entry in node.spec.local_models}
+        waiting = [key for key in reports_of(node) if key not in entries or said.get(key, "") in NOT_STARTED]
         return [request for key in waiting for request in self._in_scope(Request.parse(key))]
 
     def _of_service(self, service: Object) -> Iterable[Request]:
@@ -353,6 +372,7 @@ class CacheReconciler(Reconciler):
     def _in_scope(self, cache: Request | None) -> Iterable[Request]:
         return [cache] if cache is not None and bool(cache.namespace) == self.kind.mapping.namespaced else []
 
+    @if_served
     def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - whatever it says now
         return keys_of(self.client.list(self.kind))
 

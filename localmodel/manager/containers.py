@@ -118,7 +118,12 @@ class ClusterStorageContainerReconciler(Reconciler):
             return []
 
     def _caches(self) -> list[Cache]:
-        caches: list[Cache] = [*self.client.list(LocalModelCache), *self.client.list(LocalModelNamespaceCache)]
+        caches: list[Cache] = []
+        for kind in (LocalModelCache, LocalModelNamespaceCache):
+            try:
+                caches += self.client.list(kind)
+            except KindNotServedError:
+                continue
         return [cache for cache in caches if not cache.is_deleting]
 
     def _read(self, references: Iterable[SecretReference], namespace: str) -> dict[str, Secret | None]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from localmodel.api import Cache, LocalModelInfo, LocalModelNodeGroup, SelectorError, node_matches
@@ -89,6 +89,17 @@ def desired_entries(
         if group and (ready or known is not None):
             wanted[key] = entry_for(cache, group)
     return [wanted[key] for key in sorted(wanted)]
+
+
+def with_unknown(
+    entries: Iterable[LocalModelInfo], existing: Iterable[LocalModelInfo], scopes: Collection[bool]
+) -> list[LocalModelInfo]:
+    """The entries, and those that exist of caches of which nothing is known because their kind is not served.
+
+    `scopes`: whether such a kind is namespaced.
+    """
+    kept = [entry for entry in existing if bool(entry.namespace) in scopes]
+    return sorted([*entries, *kept], key=key_of)
 
 
 def new_entries(entries: Iterable[LocalModelInfo], existing: Iterable[LocalModelInfo]) -> list[LocalModelInfo]:

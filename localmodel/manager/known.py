@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from localmodel.api import Cache, LocalModelCache, LocalModelCacheStatus, LocalModelNamespaceCache, LocalModelNodeGroup
+from localmodel.api import Cache, LocalModelCacheStatus, LocalModelNodeGroup
 from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, is_ready_label
 from localmodel.runtime.cache import KindForbiddenError
 from localmodel.runtime.client import Reader
@@ -73,12 +73,6 @@ def known_nodes(reader: Reader) -> list[Node]:
 def find_node(reader: Reader, name: str) -> Node | None:
     """The node of that name."""
     return reader.parts(Node, known_node, name).get(ObjectKey("", name))
-
-
-def caches_of(reader: Reader, group: str) -> list[Cache]:
-    """The caches of both kinds that name the group."""
-    cluster = reader.parts(LocalModelCache, known_cache, group)
-    return [*cluster.values(), *reader.parts(LocalModelNamespaceCache, known_cache, group).values()]
 
 
 def nodes_with_agent(reader: Reader, namespace: str) -> frozenset[str] | None:

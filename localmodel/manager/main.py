@@ -12,7 +12,13 @@ from typing import Final
 import structlog
 
 from localmodel import __version__
-from localmodel.api import ClusterStorageContainer
+from localmodel.api import (
+    ClusterStorageContainer,
+    LocalModelCache,
+    LocalModelNamespaceCache,
+    LocalModelNode,
+    LocalModelNodeGroup,
+)
 from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CONFIG_MAP_NAME, KSERVE_NAMESPACE
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.controller import ControllerOptions
@@ -31,6 +37,7 @@ from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_control
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from .containers import ClusterStorageContainerReconciler
+from .groupmetrics import GroupMetrics
 from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
 from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
@@ -41,6 +48,7 @@ from .validators import register_validators
 log = structlog.get_logger(__name__)
 
 LEADER_ELECTION_ID: Final = "kserve-local-model-manager-leader-lock"
+OWN_KINDS: Final = (LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup)
 MAX_RETRY_SECONDS: Final = 60.0
 """The longest wait after failures: what a person repairs, a missing job namespace say, works again within a minute."""
 
@@ -114,7 +122,7 @@ def cache_options(namespace: str) -> CacheOptions:
     """What the manager holds in memory: of Pods, DaemonSets, ConfigMaps and volumes only those that concern it.
 
     KServe's roles let it read no Pods, DaemonSets and ClusterStorageContainers, and no ConfigMaps but one by one;
-    without these rights everything else goes on.
+    without these rights everything else goes on. So it does without the definition of one of our own kinds (`served`).
     """
     agents = f"{AGENT_LABEL}={AGENT_LABEL_VALUE}"
     return CacheOptions(
@@ -126,6 +134,7 @@ def cache_options(namespace: str) -> CacheOptions:
             DaemonSet: KindOptions(namespaces=(namespace,), labels=agents, may_be_forbidden=True),
             PersistentVolume: KindOptions(labels=CACHE_UID_LABEL),
             PersistentVolumeClaim: KindOptions(labels=CACHE_UID_LABEL),
+            **{kind: KindOptions(optional=True) for kind in OWN_KINDS},
             ClusterStorageContainer: KindOptions(optional=True, may_be_forbidden=True),
             **{kind: KindOptions(optional=True) for kind in SERVICES},
         }
@@ -140,7 +149,7 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         NodeReconciler(settings),
         LocalModelCacheReconciler(settings, metrics),
         LocalModelNamespaceCacheReconciler(settings, metrics),
-        LocalModelNodeGroupReconciler(settings),
+        LocalModelNodeGroupReconciler(settings, GroupMetrics(manager.metrics.registry)),
         ClusterStorageContainerReconciler(settings, registry=manager.metrics.registry),
         ConfigurationReconciler(settings),
     ):

@@ -75,9 +75,9 @@ class CacheMetrics:
     def forget(self, cache: ObjectKey) -> None:
         """The cache is gone."""
         for status in NodeStatus:
-            _remove(self._copies, cache.namespace, cache.name, str(status))
+            remove_series(self._copies, cache.namespace, cache.name, str(status))
         for gauge in (self._done, self._total, self._ready):
-            _remove(gauge, cache.namespace, cache.name)
+            remove_series(gauge, cache.namespace, cache.name)
 
 
 def _is_ready(status: LocalModelCacheStatus) -> bool:
@@ -85,7 +85,8 @@ def _is_ready(status: LocalModelCacheStatus) -> bool:
     return found is not None and found.status == "True"
 
 
-def _remove(gauge: Gauge, *labels: str) -> None:
+def remove_series(gauge: Gauge, *labels: str) -> None:
+    """Ends a series of the gauge, if there is one."""
     try:
         gauge.remove(*labels)
     except KeyError:  # never shown

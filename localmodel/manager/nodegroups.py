@@ -24,20 +24,22 @@ from localmodel.runtime.builder import Builder
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, set_status_condition
 from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError
-from localmodel.runtime.event import UpdateEvent
-from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
+from localmodel.runtime.event import Event, UpdateEvent
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc, RequestQueue
 from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod
-from localmodel.runtime.predicate import GenerationChanged, PartsChanged, Predicate, ResourceVersionChanged
+from localmodel.runtime.predicate import GenerationChanged, Predicate, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
 from .agents import InvalidAgentError, agent_request, wanted_daemon_set
 from .agentsets import AgentSets
 from .agentstatus import AgentFacts, agent_events, set_agent_conditions
 from .entries import group_has_node
+from .groupmetrics import CountCopies, GroupMetrics, group_room
 from .known import Members, find_node, known_nodes, nodes_with_agent
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
 from .reports import ALL, Disk, disk_of
+from .served import if_served
 from .settings import Settings
 from .status import Problem
 from .watching import AGENT_CHANGED, NODE_CHANGED, SINCE_START, DaemonSetChanged, keys_of
@@ -46,10 +48,17 @@ BURST_SECONDS: Final = 0.2
 """How long a change that concerns several groups waits for others like it, as an update of all agents."""
 log = structlog.get_logger(__name__)
 
-DISK_CHANGED: Final = PartsChanged(disk_of)
-"""Lets updates of LocalModelNodes pass that report other numbers of their disk."""
 CHECK_SECONDS: Final = 60.0
 """How often it looks again at what it cannot watch: DaemonSets that it may not read, or without the agents' label."""
+
+
+class EnqueueDiskReported(EnqueueRequestsFromMapFunc[LocalModelNode]):
+    """Queues the groups of a LocalModelNode that reports other numbers of its disk, that comes or that goes."""
+
+    def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+        before, after = event.parts(disk_of)
+        if not isinstance(event, UpdateEvent) or before != after:
+            super().handle(event, queue)
 
 
 class OtherSpec(Predicate):
@@ -62,8 +71,9 @@ class OtherSpec(Predicate):
 class LocalModelNodeGroupReconciler(Reconciler):
     """Keeps the agents and the status of each group."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: GroupMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or GroupMetrics()
         self._agents = AgentSets()
         self._members = Members()
         self._pacer = Pacer()
@@ -74,7 +84,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         (
             builder.for_(LocalModelNodeGroup, GenerationChanged())
             .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NODE_CHANGED)
-            .watches(LocalModelNode, EnqueueRequestsFromMapFunc(self._of_local_model_node), DISK_CHANGED)
+            .watches(LocalModelNode, CountCopies(self._metrics, EnqueueDiskReported(self._of_local_model_node)))
             .watches(Pod, self._soon(self._of_agent), SINCE_START, AGENT_CHANGED)
             .watches(LocalModelNodeGroup, self._soon(self._all), SINCE_START, OtherSpec())
             .watches(ConfigMap, self._soon(self._all), SINCE_START, ResourceVersionChanged())
@@ -86,6 +96,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         group = self.client.find(LocalModelNodeGroup, request.name)
         if group is None:
             self._pacer.forget(request.name)
+            self._metrics.forget(request.name)
             self._agents.forget(request.name)
             self._members.forget(request.name)
             self._written.pop(request.name, None)
@@ -148,6 +159,9 @@ class LocalModelNodeGroupReconciler(Reconciler):
             # Without a status subresource each write of the status counts as a new generation.
             group.metadata.generation = seen.metadata.generation
         disks = {key.name: disk for key, disk in self.client.parts(LocalModelNode, disk_of, ALL).items()}
+        room = group_room(disks[node.name] for node in facts.nodes if node.name in disks)
+        agents = None if facts.ready is None else sum(node.name in facts.ready for node in facts.nodes)
+        self._metrics.show(group.name, nodes=len(facts.nodes), agents=agents, room=room)
         new = group_status(group, nodes, disks, old, clock=self.clock)
         set_agent_conditions(new.conditions, group, facts, clock=self.clock)
         if new == old:
@@ -174,6 +188,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
                 "Status of a node group may not be written, going on without", group=group.name, error=str(error)
             )
 
+    @if_served
     def _of_node(self, node: Node) -> Iterable[Request]:
         return keys_of(group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node))
 
@@ -185,6 +200,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         node = find_node(self.client, pod.spec.node_name) if pod.spec.node_name else None
         return [] if node is None else self._of_node(node)
 
+    @if_served
     def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - any of them may be concerned
         return keys_of(self.client.list(LocalModelNodeGroup))
 

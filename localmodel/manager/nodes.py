@@ -27,6 +27,7 @@ from localmodel.api import (
 )
 from localmodel.api.names import WANTED_ANNOTATION, ready_label, status_key, storage_key
 from localmodel.runtime.builder import Builder
+from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.client import Preconditions
 from localmodel.runtime.controllerutil import set_controller_reference
 from localmodel.runtime.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError
@@ -43,13 +44,14 @@ from localmodel.runtime.objects import (
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .entries import Membership, desired_entries, key_of, membership, new_entries
+from .entries import Membership, desired_entries, key_of, membership, new_entries, with_unknown
 from .indexes import SERVICES, cache_of_service
-from .known import Members, caches_of, known_nodes
+from .known import Members, known_cache, known_nodes
 from .labels import label_patch, owning_group, ready_keys
 from .pacing import Pacer
 from .reports import evictions, reports_of
 from .scheduling import ServiceConstraints
+from .served import if_served
 from .settings import Settings
 from .turns import EnqueueNextInLine, EnqueueNodeReported
 from .wanted import wanted_value
@@ -58,8 +60,14 @@ from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
 
+CACHE_KINDS: Final[tuple[type[LocalModelCache] | type[LocalModelNamespaceCache], ...]] = (
+    LocalModelCache,
+    LocalModelNamespaceCache,
+)
 LABEL_SECONDS: Final = 10.0
 """The least time between two patches of one node's labels."""
+UNKNOWN_CHECK_SECONDS: Final = 30.0
+"""How often a node looks again for groups or a kind of cache that are not served."""
 REFUSALS: Final = (BadRequestError, ForbiddenError, InvalidError, NotFoundError)
 """Errors of a write that say that it was not done. After any other, a conflict too, an earlier try may have succeeded
 unseen."""
@@ -68,7 +76,8 @@ unseen."""
 class NodeReconciler(Reconciler):
     """Keeps each node's LocalModelNode. The controller starts it when nodes, groups and both kinds of cache are known.
 
-    An entry comes when its node is ready and stays while the node is not.
+    An entry comes when its node is ready and stays while the node is not. While the kind of groups or a kind of caches
+    is not served, nothing comes of it and nothing goes for want of it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -104,7 +113,7 @@ class NodeReconciler(Reconciler):
                 ResourceVersionChanged(),
             )
         )
-        for kind in (LocalModelCache, LocalModelNamespaceCache):
+        for kind in CACHE_KINDS:
             builder.watches(
                 kind,
                 EnqueueRequestsFromMapFunc(self._nodes_of, delay=BURST_SECONDS),
@@ -127,23 +136,43 @@ class NodeReconciler(Reconciler):
                 self._remove(request.name, existing)
             return None
 
-        groups = {group.name: group for group in self.client.list(LocalModelNodeGroup)}
+        try:
+            groups = {group.name: group for group in self.client.list(LocalModelNodeGroup)}
+        except KindNotServedError:
+            return self._without_groups(node, existing)
         member_of = membership(node, groups.values())
         config = self._settings.current(self.client, self.recorder).local_model
         owner = owning_group(node, member_of, groups, agents_by_default=bool(config.local_model_agent_image))
         if existing is not None and existing.is_deleting:
             return Result(requeue_after=self._label(node, frozenset(), owner))
-        caches = {status_key(cache.name, cache.namespace): cache for cache in self._caches_of(member_of)}
-        present = existing.spec.local_models if existing is not None else []
-        wished = desired_entries(member_of, caches.values(), present, ready=node.is_ready)
+        wished, caches, unknown = self._wished(node, existing, member_of)
         entries = self._admitted(node, existing, wished, groups)
-        self._write(node, existing, entries, caches)
+        if existing is not None or not unknown:  # created complete, or not at all
+            self._write(node, existing, entries, caches)
         waits = [TURN_CHECK_SECONDS] if len(entries) < len(wished) else []
+        waits += [UNKNOWN_CHECK_SECONDS] if unknown else []
         keys = ready_keys(existing, entries) if existing is not None else frozenset()
         waits += [wait] if (wait := self._label(node, keys, owner)) else []
         return Result(requeue_after=min(waits, default=0.0))
 
     # entries ----------------------------------------------------------------------------------------------------------
+
+    def _wished(
+        self, node: Node, existing: LocalModelNode | None, groups: Membership
+    ) -> tuple[list[LocalModelInfo], dict[str, Cache], frozenset[bool]]:
+        """The entries that the node shall have, with what `_caches_of` returns."""
+        caches, unknown = self._caches_of(groups)
+        present = existing.spec.local_models if existing is not None else []
+        wished = desired_entries(groups, caches.values(), present, ready=node.is_ready)
+        return with_unknown(wished, present, unknown), caches, unknown
+
+    def _without_groups(self, node: Node, existing: LocalModelNode | None) -> Result:
+        """Nobody knows which groups the node is in. Its entries stay where they are, until their caches go."""
+        if existing is not None and not existing.is_deleting:
+            groups = Membership(unknown=frozenset(entry.node_group for entry in existing.spec.local_models))
+            entries, caches, _ = self._wished(node, existing, groups)
+            self._write(node, existing, entries, caches)
+        return Result(requeue_after=UNKNOWN_CHECK_SECONDS)
 
     def _admitted(
         self,
@@ -255,11 +284,21 @@ class NodeReconciler(Reconciler):
         """Seconds until the node's labels may be patched, 0 for now: no sooner is a new copy of interest."""
         return self._pacer.delay(name, self.clock)
 
-    def _caches_of(self, groups: Membership) -> Iterable[Cache]:
-        """The caches that name one of the groups."""
-        names = sorted(groups.groups | groups.unknown)
-        return {cache.key: cache for name in names for cache in caches_of(self.client, name)}.values()
+    def _caches_of(self, groups: Membership) -> tuple[dict[str, Cache], frozenset[bool]]:
+        """By status key, the caches that name one of the groups; and whether a kind that is not served is namespaced,
+        for each such kind."""
+        found: dict[str, Cache] = {}
+        unknown: set[bool] = set()
+        for kind in CACHE_KINDS:
+            try:
+                for group in sorted(groups.groups | groups.unknown):
+                    caches = self.client.parts(kind, known_cache, group)
+                    found |= {status_key(key.name, key.namespace): cache for key, cache in caches.items()}
+            except KindNotServedError:
+                unknown.add(kind.mapping.namespaced)
+        return found, frozenset(unknown)
 
+    @if_served
     def _nodes_of(self, cache: Cache) -> Iterable[Request]:
         """The nodes of the cache's groups, and those that have its entry."""
         names = set(cache.spec.node_groups)
@@ -269,6 +308,7 @@ class NodeReconciler(Reconciler):
         entries = self.client.parts(LocalModelNode, reports_of, status_key(cache.name, cache.namespace))
         return dict.fromkeys([*members, *sorted(entries)])
 
+    @if_served
     def _nodes_without_model_of(self, service: Object) -> Iterable[Request]:
         """The nodes that have evicted the model of the service's cache."""
         cache = cache_of_service(service)

@@ -19,7 +19,7 @@ import msgspec
 
 from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeModel
 from localmodel.api.names import WANTED_ANNOTATION, storage_key
-from localmodel.runtime.objects import parse_quantity
+from localmodel.api.quantity import bytes_of
 
 from .entries import key_of
 
@@ -147,20 +147,13 @@ class Disk(msgspec.Struct, frozen=True, gc=False):
 
     used: int
     available: int
+    limit: int
 
 
 def disk_of(node: LocalModelNode) -> dict[str, Disk]:
     """Under ALL, what the node says of its disk."""
     disk = node.status.disk
-    return {} if disk is None else {ALL: Disk(bytes_of(disk.used), bytes_of(disk.available))}
-
-
-def bytes_of(quantity: str | int) -> int:
-    """0 for what is no quantity: empty, or let in by a CRD without a pattern."""
-    try:
-        return parse_quantity(str(quantity))
-    except ValueError:
-        return 0
+    return {} if disk is None else {ALL: Disk(bytes_of(disk.used), bytes_of(disk.available), bytes_of(disk.limit))}
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):

@@ -21,11 +21,12 @@ from localmodel.api import (
     NodeFailure,
     NodeStatus,
 )
+from localmodel.api.quantity import bytes_of
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.events import EventType
 
-from .reports import Report, bytes_of
+from .reports import Report
 
 MAX_FAILURES: Final = 10
 MAX_SINGLE_EVENTS: Final = 5

@@ -6,10 +6,12 @@ An event that frees no slot costs a comparison of parts that the cache has at ha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
+from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.event import Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
 from localmodel.runtime.objects import Node
@@ -19,6 +21,9 @@ from .known import agent_at_work, known_node
 from .reports import ALL, Report, evictions, reports_of, unfinished_groups, version_of
 from .watching import BURST_SECONDS, changed_keys
 from .waves import Waves
+
+_IF_SERVED: Final = contextlib.suppress(KindNotServedError)
+"""Every node reads such a kind in its run, and is tried again until it is served."""
 
 
 class EnqueueNextInLine(EventHandler):
@@ -36,13 +41,19 @@ class EnqueueNextInLine(EventHandler):
         kind = type(event.object_new if isinstance(event, UpdateEvent) else event.object)
         if kind is LocalModelNode:
             self.reported(event, queue)
-        elif kind is Node:
-            self._node_changed(event, queue)
-        else:
-            self._agent_changed(event, queue)
+            return
+        with _IF_SERVED:
+            if kind is Node:
+                self._node_changed(event, queue)
+            else:
+                self._agent_changed(event, queue)
 
     def reported(self, event: Event[Any], queue: RequestQueue) -> None:
         """The event is one of a LocalModelNode."""
+        with _IF_SERVED:
+            self._reported(event, queue)
+
+    def _reported(self, event: Event[Any], queue: RequestQueue) -> None:
         old, new = event.parts(version_of)
         before, after = event.parts(unfinished_groups)
         for name in new or old:

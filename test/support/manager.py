@@ -143,7 +143,7 @@ class Queue:
         self.add_after(item, 0.0)
 
     def add_after(self, item: Request, delay: float) -> None:
-        self.added.setdefault(item.name, delay)
+        self.added.setdefault(str(item), delay)
 
 
 def node(name: str = "node-1", *, ready: bool = True, pool: str = "gpu") -> Node:

@@ -182,7 +182,7 @@ def test_a_role_gives_what_its_program_needs(
         (AGENT, "delete", "persistentvolumes", []),
     ],
 )
-def test_a_role_gives_nothing_that_is_another_s(
+def test_a_role_gives_nothing_that_is_another_s_d20(
     kubectl: Kubectl, user: str, verb: str, resource: str, arguments: list[str]
 ) -> None:
     assert not kubectl.can(user, verb, resource, *arguments)

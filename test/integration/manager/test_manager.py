@@ -167,7 +167,7 @@ def test_a_deleted_local_model_node_and_volume_come_back(stack: Stack) -> None:
     eventually(lambda: client.find(PersistentVolume, "iris-gpu-download"))
 
 
-def test_a_node_is_labelled_with_what_it_has(stack: Stack) -> None:
+def test_a_node_is_labelled_with_what_it_has_d78(stack: Stack) -> None:
     client, label = stack.client, ready_label(storage_key("hf://o/m"))
     client.create(group())
     client.create(cache())

@@ -64,7 +64,7 @@ def test_kserves_rules_hold_on_the_way_in(client: LiveClient) -> None:
         client.create(namespace_cache("iris", "nope"))
 
 
-def test_a_cache_in_use_cannot_be_deleted_and_one_out_of_use_can(client: LiveClient) -> None:
+def test_a_cache_in_use_cannot_be_deleted_and_one_out_of_use_can_d03(client: LiveClient) -> None:
     made = client.create(cache("used", sourceModelUri="hf://o/used"))
     namespaced = client.create(namespace_cache("own", sourceModelUri="hf://o/own"))
     services = [

@@ -26,7 +26,7 @@ def test_what_is_absent_has_its_default(source: ConfigMap | None) -> None:
     assert not config.enabled
 
 
-def test_the_documented_configuration_is_read() -> None:
+def test_the_documented_configuration_is_read_d88() -> None:
     config = LocalModelConfig.from_config_map(
         config_map(
             localModel={

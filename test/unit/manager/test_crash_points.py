@@ -8,13 +8,13 @@ missing, nothing twice, nothing left behind.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 import pytest
 from support.manager import Cluster, agent_pod, cache, group, namespace_cache, node, service
+from support.states import state_of
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.manager.indexes import InferenceService
@@ -117,21 +117,7 @@ class World(Cluster):
         return True
 
     def state(self) -> list[Any]:
-        """Everything that is there, without what differs from one run to the next."""
-        objects = [obj for kind in KINDS for obj in self.client.list(kind)]
-        text = json.dumps([obj.to_dict() for obj in objects], sort_keys=True)
-        for obj in objects:
-            text = text.replace(obj.metadata.uid, str(obj))
-        return [_timeless(obj) for obj in json.loads(text)]
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_timeless(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    passing = {"resourceVersion", "generation", "creationTimestamp", "lastTransitionTime", "observedGeneration"}
-    return {key: _timeless(item) for key, item in value.items() if key not in passing}
+        return state_of(self.client, KINDS)
 
 
 def everything_comes(it: World) -> None:

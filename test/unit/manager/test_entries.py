@@ -30,7 +30,7 @@ def cache(name: str, *groups: str, **spec: Any) -> LocalModelCache:
     )
 
 
-def test_an_entry_carries_what_the_agent_needs_of_the_cache() -> None:
+def test_an_entry_carries_what_the_agent_needs_of_the_cache_d38() -> None:
     made = entry_for(
         cache("iris", "gpu", serviceAccountName="sa", storage={"key": ""}, priority=3, revision="main", digest="d"),
         "gpu",

@@ -27,7 +27,7 @@ def reconciled(cluster: Cluster) -> dict[str, Any]:
     return {**status, "ready": (condition["status"], condition["reason"])}
 
 
-def test_a_group_counts_its_nodes_and_their_room() -> None:
+def test_a_group_counts_its_nodes_and_their_room_d10() -> None:
     cluster = Cluster(
         group(),
         node("node-1"),

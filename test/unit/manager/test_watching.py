@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import agent_daemon_set, agent_pod, cache, node
+from support.manager import Queue, agent_daemon_set, agent_pod, cache, node
 
 from localmodel.api import LocalModelNode
 from localmodel.manager.watching import (
@@ -19,18 +19,6 @@ from localmodel.manager.watching import (
 )
 from localmodel.runtime.event import CreateEvent, DeleteEvent, UpdateEvent
 from localmodel.runtime.objects import ObjectMeta, OwnerReference, PersistentVolume
-
-
-class Queue:
-    """Keeps what is added, and with what delay."""
-
-    def __init__(self) -> None:
-        self.added: list[str] = []
-        self.delays: list[float] = []
-
-    def add_after(self, request: object, delay: float) -> None:
-        self.added.append(str(request))
-        self.delays.append(delay)
 
 
 def reports(*entries: str, models: dict[str, Any] | None = None, **model_status: str) -> LocalModelNode:
@@ -48,7 +36,7 @@ def reports(*entries: str, models: dict[str, Any] | None = None, **model_status:
 def queued(event: Any, *, namespaced: bool = False) -> list[str]:
     queue = Queue()
     EnqueueChangedModels(namespaced=namespaced).handle(event, queue)  # type: ignore[arg-type]
-    return queue.added
+    return list(queue.added)
 
 
 def test_a_report_concerns_the_models_that_changed() -> None:
@@ -67,7 +55,7 @@ def test_news_of_a_cache_wait_until_it_has_a_use_for_them() -> None:
     queue = Queue()
     handler = EnqueueChangedModels(namespaced=False, until_due=lambda cache: 3.0 if cache.name == "a" else 0.0)
     handler.handle(CreateEvent(reports("a", "b")), queue)  # type: ignore[arg-type]
-    assert (queue.added, queue.delays) == (["a", "b"], [3.0, 0.0])
+    assert queue.added == {"a": 3.0, "b": 0.0}
 
 
 def test_what_an_agent_says_of_uses_concerns_no_cache() -> None:
