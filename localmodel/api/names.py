@@ -47,6 +47,11 @@ READY_LABEL_VALUE: Final = "ready"
 NODE_GROUP_LABEL: Final = "localmodel.kserve.io/node-group"
 """On a node: the group whose managed agent runs there (`group_label_value`); the same on its DaemonSet and pods."""
 
+CACHE_UID_LABEL: Final = "localmodel.kserve.io/cache-uid"
+"""On every volume and claim that the manager makes: the uid of its cache."""
+CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
+"""Beside it: the cache's name, or namespace/name (`status_key`)."""
+
 NAME_LIMIT: Final = 253
 """Characters of an object's name (a DNS subdomain)."""
 

@@ -27,6 +27,7 @@ from localmodel.api import (
 )
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import (
+    CACHE_ANNOTATION,
     CACHE_FINALIZER,
     NAMESPACE_CACHE_FINALIZER,
     status_key,
@@ -52,7 +53,7 @@ from .agentpods import has_agent
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node, key_of
-from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
+from .indexes import BY_MODEL, BY_NODE_GROUP, SERVICES, cache_of_service
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .pairs import model_pair, wanted_pairs

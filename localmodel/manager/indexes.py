@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
-from localmodel.api.names import LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, status_key
+from localmodel.api.names import CACHE_UID_LABEL, LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, status_key
 from localmodel.runtime.cache import Cache as ObjectCache
 from localmodel.runtime.objects import (
     Object,
@@ -28,11 +28,6 @@ from .reports import evicted_copies, unfinished_groups
 InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
 LLMInferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1alpha2", "LLMInferenceService"))
 SERVICES: Final = (InferenceService, LLMInferenceService)
-
-CACHE_UID_LABEL: Final = "localmodel.kserve.io/cache-uid"
-"""On every volume that the manager makes: the uid of its cache."""
-CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
-"""Beside it: the cache's name, or namespace/name."""
 
 BY_NODE_GROUP: Final = "spec.nodeGroups"
 BY_MODEL: Final = "model"

@@ -13,7 +13,7 @@ import structlog
 
 from localmodel import __version__
 from localmodel.api import ClusterStorageContainer
-from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CONFIG_MAP_NAME, KSERVE_NAMESPACE
+from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CACHE_UID_LABEL, CONFIG_MAP_NAME, KSERVE_NAMESPACE
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import RuntimeLibraryError
@@ -31,7 +31,7 @@ from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_control
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from .containers import ClusterStorageContainerReconciler
-from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
+from .indexes import SERVICES, add_indexes
 from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
 from .nodes import NodeReconciler

@@ -20,7 +20,7 @@ import structlog
 from pydantic import ValidationError
 
 from localmodel.api import Cache, LocalModelNodeGroup
-from localmodel.api.names import hashed, status_key
+from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, status_key
 from localmodel.runtime.client import Client, Preconditions, Reader
 from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
 from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
@@ -35,7 +35,7 @@ from localmodel.runtime.objects import (
     PersistentVolumeSpec,
 )
 
-from .indexes import BY_CACHE_UID, CACHE_ANNOTATION, CACHE_UID_LABEL
+from .indexes import BY_CACHE_UID
 from .pairs import VolumePair, serving_pair
 from .status import Problem
 

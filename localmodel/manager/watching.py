@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from localmodel.api import LocalModelNode
-from localmodel.api.names import is_ready_label
+from localmodel.api.names import CACHE_UID_LABEL, is_ready_label
 from localmodel.runtime.event import CreateEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
 from localmodel.runtime.objects import DaemonSet, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
@@ -20,7 +20,6 @@ from localmodel.runtime.reconcile import Request
 
 from .agents import APPLIED_ANNOTATION
 from .entries import key_of
-from .indexes import CACHE_UID_LABEL
 
 BURST_SECONDS: Final = 0.2
 """How long a change of caches, groups or the like waits for others, before it queues the nodes that it concerns."""
