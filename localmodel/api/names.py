@@ -81,6 +81,11 @@ def is_ready_label(name: str) -> bool:
     return _READY_LABEL.fullmatch(name) is not None
 
 
+def is_storage_key(text: str) -> bool:
+    """Whether the text has the form of one."""
+    return _STORAGE_KEY.fullmatch(text) is not None
+
+
 def group_label_value(name: str) -> str:
     """The value of NODE_GROUP_LABEL for a group: its name, or a readable prefix with a hash where that is no value.
 
@@ -94,6 +99,7 @@ def group_label_value(name: str) -> str:
     return f"{readable}-{digest}" if readable else digest
 
 
+_STORAGE_KEY: Final = re.compile("[0-9a-f]{16}")
 _READY_LABEL: Final = re.compile(re.escape(READY_LABEL_PREFIX) + "[0-9a-f]{16}")
 _MODEL_CLAIM: Final = re.compile(".+-([0-9a-f]{16})-[0-9a-f]{8}")
 _LABEL_VALUE: Final = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")

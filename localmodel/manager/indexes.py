@@ -10,7 +10,16 @@ from collections.abc import Iterable
 from typing import Final
 
 from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
-from localmodel.api.names import CACHE_UID_LABEL, LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, status_key
+from localmodel.api.names import (
+    CACHE_UID_LABEL,
+    LOCAL_MODEL_LABEL,
+    LOCAL_MODEL_NAMESPACE_LABEL,
+    download_pvc_name,
+    model_pvc_name,
+    other_download_pvc_name,
+    serving_pvc_name,
+    status_key,
+)
 from localmodel.runtime.cache import Cache as ObjectCache
 from localmodel.runtime.objects import (
     Object,
@@ -36,11 +45,28 @@ BY_EVICTED: Final = "evicted"
 BY_CACHE: Final = "cache"
 BY_NODE: Final = "spec.nodeName"
 BY_CACHE_UID: Final = "cacheUID"
+BY_CLAIM: Final = "claim"
+BY_CLAIM_REF: Final = "spec.claimRef"
 
 
 def node_groups(cache: Cache) -> Iterable[str]:
     """The groups of a cache."""
     return dict.fromkeys(cache.spec.node_groups)
+
+
+def claim_names(cache: Cache) -> Iterable[str]:
+    """What the claims of a cache are called, in whichever namespace they are or will be."""
+    uri = cache.spec.source_model_uri
+    return {
+        name
+        for group in cache.spec.node_groups
+        for name in (
+            serving_pvc_name(cache.name, group),
+            model_pvc_name(cache.name, group, uri, cache.namespace),
+            download_pvc_name(cache.name, group, cache.namespace),
+            other_download_pvc_name(cache.name, group, cache.namespace),
+        )
+    }
 
 
 def models(node: LocalModelNode) -> Iterable[str]:
@@ -66,6 +92,11 @@ def _service_keys(service: Object) -> Iterable[str]:
     return () if cache is None else (status_key(cache.name, cache.namespace),)
 
 
+def _claim_refs(volume: PersistentVolume) -> Iterable[str]:
+    claim = volume.spec.claim_ref
+    return (str(ObjectKey(claim.namespace, claim.name)),) if claim is not None else ()
+
+
 def _cache_uids(volume: Object) -> Iterable[str]:
     uid = volume.metadata.labels.get(CACHE_UID_LABEL)
     return (uid,) if uid else ()
@@ -75,11 +106,14 @@ def add_indexes(cache: ObjectCache) -> None:
     """Declares every index that the reconcilers list by; before the cache starts."""
     cache.index_field(LocalModelCache, BY_NODE_GROUP, node_groups)
     cache.index_field(LocalModelNamespaceCache, BY_NODE_GROUP, node_groups)
+    cache.index_field(LocalModelCache, BY_CLAIM, claim_names)
+    cache.index_field(LocalModelNamespaceCache, BY_CLAIM, claim_names)
     cache.index_field(LocalModelNode, BY_MODEL, models)
     cache.index_field(LocalModelNode, BY_UNFINISHED_GROUP, unfinished_groups)
     cache.index_field(LocalModelNode, BY_EVICTED, evicted_copies)
     for service in SERVICES:
         cache.index_field(service, BY_CACHE, _service_keys)
     cache.index_field(PersistentVolume, BY_CACHE_UID, _cache_uids)
+    cache.index_field(PersistentVolume, BY_CLAIM_REF, _claim_refs)
     cache.index_field(PersistentVolumeClaim, BY_CACHE_UID, _cache_uids)
     cache.index_field(Pod, BY_NODE, lambda pod: (pod.spec.node_name,))
