@@ -49,26 +49,27 @@ from localmodel.runtime.objects import (
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .agentpods import has_agent
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node, key_of
-from .indexes import BY_MODEL, BY_NODE_GROUP, SERVICES, cache_of_service
+from .indexes import SERVICES, cache_of_service
+from .known import Members, known_cache, known_nodes, nodes_with_agent
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .pairs import model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
+from .reports import Report, reports_of
 from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
 from .volumes import Volumes
 from .watching import (
+    AGENT_CHANGED,
+    NODE_CHANGED,
     SINCE_START,
-    AgentChanged,
     DaemonSetChanged,
     EnqueueChangedModels,
-    NodeChanged,
     OurVolumeChanged,
     SpecChanged,
     keys_of,
@@ -105,17 +106,19 @@ class CacheReconciler(Reconciler):
 
         self._constraints = ServiceConstraints()
         self._retiring = Retiring()
+        self._members = Members()
         self._deleting: dict[Request, tuple[str, float]] = {}
         """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
 
     def setup(self, builder: Builder) -> None:
+        reports = EnqueueChangedModels(namespaced=self.kind.mapping.namespaced, until_due=self._until_due)
         (
             builder.for_(self.kind, SpecChanged())
             .watches(LocalModelNodeGroup, EnqueueRequestsFromMapFunc(self._of_group), SINCE_START, GenerationChanged())
-            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NodeChanged())
-            .watches(LocalModelNode, EnqueueChangedModels(namespaced=self.kind.mapping.namespaced), SINCE_START)
+            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NODE_CHANGED)
+            .watches(LocalModelNode, reports, SINCE_START)
             .watches(ConfigMap, EnqueueRequestsFromMapFunc(self._all), SINCE_START, ResourceVersionChanged())
-            .watches(Pod, EnqueueRequestsFromMapFunc(self._of_agent, delay=BURST_SECONDS), SINCE_START, AgentChanged())
+            .watches(Pod, EnqueueRequestsFromMapFunc(self._of_agent, delay=BURST_SECONDS), SINCE_START, AGENT_CHANGED)
             # Also what is there when the right to read them comes, which may be late.
             .watches(DaemonSet, EnqueueRequestsFromMapFunc(self._all, delay=BURST_SECONDS), DaemonSetChanged())
         )
@@ -192,7 +195,7 @@ class CacheReconciler(Reconciler):
 
     def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
         constraints = self._constraints.of(self.live, service)
-        return first_admitting(constraints, groups.values(), self.client.list(Node)) if constraints else ""
+        return first_admitting(constraints, groups.values(), known_nodes(self.client)) if constraints else ""
 
     def _release_volumes(self, cache: Cache) -> None:
         """Removes, before the cache goes, what nothing else would remove."""
@@ -207,25 +210,24 @@ class CacheReconciler(Reconciler):
         problems: Sequence[Problem] = (),
         waiting_for: Sequence[str] | None = None,
     ) -> Observation:
-        key = status_key(cache.name, cache.namespace)
-        nodes = self.client.list(Node)
+        nodes = known_nodes(self.client)
         groups = list(groups)
-        nodes_of = {group.name: [node for node in nodes if group_has_node(group, node)] for group in groups}
+        nodes_of = {group.name: self._members.of(group, nodes) for group in groups}
         members: dict[str, tuple[bool, LocalModelNodeGroup]] = {}
         for group in groups:
             for node in nodes_of[group.name]:
                 members.setdefault(node.name, (node.is_ready, group))
         views = observe(
-            key,
             cache.spec.source_model_uri,
             [(name, ready) for name, (ready, _) in members.items()],
-            self.client.list(LocalModelNode, fields={BY_MODEL: key}),
+            self._reports_of(cache),
             {name: message for name, (ready, group) in members.items() if ready and (message := waits_in(group))},
         )
+        agents = nodes_with_agent(self.client, self._settings.namespace)
         pending = [view.node for view in views if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
         return Observation(
             nodes=views,
-            without_agent=[node for node in pending if self._has_agent(node) is False],
+            without_agent=[node for node in pending if agents is not None and node not in agents],
             model_size=cache.spec.model_size,
             node_groups=cache.spec.node_groups,
             problems=[*problems, *self._mismatches((group, nodes_of[group.name]) for group in groups)],
@@ -249,7 +251,7 @@ class CacheReconciler(Reconciler):
 
         While it is too early nothing is looked at, so a burst of reports costs little.
         """
-        wait = self._pacer.delay(cache.key, interval_for(len(cache.status.node_status)), self.clock)
+        wait = self._pacer.delay(cache.key, self.clock)
         if wait > 0:
             return wait
         seen = observe_now()
@@ -262,7 +264,7 @@ class CacheReconciler(Reconciler):
 
         cache.status = new
         self.client.status.update(cache)
-        self._pacer.wrote(cache.key, self.clock)
+        self._pacer.wrote(cache.key, interval_for(len(new.node_status)), self.clock)
         self._metrics.wrote(cache, old, new, self.clock.now())
         self._written[cache.key] = (cache.metadata.uid, new)
         for type_, reason, message in transitions(old, new, seen.problems):
@@ -304,11 +306,8 @@ class CacheReconciler(Reconciler):
 
     def _waiting_for(self, cache: Cache) -> list[str]:
         """The nodes that have the model's entry or state, and an agent that is ready to remove it."""
-        nodes = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
-        return [node.name for node in nodes if self._has_agent(node.name)]
-
-    def _has_agent(self, node: str) -> bool | None:
-        return has_agent(self.client, self._settings.namespace, node)
+        agents = nodes_with_agent(self.client, self._settings.namespace) or frozenset()
+        return sorted(agents & self._reports_of(cache).keys())
 
     def _time_left(self, cache: Cache) -> float:
         """Seconds. The server's clock and ours may differ, so it is never longer than since we know of the deletion."""
@@ -322,6 +321,15 @@ class CacheReconciler(Reconciler):
 
     # what concerns a cache --------------------------------------------------------------------------------------------
 
+    def _reports_of(self, cache: Cache) -> dict[str, Report]:
+        """By node that has the model's entry or state, what it says of it."""
+        reports = self.client.parts(LocalModelNode, reports_of, status_key(cache.name, cache.namespace))
+        return {key.name: report for key, report in reports.items()}
+
+    def _until_due(self, cache: Request) -> float:
+        """Seconds until news of nodes can change the status; a deletion waits for nothing else."""
+        return 0.0 if cache in self._deleting else self._pacer.delay(cache, self.clock)
+
     def _config(self) -> LocalModelConfig:
         return self._settings.current(self.client, self.recorder).local_model
 
@@ -332,7 +340,7 @@ class CacheReconciler(Reconciler):
         return groups, [name for name in found if name not in groups]
 
     def _of_group(self, group: LocalModelNodeGroup) -> Iterable[Request]:
-        return keys_of(self.client.list(self.kind, fields={BY_NODE_GROUP: group.name}))
+        return self.client.parts(self.kind, known_cache, group.name)
 
     def _of_node(self, node: Node) -> Iterable[Request]:
         groups = [group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node)]

@@ -22,6 +22,7 @@ from localmodel.api.names import (
 )
 from localmodel.runtime.cache import Cache as ObjectCache
 from localmodel.runtime.objects import (
+    Node,
     Object,
     ObjectKey,
     PartialObjectMetadata,
@@ -31,27 +32,17 @@ from localmodel.runtime.objects import (
     RESTMapping,
 )
 
-from .entries import key_of
-from .reports import evicted_copies, unfinished_groups
+from .known import agent_at_work, known_cache, known_node
+from .reports import disk_of, evictions, reports_of, unfinished_groups, version_of
 
 InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
 LLMInferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1alpha2", "LLMInferenceService"))
 SERVICES: Final = (InferenceService, LLMInferenceService)
 
-BY_NODE_GROUP: Final = "spec.nodeGroups"
-BY_MODEL: Final = "model"
-BY_UNFINISHED_GROUP: Final = "unfinishedGroup"
-BY_EVICTED: Final = "evicted"
 BY_CACHE: Final = "cache"
-BY_NODE: Final = "spec.nodeName"
 BY_CACHE_UID: Final = "cacheUID"
 BY_CLAIM: Final = "claim"
 BY_CLAIM_REF: Final = "spec.claimRef"
-
-
-def node_groups(cache: Cache) -> Iterable[str]:
-    """The groups of a cache."""
-    return dict.fromkeys(cache.spec.node_groups)
 
 
 def claim_names(cache: Cache) -> Iterable[str]:
@@ -67,11 +58,6 @@ def claim_names(cache: Cache) -> Iterable[str]:
             other_download_pvc_name(cache.name, group, cache.namespace),
         )
     }
-
-
-def models(node: LocalModelNode) -> Iterable[str]:
-    """The status keys of what a node shall have or still has."""
-    return dict.fromkeys([*map(key_of, node.spec.local_models), *node.status.model_status])
 
 
 def cache_of_service(service: Object) -> ObjectKey | None:
@@ -104,16 +90,16 @@ def _cache_uids(volume: Object) -> Iterable[str]:
 
 def add_indexes(cache: ObjectCache) -> None:
     """Declares every index that the reconcilers list by; before the cache starts."""
-    cache.index_field(LocalModelCache, BY_NODE_GROUP, node_groups)
-    cache.index_field(LocalModelNamespaceCache, BY_NODE_GROUP, node_groups)
+    cache.index_parts(LocalModelCache, known_cache)
+    cache.index_parts(LocalModelNamespaceCache, known_cache)
+    for extract in (reports_of, evictions, unfinished_groups, disk_of, version_of):
+        cache.index_parts(LocalModelNode, extract)
+    cache.index_parts(Node, known_node)
+    cache.index_parts(Pod, agent_at_work)
     cache.index_field(LocalModelCache, BY_CLAIM, claim_names)
     cache.index_field(LocalModelNamespaceCache, BY_CLAIM, claim_names)
-    cache.index_field(LocalModelNode, BY_MODEL, models)
-    cache.index_field(LocalModelNode, BY_UNFINISHED_GROUP, unfinished_groups)
-    cache.index_field(LocalModelNode, BY_EVICTED, evicted_copies)
     for service in SERVICES:
         cache.index_field(service, BY_CACHE, _service_keys)
     cache.index_field(PersistentVolume, BY_CACHE_UID, _cache_uids)
     cache.index_field(PersistentVolume, BY_CLAIM_REF, _claim_refs)
     cache.index_field(PersistentVolumeClaim, BY_CACHE_UID, _cache_uids)
-    cache.index_field(Pod, BY_NODE, lambda pod: (pod.spec.node_name,))

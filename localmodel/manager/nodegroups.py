@@ -6,7 +6,7 @@ the group's volumes look for them (`agentstatus`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
     LocalModelNodeGroupStatus,
+    NodeDisk,
     SelectorError,
     node_matches,
 )
@@ -27,33 +28,29 @@ from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError
 from localmodel.runtime.event import UpdateEvent
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod, parse_quantity
-from localmodel.runtime.predicate import GenerationChanged, Predicate, ResourceVersionChanged
+from localmodel.runtime.predicate import GenerationChanged, PartsChanged, Predicate, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .agentpods import agent_pods, is_at_work
 from .agents import InvalidAgentError, agent_request, wanted_daemon_set
 from .agentsets import AgentSets
 from .agentstatus import AgentFacts, agent_events, set_agent_conditions
 from .entries import group_has_node
+from .known import Members, find_node, known_nodes, nodes_with_agent
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
+from .reports import ALL, disk_of
 from .settings import Settings
 from .status import Problem
-from .watching import SINCE_START, AgentChanged, DaemonSetChanged, NodeChanged, keys_of
+from .watching import AGENT_CHANGED, NODE_CHANGED, SINCE_START, DaemonSetChanged, keys_of
 
 BURST_SECONDS: Final = 0.2
 """How long a change that concerns several groups waits for others like it, as an update of all agents."""
 log = structlog.get_logger(__name__)
 
+DISK_CHANGED: Final = PartsChanged(disk_of)
+"""Lets updates of LocalModelNodes pass that report other numbers of their disk."""
 CHECK_SECONDS: Final = 60.0
 """How often it looks again at what it cannot watch: DaemonSets that it may not read, or without the agents' label."""
-
-
-class DiskChanged(Predicate):
-    """Lets updates of LocalModelNodes pass that report other numbers of their disk."""
-
-    def update(self, event: UpdateEvent[Any]) -> bool:
-        return bool(event.object_old.status.disk != event.object_new.status.disk)
 
 
 class OtherSpec(Predicate):
@@ -69,6 +66,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._agents = AgentSets()
+        self._members = Members()
         self._pacer = Pacer()
         self._written: dict[str, tuple[LocalModelNodeGroup, LocalModelNodeGroupStatus]] = {}
         """By group: what it was and the status that was written last; under KServe's CRDs it is not read back whole."""
@@ -76,9 +74,9 @@ class LocalModelNodeGroupReconciler(Reconciler):
     def setup(self, builder: Builder) -> None:
         (
             builder.for_(LocalModelNodeGroup, GenerationChanged())
-            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NodeChanged())
-            .watches(LocalModelNode, EnqueueRequestsFromMapFunc(self._of_local_model_node), DiskChanged())
-            .watches(Pod, self._soon(self._of_agent), SINCE_START, AgentChanged())
+            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NODE_CHANGED)
+            .watches(LocalModelNode, EnqueueRequestsFromMapFunc(self._of_local_model_node), DISK_CHANGED)
+            .watches(Pod, self._soon(self._of_agent), SINCE_START, AGENT_CHANGED)
             .watches(LocalModelNodeGroup, self._soon(self._all), SINCE_START, OtherSpec())
             .watches(ConfigMap, self._soon(self._all), SINCE_START, ResourceVersionChanged())
             # Also what is there when the right to read them comes, which may be late.
@@ -90,13 +88,14 @@ class LocalModelNodeGroupReconciler(Reconciler):
         if group is None:
             self._pacer.forget(request.name)
             self._agents.forget(request.name)
+            self._members.forget(request.name)
             self._written.pop(request.name, None)
             return None
 
-        wait = self._pacer.delay(group.name, interval_for(group.status.nodes or 0), self.clock)
+        wait = self._pacer.delay(group.name, self.clock)
         if wait > 0:
             return Result(requeue_after=wait)
-        nodes = self.client.list(Node)
+        nodes = known_nodes(self.client)
         facts, failure = self._ensure_agents(group, nodes)
         self._write_status(group, nodes, facts)
         if failure is not None:
@@ -108,10 +107,9 @@ class LocalModelNodeGroupReconciler(Reconciler):
     def _ensure_agents(self, group: LocalModelNodeGroup, nodes: Iterable[Node]) -> tuple[AgentFacts, ApiError | None]:
         """What is to be told of the group's agents, and an error to try again after that."""
         namespace = self._settings.namespace
-        agents = agent_pods(self.client, namespace)
         facts = AgentFacts(
-            nodes=[node for node in nodes if group_has_node(group, node)],
-            ready=None if agents is None else frozenset(it.spec.node_name for it in agents if is_at_work(it)),
+            nodes=self._members.of(group, nodes),
+            ready=nodes_with_agent(self.client, namespace),
             daemon_sets=agent_daemon_sets(self.client, namespace),
             groups=self.client.list(LocalModelNodeGroup),
             namespace=namespace,
@@ -150,15 +148,15 @@ class LocalModelNodeGroupReconciler(Reconciler):
         if seen.spec == group.spec:
             # Without a status subresource each write of the status counts as a new generation.
             group.metadata.generation = seen.metadata.generation
-        reports = {node.name: node for node in self.client.list(LocalModelNode)}
-        new = group_status(group, nodes, reports, old, clock=self.clock)
+        disks = {key.name: disk for key, disk in self.client.parts(LocalModelNode, disk_of, ALL).items()}
+        new = group_status(group, nodes, disks, old, clock=self.clock)
         set_agent_conditions(new.conditions, group, facts, clock=self.clock)
         if new == old:
             return
         seen = group.deepcopy()
         group.status = new
         self._write(group)
-        self._pacer.wrote(group.name, self.clock)
+        self._pacer.wrote(group.name, interval_for(new.nodes or 0), self.clock)
         self._written[group.name] = seen, new
         for type_, reason, message in agent_events(old.conditions, new.conditions):
             self.recorder.event(group, type_, reason, message)
@@ -181,11 +179,11 @@ class LocalModelNodeGroupReconciler(Reconciler):
         return keys_of(group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node))
 
     def _of_local_model_node(self, local_model_node: LocalModelNode) -> Iterable[Request]:
-        node = self.client.find(Node, local_model_node.name)
+        node = find_node(self.client, local_model_node.name)
         return [] if node is None else self._of_node(node)
 
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
-        node = self.client.find(Node, pod.spec.node_name) if pod.spec.node_name else None
+        node = find_node(self.client, pod.spec.node_name) if pod.spec.node_name else None
         return [] if node is None else self._of_node(node)
 
     def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - any of them may be concerned
@@ -199,12 +197,12 @@ class LocalModelNodeGroupReconciler(Reconciler):
 def group_status(
     group: LocalModelNodeGroup,
     nodes: Iterable[Node],
-    reports: dict[str, LocalModelNode],
+    disks: Mapping[str, NodeDisk],
     old: LocalModelNodeGroupStatus,
     *,
     clock: Clock,
 ) -> LocalModelNodeGroupStatus:
-    """The group's new status. `reports` are the LocalModelNodes by name; a node without one has no known room."""
+    """The group's new status. `disks` are those that nodes report, by node; of others the room is not known."""
     members: list[str] = []
     state: ConditionStatus = "True"
     reason, message = "NodesFound", ""
@@ -221,9 +219,9 @@ def group_status(
 
     status = old.model_copy(deep=True)
     status.nodes = len(members)
-    disks = [report.status.disk for name in members if (report := reports.get(name)) and report.status.disk]
-    status.used = format_bytes(sum(_bytes(disk.used) for disk in disks)) if disks else ""
-    status.available = format_bytes(sum(_bytes(disk.available) for disk in disks)) if disks else ""
+    known = [disks[name] for name in members if name in disks]
+    status.used = format_bytes(sum(_bytes(disk.used) for disk in known)) if known else ""
+    status.available = format_bytes(sum(_bytes(disk.available) for disk in known)) if known else ""
     generation = group.metadata.generation
     set_status_condition(
         status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock

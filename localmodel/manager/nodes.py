@@ -42,15 +42,17 @@ from localmodel.runtime.objects import (
 from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
-from .entries import Membership, desired_entries, group_has_node, key_of, membership, new_entries
-from .indexes import BY_EVICTED, BY_MODEL, BY_NODE_GROUP, SERVICES, cache_of_service
+from .entries import Membership, desired_entries, key_of, membership, new_entries
+from .indexes import SERVICES, cache_of_service
+from .known import Members, caches_of, known_nodes
 from .labels import label_patch, owning_group, ready_keys
 from .pacing import Pacer
+from .reports import evictions, reports_of
 from .scheduling import ServiceConstraints
 from .settings import Settings
 from .turns import EnqueueNextInLine, EnqueueNodeReported
 from .wanted import wanted_value
-from .watching import BURST_SECONDS, SINCE_START, NodeChanged, SpecChanged, keys_of
+from .watching import BURST_SECONDS, NODE_CHANGED, SINCE_START, SpecChanged, keys_of
 from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
@@ -72,6 +74,7 @@ class NodeReconciler(Reconciler):
         self._settings = settings
         self._waves = Waves(settings.namespace)
         self._constraints = ServiceConstraints()
+        self._members = Members()
         self._pacer = Pacer()
         """When the labels of each node were patched last."""
         self._may_not_label = False
@@ -83,8 +86,8 @@ class NodeReconciler(Reconciler):
     def setup(self, builder: Builder) -> None:
         next_in_line = EnqueueNextInLine(self._waves, self)
         (
-            builder.for_(Node, NodeChanged() | LabelChanged())
-            .watches(Node, next_in_line, SINCE_START, NodeChanged())
+            builder.for_(Node, NODE_CHANGED | LabelChanged())
+            .watches(Node, next_in_line, SINCE_START, NODE_CHANGED)
             .watches(LocalModelNode, EnqueueNodeReported(next_in_line, self._until_labelled))
             .watches(Pod, next_in_line, SINCE_START)
             .watches(
@@ -225,7 +228,7 @@ class NodeReconciler(Reconciler):
         patch = label_patch(node.metadata.labels, keys, group)
         if not patch:
             return 0.0
-        wait = self._pacer.delay(node.name, LABEL_SECONDS, self.clock)
+        wait = self._pacer.delay(node.name, self.clock)
         if wait > 0:
             return wait
         try:
@@ -236,10 +239,10 @@ class NodeReconciler(Reconciler):
             if not self._may_not_label:
                 log.warning("Nodes may not be labelled, going on without", error=str(error))
             self._may_not_label = True
-            self._pacer.wrote(node.name, self.clock)
+            self._pacer.wrote(node.name, LABEL_SECONDS, self.clock)
             return 0.0
         self._may_not_label = False
-        self._pacer.wrote(node.name, self.clock)
+        self._pacer.wrote(node.name, LABEL_SECONDS, self.clock)
         log.info("Labelled node", node=node.name, models=len(keys), group=group)
         return 0.0
 
@@ -247,36 +250,32 @@ class NodeReconciler(Reconciler):
 
     def _until_labelled(self, name: str) -> float:
         """Seconds until the node's labels may be patched, 0 for now: no sooner is a new copy of interest."""
-        return self._pacer.delay(name, LABEL_SECONDS, self.clock)
+        return self._pacer.delay(name, self.clock)
 
     def _caches_of(self, groups: Membership) -> Iterable[Cache]:
         """The caches that name one of the groups."""
-        found: dict[Request, Cache] = {}
-        for group in sorted(groups.groups | groups.unknown):
-            fields = {BY_NODE_GROUP: group}
-            found |= {cache.key: cache for cache in self.client.list(LocalModelCache, fields=fields)}
-            found |= {cache.key: cache for cache in self.client.list(LocalModelNamespaceCache, fields=fields)}
-        return found.values()
+        names = sorted(groups.groups | groups.unknown)
+        return {cache.key: cache for name in names for cache in caches_of(self.client, name)}.values()
 
     def _nodes_of(self, cache: Cache) -> Iterable[Request]:
         """The nodes of the cache's groups, and those that have its entry."""
         names = set(cache.spec.node_groups)
+        nodes = known_nodes(self.client)
         groups = [group for group in self.client.list(LocalModelNodeGroup) if group.name in names]
-        nodes = [node for node in self.client.list(Node) if any(group_has_node(group, node) for group in groups)]
-        entries = self.client.list(LocalModelNode, fields={BY_MODEL: status_key(cache.name, cache.namespace)})
-        return dict.fromkeys([*keys_of(nodes), *keys_of(entries)])
+        members = [key for group in groups for key in keys_of(self._members.of(group, nodes))]
+        entries = self.client.parts(LocalModelNode, reports_of, status_key(cache.name, cache.namespace))
+        return dict.fromkeys([*members, *sorted(entries)])
 
     def _nodes_without_model_of(self, service: Object) -> Iterable[Request]:
         """The nodes that have evicted the model of the service's cache."""
         cache = cache_of_service(service)
         if cache is None:
             return ()
-        fields = {BY_EVICTED: status_key(cache.name, cache.namespace)}
-        return keys_of(self.client.list(LocalModelNode, fields=fields))
+        return sorted(self.client.parts(LocalModelNode, evictions, status_key(cache.name, cache.namespace)))
 
     def _all_nodes(self, _: Object) -> Iterable[Request]:
         """Whatever of a group or the configuration changed may concern any of them."""
-        return keys_of(self.client.list(Node))
+        return keys_of(known_nodes(self.client))
 
 
 def _intent(node: LocalModelNode) -> bytes:

@@ -23,23 +23,24 @@ def interval_for(nodes: int) -> float:
 
 
 class Pacer:
-    """Remembers when each object was last written. Thread-safe."""
+    """Remembers when each object may be written again. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._written: dict[Hashable, float] = {}
+        self._due: dict[Hashable, float] = {}
 
-    def delay(self, key: Hashable, interval: float, clock: Clock) -> float:
+    def delay(self, key: Hashable, clock: Clock) -> float:
         """Seconds until the object may be written again; 0 for now."""
         with self._lock:
-            last = self._written.get(key)
-        return 0.0 if last is None else max(0.0, last + interval - clock.monotonic())
+            due = self._due.get(key)
+        return 0.0 if due is None else max(0.0, due - clock.monotonic())
 
-    def wrote(self, key: Hashable, clock: Clock) -> None:
+    def wrote(self, key: Hashable, interval: float, clock: Clock) -> None:
+        """It was written now, and may be again in `interval` seconds."""
         with self._lock:
-            self._written[key] = clock.monotonic()
+            self._due[key] = clock.monotonic() + interval
 
     def forget(self, key: Hashable) -> None:
         """The object is gone."""
         with self._lock:
-            self._written.pop(key, None)
+            self._due.pop(key, None)

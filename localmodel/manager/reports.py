@@ -1,20 +1,28 @@
-"""What a LocalModelNode's status says of the entries in its specification. Pure functions.
+"""What a LocalModelNode says of the entries in its specification. Pure functions.
 
 Whatever the manager concludes from reports (the status of caches, labels of Nodes, evicted models, slots of waves) is
 concluded here, so that all of it agrees on when a report counts: only if it is about the URI of the entry. It may be
 that of an earlier cache of the name (D-28, D-45).
+
+`reports_of`, `evictions`, `unfinished_groups`, `disk_of` and `version_of` are indexes of the manager's cache too
+(`indexes`): an object of a thousand models is decoded once, and who asks gets small parts of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import datetime
+from sys import intern
 from typing import Final
 
-from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeModel
-from localmodel.api.names import storage_key
+import msgspec
+
+from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeDisk, NodeModel
+from localmodel.api.names import WANTED_ANNOTATION, storage_key
 
 from .entries import key_of
 
+ALL: Final = "*"
+"""The key of parts that are read of all objects together; no object has the name."""
 EVICTED: Final = "Evicted"
 """The reason of a pending model that was removed to make room."""
 _UNDER_WAY: Final = frozenset({"", "Waiting", "Downloading", "Retrying", "Verifying", "Repairing"})
@@ -22,13 +30,20 @@ _UNDER_WAY: Final = frozenset({"", "Waiting", "Downloading", "Retrying", "Verify
 on the disk, other credentials, a workload that wants it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a node says of one entry; nothing where it has said nothing, or spoken of another URI."""
+class Report(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a node says of one model: small, as the cache keeps one for each model on each node."""
 
+    uri: str = ""
+    """That of the entry; empty where there is none, but the node still has the model."""
     status: str = ""
-    """A ModelStatus."""
-    detail: NodeModel | None = None
+    """A ModelStatus; empty where the node has said nothing, or spoken of another URI than the entry's."""
+    storage_key: str = ""
+    reason: str = ""
+    message: str = ""
+    size_bytes: int | None = None
+    bytes_downloaded: int | None = None
+    attempts: int = 0
+    next_retry_time: datetime | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -38,7 +53,7 @@ class Report:
     @property
     def is_evicted(self) -> bool:
         """The node had the model and removed it for others."""
-        return self.detail is not None and self.detail.reason == EVICTED
+        return self.reason == EVICTED
 
     @property
     def is_unfinished(self) -> bool:
@@ -47,56 +62,83 @@ class Report:
             return True
         if self.status != ModelStatus.MODEL_DOWNLOAD_PENDING:
             return False
-        return self.detail is None or (self.detail.reason in _UNDER_WAY and self.detail.next_retry_time is None)
+        return self.reason in _UNDER_WAY and self.next_retry_time is None
 
 
 def report_of(node: LocalModelNode, entry: LocalModelInfo) -> Report:
     """What the node says of one of its entries."""
-    key = key_of(entry)
+    key, uri = key_of(entry), intern(entry.source_model_uri)
+    status = intern(node.status.model_status.get(key, ""))
     detail = node.status.models.get(key)
-    told_of = detail.storage_key if detail is not None else ""
-    if told_of not in ("", storage_key(entry.source_model_uri)):
-        return Report()
-    return Report(node.status.model_status.get(key, ""), detail)
+    if detail is None:
+        return Report(uri=uri, status=status)
+    if detail.storage_key not in ("", storage_key(uri)):
+        return Report(uri=uri)
+    return Report(
+        uri=uri,
+        status=status,
+        storage_key=intern(detail.storage_key),
+        reason=intern(detail.reason),
+        message=detail.message,
+        size_bytes=detail.size_bytes,
+        bytes_downloaded=detail.bytes_downloaded,
+        attempts=detail.attempts,
+        next_retry_time=detail.next_retry_time,
+    )
+
+
+def reports_of(node: LocalModelNode) -> dict[str, Report]:
+    """By status key, what the node says of its entries and of what it still has without one."""
+    reports = {intern(key_of(entry)): report_of(node, entry) for entry in node.spec.local_models}
+    return reports | {intern(key): _NO_ENTRY for key in node.status.model_status if key not in reports}
+
+
+_NO_ENTRY: Final = Report()
 
 
 def storage_key_of(entry: LocalModelInfo, report: Report) -> str:
     """The storage key of the entry's model: what the agent says, else that of the URI."""
-    told_of = report.detail.storage_key if report.detail is not None else ""
-    return told_of or storage_key(entry.source_model_uri)
-
-
-def complete_copies(node: LocalModelNode) -> dict[str, str]:
-    """The status keys of the whole models that the node reports, each with the storage key that it names.
-
-    Whether they are about entries is not asked: a cheap way to tell that two states of a node differ.
-    """
-    models = node.status.models
-    return {
-        key: models[key].storage_key if key in models else ""
-        for key, status in node.status.model_status.items()
-        if status == ModelStatus.MODEL_DOWNLOADED
-    }
+    return report.storage_key or storage_key(entry.source_model_uri)
 
 
 def evicted_copies(node: LocalModelNode) -> dict[str, NodeModel]:
     """By status key, what the node says of the entries whose model it removed to make room."""
     if not any(model.reason == EVICTED for model in node.status.models.values()):
         return {}
-    reports = {key_of(entry): report_of(node, entry) for entry in node.spec.local_models}
-    return {key: report.detail for key, report in reports.items() if report.is_evicted and report.detail is not None}
+    evicted = [key_of(entry) for entry in node.spec.local_models if report_of(node, entry).is_evicted]
+    return {key: node.status.models[key] for key in evicted}
 
 
-def evictions(node: LocalModelNode) -> dict[str, tuple[object, object]]:
+def evictions(node: LocalModelNode) -> dict[str, tuple[datetime | None, datetime | None]]:
     """By status key of an evicted copy, all that decides whether somebody wants it: when it came and was used."""
     return {key: (model.downloaded_time, model.last_used_time) for key, model in evicted_copies(node).items()}
 
 
-def unfinished_groups(node: LocalModelNode) -> frozenset[str]:
+def unfinished_groups(node: LocalModelNode) -> dict[str, None]:
     """The groups of the entries that the node's agent has yet to finish."""
-    found: set[str] = set()
+    found: dict[str, None] = {}
     for entry in node.spec.local_models:
         group = entry.node_group
         if group and group not in found and report_of(node, entry).is_unfinished:
-            found.add(group)
-    return frozenset(found)
+            found[intern(group)] = None
+    return found
+
+
+def disk_of(node: LocalModelNode) -> dict[str, NodeDisk]:
+    """The volume that its models lie on, under ALL; not to be changed."""
+    return {ALL: node.status.disk} if node.status.disk is not None else {}
+
+
+class Version(msgspec.Struct, frozen=True, gc=False):
+    """Which state of what the manager writes of a LocalModelNode this is."""
+
+    uid: str
+    generation: int
+    wanted: str
+    """The value of WANTED_ANNOTATION."""
+
+
+def version_of(node: LocalModelNode) -> dict[str, Version]:
+    """Under the node's name."""
+    wanted = node.metadata.annotations.get(WANTED_ANNOTATION, "")
+    return {node.name: Version(node.metadata.uid, node.metadata.generation or 0, wanted)}

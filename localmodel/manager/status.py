@@ -15,12 +15,10 @@ from typing import Final
 from localmodel.api import (
     CacheProgress,
     LocalModelCacheStatus,
-    LocalModelNode,
     ModelCopies,
     ModelStatus,
     NamespacedName,
     NodeFailure,
-    NodeModel,
     NodeStatus,
 )
 from localmodel.runtime.clock import Clock
@@ -28,8 +26,7 @@ from localmodel.runtime.conditions import ConditionStatus, find_status_condition
 from localmodel.runtime.events import EventType
 from localmodel.runtime.objects import parse_quantity
 
-from .entries import key_of
-from .reports import Report, report_of
+from .reports import Report
 
 MAX_FAILURES: Final = 10
 MAX_SINGLE_EVENTS: Final = 5
@@ -52,6 +49,9 @@ _UNREMARKABLE: Final = frozenset({"", "Waiting", "Downloading", "Verifying", "Pu
 _AMOUNT: Final = re.compile(r"\d[\d.]* ?[KMGTPE]?i?B\b")
 
 
+_NOTHING: Final = Report()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Something that keeps a cache from working, other than a node's own failure: its condition and its event."""
@@ -72,7 +72,8 @@ class NodeView:
 
     node: str
     status: str
-    detail: NodeModel | None = None
+    report: Report = _NOTHING
+    """What the node says of it; nothing where that is about another URI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +94,15 @@ class Observation:
 
 
 def observe(
-    key: str,
     uri: str,
     members: Iterable[tuple[str, bool]],
-    local_model_nodes: Iterable[LocalModelNode],
+    reports: Mapping[str, Report],
     waiting: Mapping[str, str] | None = None,
 ) -> list[NodeView]:
     """One view for each node that has the model's entry or shall get it, sorted by name.
 
-    What a node says counts only if it is about this URI: its entry may be that of an earlier cache of the name, or its
-    report about the entry before (D-28, D-45).
+    `reports` are those of the model, by node (`reports_of`). What a node says counts only if it is about this URI: its
+    entry may be that of an earlier cache of the name, or its report about the entry before (D-28, D-45).
 
     `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62). One
     that is not ready is NodeNotReady, whatever its agent said last: nothing can be served from it now (D-30).
@@ -112,20 +112,19 @@ def observe(
         name: NodeView(
             node=name,
             status=NodeStatus.NODE_DOWNLOAD_PENDING if ready else NodeStatus.NODE_NOT_READY,
-            detail=NodeModel(reason="Waiting", message=waiting[name]) if waiting and name in waiting else None,
+            report=Report(reason="Waiting", message=waiting[name]) if waiting and name in waiting else _NOTHING,
         )
         for name, ready in members
     }
-    for node in local_model_nodes:
-        entry = next((entry for entry in node.spec.local_models if key_of(entry) == key), None)
-        if entry is None:
-            continue
-        report = report_of(node, entry) if entry.source_model_uri == uri else Report()
+    for name, said in reports.items():
+        if not said.uri:
+            continue  # it has no entry
+        report = said if said.uri == uri else _NOTHING
         status = _NODE_STATUS.get(report.status, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
-        known = views.get(node.name)
+        known = views.get(name)
         if known is not None and known.status == NodeStatus.NODE_NOT_READY:
             status = NodeStatus.NODE_NOT_READY
-        views[node.name] = NodeView(node=node.name, status=status, detail=report.detail)
+        views[name] = NodeView(node=name, status=status, report=report)
     return [views[name] for name in sorted(views)]
 
 
@@ -170,10 +169,10 @@ def progress(seen: Observation) -> CacheProgress | None:
     expected = _bytes(seen.model_size)
     done = total = 0
     for view in seen.nodes:
-        detail = view.detail or NodeModel()
-        size = detail.size_bytes if detail.size_bytes is not None else expected
+        report = view.report
+        size = report.size_bytes if report.size_bytes is not None else expected
         total += size
-        done += size if view.status == NodeStatus.NODE_DOWNLOADED else min(detail.bytes_downloaded or 0, size)
+        done += size if view.status == NodeStatus.NODE_DOWNLOADED else min(report.bytes_downloaded or 0, size)
     return CacheProgress(bytes_done=done, bytes_total=total)
 
 
@@ -233,28 +232,26 @@ def _identity(failure: NodeFailure) -> tuple[object, ...]:
 
 
 def _failure(view: NodeView) -> NodeFailure | None:
-    detail = view.detail or NodeModel()
+    report = view.report
     failed = view.status == NodeStatus.NODE_DOWNLOAD_ERROR
-    stuck = view.status == NodeStatus.NODE_DOWNLOAD_PENDING and detail.reason not in _UNREMARKABLE
+    stuck = view.status == NodeStatus.NODE_DOWNLOAD_PENDING and report.reason not in _UNREMARKABLE
     if not failed and not stuck:
         return None
     return NodeFailure(
         node=view.node,
-        reason=detail.reason or "DownloadFailed",
-        message=shorten(detail.message),
-        attempts=detail.attempts,
-        next_retry_time=detail.next_retry_time,
+        reason=report.reason or "DownloadFailed",
+        message=shorten(report.message),
+        attempts=report.attempts,
+        next_retry_time=report.next_retry_time,
     )
 
 
 def _obstacles(seen: Observation) -> dict[str, str]:
     """By node, what keeps a download from starting or what its last try failed with: it may yet pass by itself."""
     return {
-        view.node: shorten(view.detail.message)
+        view.node: shorten(view.report.message)
         for view in seen.nodes
-        if view.status in (NodeStatus.NODE_DOWNLOADING, NodeStatus.NODE_DOWNLOAD_PENDING)
-        and view.detail is not None
-        and view.detail.message
+        if view.report.message and view.status in (NodeStatus.NODE_DOWNLOADING, NodeStatus.NODE_DOWNLOAD_PENDING)
     }
 
 

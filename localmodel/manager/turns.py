@@ -1,24 +1,23 @@
 """Which events concern which nodes: `EnqueueNextInLine`, when a slot of a wave becomes free (see `waves`), and
 `EnqueueNodeReported`, when a node says something new.
 
-An event that frees no slot costs a look at the one object that it is about.
+An event that frees no slot costs a comparison of parts that the cache has at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
-from localmodel.runtime.event import DeleteEvent, Event, UpdateEvent
+from localmodel.runtime.event import Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
-from localmodel.runtime.objects import Node, Pod
-from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged
+from localmodel.runtime.objects import Node
 from localmodel.runtime.reconcile import Reconciler, Request
 
-from .agentpods import is_at_work
-from .reports import complete_copies, evictions, unfinished_groups
-from .watching import BURST_SECONDS
+from .known import agent_at_work, known_node
+from .reports import ALL, Report, evictions, reports_of, unfinished_groups, version_of
+from .watching import BURST_SECONDS, changed_keys
 from .waves import Waves
 
 
@@ -34,38 +33,40 @@ class EnqueueNextInLine(EventHandler):
         self._reconciler = reconciler
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
-        old, new = _states(event)
-        if isinstance(old or new, LocalModelNode):
-            self._reported(old, new, queue)
-        elif isinstance(old or new, Node):
-            if old is not None and old.is_ready and not (new is not None and new.is_ready):
-                self._wake(self._groups_of(old.name), queue)
+        kind = type(event.object_new if isinstance(event, UpdateEvent) else event.object)
+        if kind is LocalModelNode:
+            self.reported(event, queue)
+        elif kind is Node:
+            self._node_changed(event, queue)
         else:
-            self._agent_changed(old, new, queue)
+            self._agent_changed(event, queue)
 
-    def _reported(self, old: LocalModelNode | None, new: LocalModelNode | None, queue: RequestQueue) -> None:
-        node = old or new
-        assert node is not None
-        before = self._waves.admitted_groups(node.name)
-        if old is not None:
-            before |= unfinished_groups(old)
-            if new is None or new.metadata.uid != old.metadata.uid:
-                self._waves.forget(old.name, old.metadata.uid)
-        if before:
-            self._wake(before - (unfinished_groups(new) if new is not None else frozenset()), queue)
+    def reported(self, event: Event[Any], queue: RequestQueue) -> None:
+        """The event is one of a LocalModelNode."""
+        old, new = event.parts(version_of)
+        before, after = event.parts(unfinished_groups)
+        for name in new or old:
+            admitted = self._waves.admitted_groups(name)
+            if name in old and (name not in new or new[name].uid != old[name].uid):
+                self._waves.forget(name, old[name].uid)
+            self._wake((admitted | before.keys()) - after.keys(), queue)
 
-    def _agent_changed(self, old: Pod | None, new: Pod | None, queue: RequestQueue) -> None:
-        before, after = old is not None and is_at_work(old), new is not None and is_at_work(new)
-        agent = old or new
-        if before == after or agent is None or not agent.spec.node_name:
-            return
-        queue.add(Request("", agent.spec.node_name))
-        if before:
-            self._wake(self._groups_of(agent.spec.node_name), queue)
+    def _node_changed(self, event: Event[Any], queue: RequestQueue) -> None:
+        before, after = event.parts(known_node)
+        for name, node in before.items():
+            if name != ALL and node.is_ready and not (name in after and after[name].is_ready):
+                self._wake(self._groups_of(name), queue)
+
+    def _agent_changed(self, event: Event[Any], queue: RequestQueue) -> None:
+        before, after = event.parts(agent_at_work)
+        for node in sorted((before.keys() ^ after.keys()) - {ALL}):
+            queue.add(Request("", node))
+            if node in before:
+                self._wake(self._groups_of(node), queue)
 
     def _groups_of(self, node: str) -> frozenset[str]:
         found = self._reconciler.client.find(LocalModelNode, node)
-        return self._waves.admitted_groups(node) | (unfinished_groups(found) if found is not None else frozenset())
+        return self._waves.admitted_groups(node) | (unfinished_groups(found).keys() if found is not None else set())
 
     def _wake(self, groups: frozenset[str], queue: RequestQueue) -> None:
         client, clock = self._reconciler.client, self._reconciler.clock
@@ -81,7 +82,7 @@ class EnqueueNextInLine(EventHandler):
 class EnqueueNodeReported(EventHandler):
     """For LocalModelNodes: queues the node whose entries or annotations changed, or that has other copies than before.
 
-    Mere progress is nothing to it. It calls the other handler itself: each source of a kind decodes every report anew.
+    Mere progress is nothing to it. It calls the other handler itself, as one source is enough for both.
     """
 
     def __init__(self, next_in_line: EnqueueNextInLine, until_labelled: Callable[[str], float]) -> None:
@@ -91,24 +92,26 @@ class EnqueueNodeReported(EventHandler):
         self._until_labelled = until_labelled
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
-        if not isinstance(event, UpdateEvent) or _PREDICATE.update(event):
-            queue.add((event.object_new if isinstance(event, UpdateEvent) else event.object).key)
-        else:
-            self._reported(event.object_old, event.object_new, queue)
-        self._next_in_line.handle(event, queue)
-
-    def _reported(self, old: LocalModelNode, new: LocalModelNode, queue: RequestQueue) -> None:
-        if evictions(old) != evictions(new):
-            queue.add_after(new.key, BURST_SECONDS)
-        elif complete_copies(old) != complete_copies(new):
-            queue.add_after(new.key, max(BURST_SECONDS, self._until_labelled(new.name)))
-
-
-_PREDICATE: Final = GenerationChanged() | AnnotationChanged()
+        old, new = event.parts(version_of)
+        for name in new or old:
+            request = Request("", name)
+            if old != new:
+                queue.add(request)
+            elif _differ(event.parts(evictions)):
+                queue.add_after(request, BURST_SECONDS)
+            elif _copies_differ(*event.parts(reports_of)):
+                queue.add_after(request, max(BURST_SECONDS, self._until_labelled(name)))
+        self._next_in_line.reported(event, queue)
 
 
-def _states(event: Event[Any]) -> tuple[Any, Any]:
-    """The object before and after the event; None where it was or is not there."""
-    if isinstance(event, UpdateEvent):
-        return event.object_old, event.object_new
-    return (event.object, None) if isinstance(event, DeleteEvent) else (None, event.object)
+def _differ(parts: tuple[object, object]) -> bool:
+    return parts[0] != parts[1]
+
+
+def _copies_differ(before: Mapping[str, Report], after: Mapping[str, Report]) -> bool:
+    """Whether the node has other whole models than before."""
+    return any(_copy(before.get(key)) != _copy(after.get(key)) for key in changed_keys(before, after))
+
+
+def _copy(report: Report | None) -> str | None:
+    return report.storage_key if report is not None and report.is_complete else None

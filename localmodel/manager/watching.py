@@ -7,19 +7,19 @@ new about, not all models of the node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from localmodel.api import LocalModelNode
-from localmodel.api.names import CACHE_UID_LABEL, is_ready_label
+from localmodel.api.names import CACHE_UID_LABEL
 from localmodel.runtime.event import CreateEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
-from localmodel.runtime.objects import DaemonSet, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
-from localmodel.runtime.predicate import Funcs, Predicate
+from localmodel.runtime.objects import DaemonSet, Object, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.predicate import Funcs, PartsChanged, Predicate
 from localmodel.runtime.reconcile import Request
 
 from .agents import APPLIED_ANNOTATION
-from .entries import key_of
+from .known import agent_at_work, known_node
+from .reports import reports_of
 
 BURST_SECONDS: Final = 0.2
 """How long a change of caches, groups or the like waits for others, before it queues the nodes that it concerns."""
@@ -39,30 +39,12 @@ def _intent(obj: Object) -> object:
     return obj.metadata.generation, obj.is_deleting, obj.metadata.finalizers, obj.metadata.uid
 
 
-class NodeChanged(Predicate):
-    """Lets updates pass that change a node's labels or readiness; not its heartbeats.
+NODE_CHANGED: Final = PartsChanged(known_node)
+"""Lets updates pass that change a node's labels or readiness; not its heartbeats.
 
-    The labels that tell which models the node has do not count: they are ours, and follow what is known already.
-    """
-
-    def update(self, event: UpdateEvent[Any]) -> bool:
-        return _membership(event.object_old) != _membership(event.object_new)
-
-
-def _membership(node: Node) -> object:
-    labels = {name: value for name, value in node.metadata.labels.items() if not is_ready_label(name)}
-    return labels, node.is_ready, node.metadata.uid
-
-
-class AgentChanged(Predicate):
-    """Lets updates of agents' Pods pass that change whether an agent is there, or where."""
-
-    def update(self, event: UpdateEvent[Any]) -> bool:
-        return _presence(event.object_old) != _presence(event.object_new)
-
-
-def _presence(pod: Pod) -> object:
-    return pod.spec.node_name, pod.is_ready, pod.is_deleting
+The labels that tell which models the node has do not count: they are ours, and follow what is known already."""
+AGENT_CHANGED: Final = PartsChanged(agent_at_work)
+"""Lets updates of agents' Pods pass that change whether an agent is at work, or where."""
 
 
 class DaemonSetChanged(Predicate):
@@ -99,30 +81,24 @@ def _volume_state(volume: Object) -> object:
 class EnqueueChangedModels(EventHandler):
     """Queues the caches that a LocalModelNode says something new about."""
 
-    def __init__(self, *, namespaced: bool) -> None:
-        """`namespaced`: the LocalModelNamespaceCaches, else the LocalModelCaches."""
+    def __init__(self, *, namespaced: bool, until_due: Callable[[Request], float] = lambda _: 0.0) -> None:
+        """`namespaced`: the LocalModelNamespaceCaches, else the LocalModelCaches. `until_due`: seconds until a cache
+        has use for news; what comes in the meantime costs one run."""
         self._namespaced = namespaced
+        self._until_due = until_due
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
-        if isinstance(event, UpdateEvent):
-            old, new = _said(event.object_old), _said(event.object_new)
-            keys: Iterable[str] = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
-        else:
-            keys = _said(event.object)
-        for key in sorted(keys):
+        before, after = event.parts(reports_of)
+        for key in changed_keys(before, after):
             request = Request.parse(key)
             if bool(request.namespace) == self._namespaced:
-                queue.add(request)
+                queue.add_after(request, self._until_due(request))
 
 
-def _said(node: LocalModelNode) -> dict[str, object]:
-    """What a node says about each of its models."""
-    entries = {key_of(entry): entry for entry in node.spec.local_models}
-    status = node.status
-    return {
-        key: (entries.get(key), status.model_status.get(key), status.models.get(key))
-        for key in entries.keys() | status.model_status.keys() | status.models.keys()
-    }
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The keys of the parts that came, went or changed, sorted."""
+    changed = [key for key, part in after.items() if (old := before.get(key)) is not part and old != part]
+    return sorted(changed + [key for key in before if key not in after])
 
 
 def keys_of(objects: Iterable[Object]) -> list[Request]:

@@ -23,10 +23,9 @@ from typing import Final
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.objects import Node
 
-from .agentpods import has_agent
-from .indexes import BY_UNFINISHED_GROUP
+from .known import find_node, has_agent
+from .reports import Version, unfinished_groups, version_of
 
 TURN_CHECK_SECONDS: Final = 60.0
 """How often a node that waits for its turn looks again, should it not be woken."""
@@ -54,14 +53,9 @@ class _Admission:
     """Of the LocalModelNode that was written. Empty while it is being written, or when nobody knows if it was."""
     generation: int = 0
 
-    def is_seen(self, node: LocalModelNode | None) -> bool:
+    def is_seen(self, version: Version) -> bool:
         """Whether what the cache shows of the node has the admission in it."""
-        return (
-            node is not None
-            and bool(self.uid)
-            and node.metadata.uid == self.uid
-            and (node.metadata.generation or 0) >= self.generation
-        )
+        return bool(self.uid) and version.uid == self.uid and version.generation >= self.generation
 
 
 class Waves:
@@ -165,7 +159,7 @@ class Waves:
     def _holders(self, group: str, reader: Reader, clock: Clock) -> set[str]:
         """The nodes that hold a slot of the group, those included that the cache does not show yet."""
         self._settle(reader, clock)
-        names = {node.name for node in reader.list(LocalModelNode, fields={BY_UNFINISHED_GROUP: group})}
+        names = {key.name for key in reader.parts(LocalModelNode, unfinished_groups, group)}
         names |= {name for name, admission in self._admitted.items() if group in admission.groups}
         return {name for name in names if self._is_able(name, reader)}
 
@@ -174,12 +168,13 @@ class Waves:
         now = clock.monotonic()
         for name, admission in list(self._admitted.items()):
             old = now - admission.since > UNSEEN_LIMIT_SECONDS
-            if old or admission.is_seen(reader.find(LocalModelNode, name)):
+            seen = reader.parts(LocalModelNode, version_of, name).values()
+            if old or any(map(admission.is_seen, seen)):
                 del self._admitted[name]
 
     def _is_able(self, node: str, reader: Reader) -> bool:
         """Whether the node can get anywhere with a download."""
-        found = reader.find(Node, node)
+        found = find_node(reader, node)
         return found is not None and found.is_ready and has_agent(reader, self._namespace, node) is not False
 
     def _wait(self, node: str, groups: set[str]) -> None:

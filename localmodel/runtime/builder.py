@@ -9,9 +9,9 @@ Which objects of a kind are watched at all (namespaces, selectors) belongs to th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .controller import Controller, ControllerOptions
 from .errors import RuntimeLibraryError
@@ -89,6 +89,11 @@ class Builder:
         Raises ValueError for a name in use. A test gives its FakeClient the same index.
         """
         self._manager.cache.index_field(kind, name, extract)
+        return self
+
+    def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]]) -> Self:
+        """Files parts of objects of the kind, for `client.parts(kind, extract, value)` and `Event.parts`."""
+        self._manager.cache.index_parts(kind, extract)
         return self
 
     def with_event_filter(self, *predicates: Predicate) -> Self:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from . import collector
-from .client import Reader
+from .client import P, Reader
 from .clock import Clock, RealClock
 from .errors import (
     CacheNotStartedError,
@@ -180,6 +180,15 @@ class Cache(Reader):
         """
         self.get_informer(kind).add_indexer(name, extract)
 
+    def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]]) -> None:
+        """Files each object of the kind under the keys of what `extract` gives, with the values as parts of the object,
+        for `parts` and for `Event.parts`.
+
+        Parts must never change, and compare with `==`; those that many objects have in common should be small or
+        shared. The function is the name of the index: again does nothing.
+        """
+        self.get_informer(kind).add_parts_indexer(extract)
+
     def start(self) -> None:
         """Starts all informers and returns; see `wait_for_sync`. A second start does nothing."""
         with self._lock:
@@ -268,6 +277,15 @@ class Cache(Reader):
             found = [stored for stored in found if selector.matches(stored.labels)]
         found = sorted(found, key=lambda stored: stored.key)
         return [stored.object(kind) for stored in (found[:limit] if limit else found)]
+
+    def parts(self, kind: type[T], extract: Callable[[T], Mapping[str, P]], value: str) -> dict[ObjectKey, P]:
+        """Raises UnindexedFieldError without an `index_parts` of the function, and what `list` raises of the kind."""
+        informer = self._informer_to_read(kind, "")
+        try:
+            return informer.store.parts(extract, value)
+        except KeyError:
+            name = getattr(extract, "__qualname__", repr(extract))
+            raise UnindexedFieldError(f"no index {name} for {kind.__name__}: call index_parts first") from None
 
     def _informer_to_read(self, kind: type[T], namespace: str) -> SharedInformer[T]:
         """A synced informer that watches the namespace."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
 from .cache import Cache
-from .client import SEEN_TIMEOUT, A, Client, Deletion, Write
+from .client import SEEN_TIMEOUT, A, Client, Deletion, P, Write
 from .clock import Clock, RealClock
 from .consistency import OwnWrites, unseen_deletion, unseen_write
 from .delegating_client import DelegatingClient
@@ -64,6 +64,13 @@ class CachedClient(DelegatingClient):
         if self._own_writes is not None:
             self._own_writes.wait_to_list(kind, namespace if kind.mapping.namespaced else "")
         return self.cache.list(kind, namespace=namespace, labels=labels, fields=fields, limit=limit)
+
+    def parts(self, kind: type[T], extract: Callable[[T], Mapping[str, P]], value: str) -> dict[ObjectKey, P]:
+        if kind in self._disabled:
+            return self.live.parts(kind, extract, value)
+        if self._own_writes is not None:
+            self._own_writes.wait_to_list(kind, "")
+        return self.cache.parts(kind, extract, value)
 
     def write(self, write: Write[A]) -> A:
         written = self.live.write(write)

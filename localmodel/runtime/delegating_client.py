@@ -7,11 +7,11 @@ are functions here. As every write is a value (`client.Write`, `client.Deletion`
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from .client import SEEN_TIMEOUT, A, Client, Deletion, Write, WriteOptions, owned
+from .client import SEEN_TIMEOUT, A, Client, Deletion, P, Write, WriteOptions, owned
 from .errors import RuntimeLibraryError
 from .listwatch import ListOptions
 from .objects import Object, ObjectKey, T
@@ -41,6 +41,9 @@ class DelegatingClient(Client):
         limit: int = 0,
     ) -> builtins.list[T]:
         return self.inner.list(kind, namespace=namespace, labels=labels, fields=fields, limit=limit)
+
+    def parts(self, kind: type[T], extract: Callable[[T], Mapping[str, P]], value: str) -> dict[ObjectKey, P]:
+        return self.inner.parts(kind, extract, value)
 
     def read_subresource(self, kind: type[Object], key: ObjectKey, subresource: str, answer: type[A]) -> A:
         return self.inner.read_subresource(kind, key, subresource, answer)

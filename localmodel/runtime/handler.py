@@ -85,8 +85,7 @@ def _is_unchanged(event: Event[Any]) -> bool:
         case CreateEvent():
             return event.is_in_initial_list
         case UpdateEvent():
-            old, new = event.object_old.metadata, event.object_new.metadata
-            return bool(old.resource_version == new.resource_version)
+            return event.is_resync
     return False
 
 

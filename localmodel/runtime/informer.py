@@ -26,7 +26,7 @@ from .listwatch import ListerWatcher
 from .objects import T
 from .phase import Phase
 from .reflector import ReflectorStats
-from .store import Extract, Stored, ThreadSafeStore, Trimmer
+from .store import Extract, ExtractParts, Stored, ThreadSafeStore, Trimmer
 
 log = structlog.get_logger(__name__)
 
@@ -171,6 +171,10 @@ class SharedInformer(Generic[T]):
     def add_indexer(self, name: str, extract: Extract[T]) -> None:
         """At any time; raises ValueError for a name in use."""
         self.store.add_indexer(name, extract)
+
+    def add_parts_indexer(self, extract: ExtractParts[T]) -> None:
+        """At any time."""
+        self.store.add_parts_indexer(extract)
 
     def add_event_handler(
         self, handler: ResourceEventHandler[T], *, resync_period: float | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .event import CreateEvent, DeleteEvent, Event, GenericEvent, UpdateEvent
+from .event import CreateEvent, DeleteEvent, Event, ExtractParts, GenericEvent, UpdateEvent
 from .objects import Object
 from .selectors import Selector
 
@@ -94,6 +94,20 @@ class _Changed(Predicate, ABC):
 
     def update(self, event: UpdateEvent[Any]) -> bool:
         return self.part(event.object_old) != self.part(event.object_new)
+
+
+class PartsChanged(Predicate):
+    """Drops updates that leave what a function gives for the object alone.
+
+    With `Cache.index_parts` of the function nothing is decoded for it.
+    """
+
+    def __init__(self, extract: ExtractParts[Any]) -> None:
+        self._extract = extract
+
+    def update(self, event: UpdateEvent[Any]) -> bool:
+        before, after = event.parts(self._extract)
+        return before != after
 
 
 class ResourceVersionChanged(_Changed):

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,7 +23,7 @@ import structlog
 from . import cancellation
 from .cancellation import carrying
 from .clock import Clock
-from .event import CreateEvent, DeleteEvent, Event, GenericEvent, UpdateEvent
+from .event import CreateEvent, DeleteEvent, Event, ExtractParts, GenericEvent, P, Parts, UpdateEvent
 from .handler import EventHandler, RequestQueue, WithLowPriorityWhenUnchanged
 from .objects import Object
 from .predicate import Predicate
@@ -96,10 +97,8 @@ class _Dispatcher:
                 self._handler.handle(event, self._context.queue)
         except BaseException:  # SystemExit too would end, in silence, the thread that all events come by
             self._context.count_error()
-            lost = event.object_new if isinstance(event, UpdateEvent) else event and event.object
-            log.exception(
-                "Event lost: its predicate or handler raised", source=str(self._source), object=str(lost or "")
-            )
+            lost = _subject(event) if event is not None else ""
+            log.exception("Event lost: its predicate or handler raised", source=str(self._source), object=str(lost))
 
 
 class _InformerSource(Source):
@@ -185,6 +184,71 @@ class Kind(_InformerSource):
         return super().wait_for_sync(timeout)
 
 
+class _StoredObject:
+    """The object of an event, decoded from an informer's store when it is first asked for."""
+
+    _stored: Stored[Any]
+
+    @cached_property
+    def object(self) -> Any:
+        return self._stored.object()
+
+
+class _StoredCreate(_StoredObject, CreateEvent[Any]):
+    def __init__(self, stored: Stored[Any], is_in_initial_list: bool) -> None:
+        object.__setattr__(self, "_stored", stored)  # past the frozen class
+        object.__setattr__(self, "is_in_initial_list", is_in_initial_list)
+
+    def parts(self, extract: ExtractParts[P]) -> tuple[Parts[P], Parts[P]]:
+        return {}, self._stored.parts(extract)
+
+
+class _StoredDelete(_StoredObject, DeleteEvent[Any]):
+    def __init__(self, stored: Stored[Any], delete_state_unknown: bool) -> None:
+        object.__setattr__(self, "_stored", stored)
+        object.__setattr__(self, "delete_state_unknown", delete_state_unknown)
+
+    def parts(self, extract: ExtractParts[P]) -> tuple[Parts[P], Parts[P]]:
+        return self._stored.parts(extract), {}
+
+
+class _StoredUpdate(UpdateEvent[Any]):
+    _old: Stored[Any]
+    _new: Stored[Any]
+
+    def __init__(self, old: Stored[Any], new: Stored[Any]) -> None:
+        object.__setattr__(self, "_old", old)
+        object.__setattr__(self, "_new", new)
+
+    @cached_property
+    def object_old(self) -> Any:
+        return self._old.object()
+
+    @cached_property
+    def object_new(self) -> Any:
+        return self._new.object()
+
+    @property
+    def is_resync(self) -> bool:
+        return bool(self._old.resource_version == self._new.resource_version)
+
+    def parts(self, extract: ExtractParts[P]) -> tuple[Parts[P], Parts[P]]:
+        return self._old.parts(extract), self._new.parts(extract)
+
+
+def _subject(event: Event[Any]) -> object:
+    """What the event is about, not decoded: that may be what failed."""
+    match event:
+        case _StoredUpdate():
+            return event._new
+        case _StoredObject():
+            return event._stored
+        case UpdateEvent():
+            return event.object_new
+        case _:
+            return event.object
+
+
 class _InformerHandler:
     """Turns an informer's calls into events."""
 
@@ -192,13 +256,13 @@ class _InformerHandler:
         self._dispatcher = dispatcher
 
     def on_add(self, obj: Stored[Any], is_in_initial_list: bool) -> None:
-        self._dispatcher.dispatch(lambda: CreateEvent(obj.object(), is_in_initial_list))
+        self._dispatcher.dispatch(lambda: _StoredCreate(obj, is_in_initial_list))
 
     def on_update(self, old: Stored[Any], new: Stored[Any]) -> None:
-        self._dispatcher.dispatch(lambda: UpdateEvent(old.object(), new.object()))
+        self._dispatcher.dispatch(lambda: _StoredUpdate(old, new))
 
     def on_delete(self, obj: Stored[Any], final_state_unknown: bool) -> None:
-        self._dispatcher.dispatch(lambda: DeleteEvent(obj.object(), final_state_unknown))
+        self._dispatcher.dispatch(lambda: _StoredDelete(obj, final_state_unknown))
 
 
 class Channel(Source):

@@ -5,13 +5,16 @@ reader's object. `Trimmer` makes it of what the server sent. `ThreadSafeStore` k
 informer is its only writer, any thread reads; every write, a whole `replace` included, is one step for readers, with
 all indexes in agreement.
 
+An index files an object under values; an index of parts also keeps, under each value, a part of the object. So what a
+thousand objects say of one thing is read without decoding one of them.
+
 Numbers in tests refer to reference/runtimes.md sections 2.4 and 2.5.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
@@ -25,6 +28,7 @@ from .projection import KeptMeta, head_and_fields
 log = structlog.get_logger(__name__)
 
 U = TypeVar("U", bound=Object)
+P = TypeVar("P")
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 """Gets the metadata and what the kind's type declares of each object as a JSON object, once, and returns what the cache
@@ -32,6 +36,9 @@ keeps; it may change what it gets. It must keep metadata's name, namespace, uid 
 
 Extract = Callable[[T], Iterable[str]]
 """The values under which an index files an object; none leaves it out of the index."""
+
+ExtractParts = Callable[[T], Mapping[str, Any]]
+"""The same, with a part of the object for each value, which everybody shares: something that never changes."""
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -55,6 +62,8 @@ class Stored(msgspec.Struct, Generic[T], eq=False, gc=False):
     body: bytes
     """The JSON of the object without metadata, and without apiVersion and kind, which are the type's."""
     _labels: dict[str, str] | None = None
+    filed: Mapping[Hashable, Mapping[str, Any]] = {}
+    """By index: the values under which the store files the object, each with its part (None in an index without)."""
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -62,6 +71,11 @@ class Stored(msgspec.Struct, Generic[T], eq=False, gc=False):
         if self._labels is None:
             self._labels = _decode_metadata(self.metadata).labels
         return self._labels
+
+    def parts(self, extract: Callable[[T], Mapping[str, P]]) -> Mapping[str, P]:
+        """What the function gives for the object: as filed, where the store has an index of it, else computed now."""
+        found = self.filed.get(extract)
+        return extract(self.object()) if found is None else found
 
     @overload
     def object(self) -> T: ...
@@ -148,9 +162,6 @@ class Change(msgspec.Struct, Generic[T], frozen=True):
     new: Stored[T] | None
 
 
-_IndexValues = dict[str, frozenset[str]]
-
-
 class ThreadSafeStore(Generic[T]):
     """Objects by key, with named indexes (cache.ThreadSafeStore)."""
 
@@ -159,31 +170,39 @@ class ThreadSafeStore(Generic[T]):
         self._objects: dict[ObjectKey, Stored[T]] = {}
         self._namespaces: dict[str, set[ObjectKey]] = {}
         """The keys of each namespace; never an empty set."""
-        self._extractors: dict[str, Extract[T]] = {}
-        """Replaced, never changed: index values computed with this very dict are complete."""
-        self._indexes: dict[str, dict[str, set[ObjectKey]]] = {}
-        """The keys of each value of each index; never an empty set."""
-        self._values: dict[ObjectKey, _IndexValues] = {}
-        """What `_indexes` holds about each object, to take it out again; absent when there is nothing."""
+        self._extractors: dict[Hashable, ExtractParts[T]] = {}
+        """By index: a name, or the very function that gives the parts. Replaced, never changed: what was computed with
+        this very dict is complete."""
+        self._indexes: dict[Hashable, dict[str, dict[ObjectKey, Any]]] = {}
+        """The keys of each value of each index, with the parts; never an empty dict at the end."""
 
     def add_indexer(self, name: str, extract: Extract[T]) -> None:
         """Objects already here are indexed too. Raises ValueError if the name is taken."""
+        self._add(name, lambda obj: dict.fromkeys(extract(obj)))
+
+    def add_parts_indexer(self, extract: ExtractParts[T]) -> None:
+        """An index that is known by the function; again does nothing. Objects already here are indexed too."""
+        with self._lock:
+            if extract not in self._extractors:
+                self._add(extract, extract)
+
+    def _add(self, name: Hashable, extract: ExtractParts[T]) -> None:
         with self._lock:
             if name in self._extractors:
                 raise ValueError(f"there is already an index {name!r}: give each index of a kind its own name")
             self._extractors = {**self._extractors, name: extract}
             self._indexes[name] = {}
             for stored in self._objects.values():
-                self._reindex(stored.key, _index_values(stored, self._extractors))
+                self._file(stored, stored.filed, _filed(stored, self._extractors))
 
     def put(self, stored: Stored[T]) -> Stored[T] | None:
         """Gives what it replaced."""
         extractors = self._extractors
-        values = _index_values(stored, extractors) if extractors else {}
+        filed = _filed(stored, extractors)
         with self._lock:
             if extractors is not self._extractors:
-                values = _index_values(stored, self._extractors)
-            return self._put(stored, values)
+                filed = _filed(stored, self._extractors)
+            return self._put(stored, filed)
 
     def delete(self, key: ObjectKey) -> Stored[T] | None:
         """Gives what was stored under the key."""
@@ -200,17 +219,17 @@ class ThreadSafeStore(Generic[T]):
         """
         wanted = {stored.key: stored for stored in items}
         extractors = self._extractors
-        values = {key: _index_values(stored, extractors) for key, stored in wanted.items()}
+        filed = {key: _filed(stored, extractors) for key, stored in wanted.items()}
         with self._lock:
             if extractors is not self._extractors:
-                values = {key: _index_values(stored, self._extractors) for key, stored in wanted.items()}
+                filed = {key: _filed(stored, self._extractors) for key, stored in wanted.items()}
             present = self._namespaces.get(namespace, ()) if namespace else self._objects
             changes = [Change(self._objects[key], None) for key in present if key not in wanted]
             for change in changes:
                 assert change.old is not None
                 self._delete(change.old.key)
             for key, stored in wanted.items():
-                changes.append(Change(self._put(stored, values[key]), stored))
+                changes.append(Change(self._put(stored, filed[key]), stored))
             return changes
 
     def get(self, key: ObjectKey) -> Stored[T] | None:
@@ -226,14 +245,20 @@ class ThreadSafeStore(Generic[T]):
     def by_index(self, index: Mapping[str, str], namespace: str = "") -> Sequence[Stored[T]]:
         """The objects filed under every one of these values, by index name. Raises KeyError for an unknown index."""
         with self._lock:
-            found = [self._indexes[name].get(value, set()) for name, value in index.items()]
+            found: list[Collection[ObjectKey]] = [self._indexes[name].get(value, ()) for name, value in index.items()]
             if namespace:
-                found.append(self._namespaces.get(namespace, set()))
+                found.append(self._namespaces.get(namespace, ()))
             if not found:
                 return tuple(self._objects.values())
-            return tuple(self._objects[key] for key in set.intersection(*sorted(found, key=len)))
+            first, *others = sorted(found, key=len)
+            return tuple(self._objects[key] for key in first if all(key in other for other in others))
 
-    def index_names(self) -> frozenset[str]:
+    def parts(self, extract: ExtractParts[T], value: str) -> dict[ObjectKey, Any]:
+        """What the index files under the value: the part of each object. Raises KeyError for an unknown index."""
+        with self._lock:
+            return self._indexes[extract].get(value, {}).copy()
+
+    def index_names(self) -> frozenset[Hashable]:
         with self._lock:
             return frozenset(self._extractors)
 
@@ -245,59 +270,75 @@ class ThreadSafeStore(Generic[T]):
     def __len__(self) -> int:
         return len(self._objects)
 
-    def _put(self, stored: Stored[T], values: _IndexValues) -> Stored[T] | None:
+    def _put(self, stored: Stored[T], filed: Mapping[Hashable, Mapping[str, Any]]) -> Stored[T] | None:
         key = stored.key
         old = self._objects.get(key)
         self._objects[key] = stored
         if old is None:
             self._namespaces.setdefault(key.namespace, set()).add(key)
-        if self._indexes:
-            self._reindex(key, values)
+        self._file(stored, old.filed if old is not None else {}, filed)
         return old
 
     def _delete(self, key: ObjectKey) -> None:
-        del self._objects[key]
-        _discard(self._namespaces, key.namespace, key)
-        if self._indexes:
-            self._reindex(key, {})
+        old = self._objects.pop(key)
+        namespace = self._namespaces[key.namespace]
+        namespace.discard(key)
+        if not namespace:
+            del self._namespaces[key.namespace]
+        self._unfile(key, old.filed, {})
 
-    def _reindex(self, key: ObjectKey, values: _IndexValues) -> None:
-        """Touches only the index values that the object gained or lost."""
-        former = self._values.get(key, {})
-        for name, index in self._indexes.items():
-            old, new = former.get(name, frozenset()), values.get(name, frozenset())
-            for value in old - new:
-                _discard(index, value, key)
-            for value in new - old:
-                index.setdefault(value, set()).add(key)
-        if any(values.values()):
-            self._values[key] = values
-        else:
-            self._values.pop(key, None)
+    def _file(
+        self,
+        stored: Stored[T],
+        former: Mapping[Hashable, Mapping[str, Any]],
+        filed: Mapping[Hashable, Mapping[str, Any]],
+    ) -> None:
+        """Touches only the values that the object gained or lost, and the parts that changed."""
+        self._unfile(stored.key, former, filed)
+        stored.filed = {name: self._file_in(name, stored.key, former.get(name, {}), filed[name]) for name in filed}
+
+    def _file_in(
+        self, name: Hashable, key: ObjectKey, former: Mapping[str, Any], parts: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The parts that are kept: an equal one stays the very object that it was, so what changed is told by `is`."""
+        index, kept = self._indexes[name], dict(parts)
+        for value, part in parts.items():
+            if value in former and former[value] == part:
+                kept[value] = former[value]
+            else:
+                index.setdefault(value, {})[key] = part
+        return kept
+
+    def _unfile(
+        self,
+        key: ObjectKey,
+        former: Mapping[Hashable, Mapping[str, Any]],
+        filed: Mapping[Hashable, Mapping[str, Any]],
+    ) -> None:
+        for name, parts in former.items():
+            index = self._indexes[name]
+            for value in parts.keys() - filed.get(name, {}).keys():
+                keys = index[value]
+                del keys[key]
+                if not keys:
+                    del index[value]
 
 
-def _index_values(stored: Stored[T], extractors: Mapping[str, Extract[T]]) -> _IndexValues:
+def _filed(stored: Stored[T], extractors: Mapping[Hashable, ExtractParts[T]]) -> Mapping[Hashable, Mapping[str, Any]]:
     """Decodes the object once for all its indexes. A failing extract function leaves it out of that index."""
     if not extractors:
         return {}
-    values: _IndexValues = {}
+    filed: dict[Hashable, Mapping[str, Any]] = {}
     try:
         decoded = stored.object()
     except ObjectDecodeError as error:
         log.error("An object is missing in the indexes of its kind", error=str(error))
-        return values
+        return filed
     for name, extract in extractors.items():
         try:
-            values[name] = frozenset(extract(decoded))
+            parts = extract(decoded)
         except Exception:  # foreign code: one object must not stop the cache
-            log.exception("An index function failed", index=name, kind=stored.kind.__name__, key=str(stored.key))
-    return values
-
-
-def _discard(index: dict[str, set[ObjectKey]], value: str, key: ObjectKey) -> None:
-    keys = index.get(value)
-    if keys is None:
-        return
-    keys.discard(key)
-    if not keys:
-        del index[value]
+            log.exception("An index function failed", index=str(name), kind=stored.kind.__name__, key=str(stored.key))
+        else:
+            filed[name] = parts
+    return filed

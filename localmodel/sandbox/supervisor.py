@@ -20,6 +20,7 @@ import structlog
 
 from localmodel.runtime.clock import Clock, RealClock
 
+from .interrupts import held_back
 from .spawn import Spawner, stop_process
 
 log = structlog.get_logger(__name__)
@@ -132,8 +133,9 @@ class Supervisor:
             raise ValueError(f"a program named {program.name} is already supervised: give each a name of its own")
         self._log_directory.mkdir(parents=True, exist_ok=True)
         log_file = self._log_directory / f"{program.name}.log"
-        child = Child(program, log_file, self._spawner, self._clock, self._on_restart)
-        self._children[program.name] = child
+        with held_back():  # a process that was forked and not noted would outlive `stop`
+            child = Child(program, log_file, self._spawner, self._clock, self._on_restart)
+            self._children[program.name] = child
         return child
 
     def __getitem__(self, name: str) -> Child:

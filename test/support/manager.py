@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from localmodel.api import (
@@ -36,6 +36,9 @@ class IndexedClient(FakeClient):
 
     def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
         self._indexes[kind, name] = extract
+
+    def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]]) -> None:
+        """Nothing to do: parts are computed when they are read."""
 
     def list(
         self, kind: type[T], *, namespace: str = "", labels: Any = "", fields: Any = "", limit: int = 0
@@ -125,6 +128,9 @@ class Behind(DelegatingClient):
 
     def list(self, kind: Any, **options: Any) -> Any:
         return [] if kind is LocalModelNode else self.inner.list(kind, **options)
+
+    def parts(self, kind: Any, extract: Any, value: str) -> Any:
+        return {} if kind is LocalModelNode else self.inner.parts(kind, extract, value)
 
 
 class Queue:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localmodel.api import LocalModelCacheStatus, LocalModelNode, NamespacedName, NodeModel
+from localmodel.api import LocalModelCacheStatus, LocalModelNode, NamespacedName
+from localmodel.manager.reports import Report, reports_of
 from localmodel.manager.status import (
     MAX_FAILURES,
     NodeView,
@@ -51,6 +52,11 @@ def local_model_node(name: str, *entries: str, **model_status: str) -> LocalMode
     )
 
 
+def reports(*nodes: LocalModelNode) -> dict[str, Report]:
+    """What they say of iris."""
+    return {node.name: found["iris"] for node in nodes if "iris" in (found := reports_of(node))}
+
+
 def test_what_a_node_reports_is_mapped_as_kserve_does() -> None:
     nodes = [
         local_model_node("a", "iris", iris="ModelDownloaded"),
@@ -61,7 +67,7 @@ def test_what_a_node_reports_is_mapped_as_kserve_does() -> None:
         local_model_node("f", "iris", iris=""),
         local_model_node("g", iris="ModelDownloaded"),
     ]
-    assert {view.node: str(view.status) for view in observe("iris", "x", [], nodes)} == {
+    assert {view.node: str(view.status) for view in observe("x", [], reports(*nodes))} == {
         "a": "NodeDownloaded",
         "b": "NodeDownloadError",
         "c": "NodeDownloading",
@@ -72,7 +78,8 @@ def test_what_a_node_reports_is_mapped_as_kserve_does() -> None:
 
 
 def test_members_count_before_they_have_an_entry_d62() -> None:
-    seen = observe("iris", "x", [("b", True), ("c", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
+    nodes = reports(local_model_node("a", "iris", iris="ModelDownloaded"))
+    seen = observe("x", [("b", True), ("c", False)], nodes)
     assert [(view.node, str(view.status)) for view in seen] == [
         ("a", "NodeDownloaded"),
         ("b", "NodeDownloadPending"),
@@ -85,7 +92,7 @@ def test_members_count_before_they_have_an_entry_d62() -> None:
 
 
 def test_a_node_that_stops_being_ready_no_longer_counts_as_available_d30() -> None:
-    seen = observe("iris", "x", [("a", False)], [local_model_node("a", "iris", iris="ModelDownloaded")])
+    seen = observe("x", [("a", False)], reports(local_model_node("a", "iris", iris="ModelDownloaded")))
     assert [str(view.status) for view in seen] == ["NodeNotReady"]
 
 
@@ -126,8 +133,8 @@ def test_a_missing_group_is_named_and_the_others_go_on() -> None:
 
 
 def test_a_failure_names_the_node_and_the_cause() -> None:
-    detail = NodeModel(reason="DownloadFailed", message="401 Client Error:\nwrong token", attempts=2)
-    made = status([NodeView(node="node-1", status="NodeDownloadError", detail=detail), *views(node_2="Downloaded")])
+    report = Report(reason="DownloadFailed", message="401 Client Error:\nwrong token", attempts=2)
+    made = status([NodeView(node="node-1", status="NodeDownloadError", report=report), *views(node_2="Downloaded")])
     assert condition(made, "Degraded") == ("True", "DownloadFailed", "node-1: 401 Client Error: wrong token")
     assert [f.to_dict() for f in made.failures] == [
         {
@@ -140,21 +147,21 @@ def test_a_failure_names_the_node_and_the_cause() -> None:
 
 
 def test_a_model_that_waits_for_room_is_a_failure_too() -> None:
-    detail = NodeModel(reason="InsufficientStorage", message="needs 10Gi, 2Gi are free")
-    made = status([NodeView(node="node-1", status="NodeDownloadPending", detail=detail)])
+    report = Report(reason="InsufficientStorage", message="needs 10Gi, 2Gi are free")
+    made = status([NodeView(node="node-1", status="NodeDownloadPending", report=report)])
     assert condition(made, "Ready")[1] == "InsufficientStorage"
     assert "2Gi are free" in condition(made, "Degraded")[2]
 
 
 def test_an_evicted_or_waiting_model_is_not() -> None:
     for reason in ("Waiting", "Evicted"):
-        made = status([NodeView(node="a", status="NodeDownloadPending", detail=NodeModel(reason=reason, message="x"))])
+        made = status([NodeView(node="a", status="NodeDownloadPending", report=Report(reason=reason, message="x"))])
         assert condition(made, "Degraded")[0] == "False"
 
 
 def test_messages_and_failures_are_bounded() -> None:
-    detail = NodeModel(message="x" * 5000)
-    made = status([NodeView(node=f"node-{i:03}", status="NodeDownloadError", detail=detail) for i in range(200)])
+    report = Report(message="x" * 5000)
+    made = status([NodeView(node=f"node-{i:03}", status="NodeDownloadError", report=report) for i in range(200)])
     assert len(made.failures) == MAX_FAILURES
     assert len(made.node_status) == 200
     assert all(len(c.message) <= 1000 for c in made.conditions)
@@ -167,7 +174,7 @@ def test_each_cause_is_told_once_with_its_nodes() -> None:
     causes = {"a": "404", "b": "401", "c": "404", "d": "full", "e": "slow", "f": "gone"}
     made = status(
         [
-            NodeView(node=node, status="NodeDownloadError", detail=NodeModel(message=cause))
+            NodeView(node=node, status="NodeDownloadError", report=Report(message=cause))
             for node, cause in causes.items()
         ]
     )
@@ -182,8 +189,8 @@ def test_each_cause_is_told_once_with_its_nodes() -> None:
     ],
 )
 def test_what_a_download_waits_for_is_told_without_calling_it_a_failure(state: str, reason: str, expected: str) -> None:
-    detail = NodeModel(reason=reason, message='secret "hf" not found')
-    made = status([NodeView(node=node, status=state, detail=detail) for node in "ab"])
+    report = Report(reason=reason, message='secret "hf" not found')
+    made = status([NodeView(node=node, status=state, report=report) for node in "ab"])
     assert condition(made, "Progressing")[2] == expected
     assert condition(made, "Ready")[2] == '0 of 2 nodes have the model; a, b: secret "hf" not found'
     assert condition(made, "Degraded")[0] == "False"
@@ -192,8 +199,8 @@ def test_what_a_download_waits_for_is_told_without_calling_it_a_failure(state: s
 
 def test_progress_sums_what_is_known() -> None:
     nodes = [
-        NodeView(node="a", status="NodeDownloaded", detail=NodeModel(size_bytes=100, bytes_downloaded=100)),
-        NodeView(node="b", status="NodeDownloading", detail=NodeModel(size_bytes=100, bytes_downloaded=30)),
+        NodeView(node="a", status="NodeDownloaded", report=Report(size_bytes=100, bytes_downloaded=100)),
+        NodeView(node="b", status="NodeDownloading", report=Report(size_bytes=100, bytes_downloaded=30)),
         NodeView(node="c", status="NodeDownloadPending"),
         NodeView(node="d", status="NodeDownloaded"),
     ]
@@ -226,8 +233,8 @@ def test_unknown_fields_of_a_newer_version_stay() -> None:
 
 def test_events_tell_the_difference_once() -> None:
     problem = Problem(reason="VolumeConflict", message="taken")
-    detail = NodeModel(reason="DownloadFailed", message="404", attempts=1)
-    failing = NodeView(node="b", status="NodeDownloadError", detail=detail)
+    report = Report(reason="DownloadFailed", message="404", attempts=1)
+    failing = NodeView(node="b", status="NodeDownloadError", report=report)
     old = status(views(a="Downloading"))
     new = status([*views(a="Downloaded"), failing], old, problems=[problem])
     assert transitions(old, new, [problem]) == [
@@ -240,8 +247,8 @@ def test_events_tell_the_difference_once() -> None:
 
 def test_room_that_shrinks_is_no_new_event_but_another_cause_is() -> None:
     def waiting(reason: str, message: str) -> LocalModelCacheStatus:
-        detail = NodeModel(reason=reason, message=message)
-        return status([NodeView(node="a", status="NodeDownloadPending", detail=detail)])
+        report = Report(reason=reason, message=message)
+        return status([NodeView(node="a", status="NodeDownloadPending", report=report)])
 
     old = waiting("InsufficientStorage", "needs 4.5 TiB; models take 87.4 MiB, 196.0 MiB are reserved")
     less = waiting("InsufficientStorage", "needs 4.5 TiB; models take 1.2 GiB, 0 B are reserved")

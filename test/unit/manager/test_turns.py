@@ -10,7 +10,7 @@ from support.manager import Behind, Cluster, Queue, agent_pod, cache, detailed, 
 from localmodel.api import LocalModelNode
 from localmodel.api.names import WANTED_ANNOTATION
 from localmodel.manager.turns import EnqueueNextInLine, EnqueueNodeReported
-from localmodel.manager.watching import BURST_SECONDS, NodeChanged
+from localmodel.manager.watching import BURST_SECONDS, NODE_CHANGED
 from localmodel.runtime.event import CreateEvent, DeleteEvent, Event, UpdateEvent
 from localmodel.runtime.objects import ObjectMeta, Pod
 
@@ -198,9 +198,9 @@ def test_a_local_model_node_that_comes_or_goes_queues_its_node(event: Any) -> No
 def test_our_own_labels_are_no_change_of_a_node_to_caches_and_groups() -> None:
     labelled = node()
     labelled.metadata.labels["localmodel.kserve.io/0123456789abcdef"] = "ready"
-    assert not NodeChanged().matches(UpdateEvent(node(), labelled))
+    assert not NODE_CHANGED.matches(UpdateEvent(node(), labelled))
     labelled.metadata.labels["localmodel.kserve.io/node-group"] = "gpu"
-    assert NodeChanged().matches(UpdateEvent(node(), labelled))
+    assert NODE_CHANGED.matches(UpdateEvent(node(), labelled))
 
 
 def test_a_service_queues_the_nodes_that_evicted_its_model() -> None:

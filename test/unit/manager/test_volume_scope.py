@@ -191,7 +191,8 @@ def test_where_nothing_of_it_is_there_no_pods_are_asked_for() -> None:
     cluster = Cluster(group(), cache(), service("s", "team-a"))
     settle(cluster)
     settle(cluster)
-    assert [action for action in cluster.client.actions if action.kind is Pod] == []
+    asked = [action for action in cluster.client.actions if action.kind is Pod and action.namespace == "team-a"]
+    assert asked == []
 
 
 def test_switching_back_in_time_keeps_the_pair_as_it_is() -> None:

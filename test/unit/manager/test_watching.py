@@ -9,11 +9,11 @@ from support.manager import agent_daemon_set, agent_pod, cache, node
 
 from localmodel.api import LocalModelNode
 from localmodel.manager.watching import (
+    AGENT_CHANGED,
+    NODE_CHANGED,
     SINCE_START,
-    AgentChanged,
     DaemonSetChanged,
     EnqueueChangedModels,
-    NodeChanged,
     OurVolumeChanged,
     SpecChanged,
 )
@@ -22,13 +22,15 @@ from localmodel.runtime.objects import ObjectMeta, OwnerReference, PersistentVol
 
 
 class Queue:
-    """Keeps what is added."""
+    """Keeps what is added, and with what delay."""
 
     def __init__(self) -> None:
         self.added: list[str] = []
+        self.delays: list[float] = []
 
-    def add(self, request: object) -> None:
+    def add_after(self, request: object, delay: float) -> None:
         self.added.append(str(request))
+        self.delays.append(delay)
 
 
 def reports(*entries: str, models: dict[str, Any] | None = None, **model_status: str) -> LocalModelNode:
@@ -61,6 +63,18 @@ def test_progress_entries_and_lost_reports_count_as_change() -> None:
     assert queued(UpdateEvent(old, new)) == ["a", "b", "c", "d"]
 
 
+def test_news_of_a_cache_wait_until_it_has_a_use_for_them() -> None:
+    queue = Queue()
+    handler = EnqueueChangedModels(namespaced=False, until_due=lambda cache: 3.0 if cache.name == "a" else 0.0)
+    handler.handle(CreateEvent(reports("a", "b")), queue)  # type: ignore[arg-type]
+    assert (queue.added, queue.delays) == (["a", "b"], [3.0, 0.0])
+
+
+def test_what_an_agent_says_of_uses_concerns_no_cache() -> None:
+    old, new = (reports("a", models={"a": {"inUse": used}}) for used in (False, True))
+    assert queued(UpdateEvent(old, new)) == []
+
+
 def test_each_scope_sees_its_own() -> None:
     everything = CreateEvent(reports("a", "team/b", team__c="ModelDownloaded"))
     assert queued(everything) == ["a"]
@@ -72,9 +86,9 @@ def test_a_deleted_node_concerns_all_its_models() -> None:
 
 
 def test_heartbeats_of_a_node_are_dropped() -> None:
-    assert not NodeChanged().matches(UpdateEvent(node(), node()))
-    assert NodeChanged().matches(UpdateEvent(node(), node(ready=False)))
-    assert NodeChanged().matches(UpdateEvent(node(), node(pool="b")))
+    assert not NODE_CHANGED.matches(UpdateEvent(node(), node()))
+    assert NODE_CHANGED.matches(UpdateEvent(node(), node(ready=False)))
+    assert NODE_CHANGED.matches(UpdateEvent(node(), node(pool="b")))
 
 
 def test_what_existed_at_the_start_is_dropped() -> None:
@@ -114,9 +128,9 @@ def test_agents_count_when_they_come_go_or_change_their_readiness() -> None:
     pod, unready = agent_pod(), agent_pod(ready=False)
     heartbeat = agent_pod()
     heartbeat.status.phase = "Running"
-    assert AgentChanged().update(UpdateEvent(unready, pod))
-    assert AgentChanged().update(UpdateEvent(pod, agent_pod("node-2")))
-    assert not AgentChanged().update(UpdateEvent(pod, heartbeat))
+    assert AGENT_CHANGED.update(UpdateEvent(unready, pod))
+    assert AGENT_CHANGED.update(UpdateEvent(pod, agent_pod("node-2")))
+    assert not AGENT_CHANGED.update(UpdateEvent(pod, heartbeat))
 
 
 def test_daemon_sets_count_when_they_are_changed_and_not_when_their_counts_are() -> None:

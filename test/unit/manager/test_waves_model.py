@@ -6,7 +6,7 @@ everything is admitted without a look at the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,8 +15,8 @@ from support.manager import Cluster, Queue, agent_pod, cache, group, node
 
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.manager.entries import key_of
-from localmodel.manager.indexes import add_indexes
 from localmodel.manager.turns import EnqueueNextInLine, EnqueueNodeReported
+from localmodel.runtime.client import Reader
 from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.errors import ApiError, NotFoundError, TransportError
 from localmodel.runtime.event import CreateEvent, DeleteEvent, Event, UpdateEvent
@@ -57,12 +57,6 @@ class Lagging(DelegatingClient):
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
         self.shown: dict[str, LocalModelNode] = {}
-        self._indexes: dict[str, Callable[[Any], Iterable[str]]] = {}
-        add_indexes(self)  # type: ignore[arg-type]
-
-    def index_field(self, kind: Any, name: str, extract: Callable[[Any], Iterable[str]]) -> None:
-        if kind is LocalModelNode:
-            self._indexes[name] = extract
 
     def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
         if kind is not LocalModelNode:
@@ -74,8 +68,10 @@ class Lagging(DelegatingClient):
     def list(self, kind: Any, **options: Any) -> Any:
         if kind is not LocalModelNode:
             return self.inner.list(kind, **options)
-        [(index, value)] = options["fields"].items()
-        return [found.deepcopy() for found in self.shown.values() if value in self._indexes[index](found)]
+        return [found.deepcopy() for found in self.shown.values()]
+
+    def parts(self, kind: Any, extract: Any, value: str) -> Any:
+        return Reader.parts(self, kind, extract, value)
 
 
 class World:

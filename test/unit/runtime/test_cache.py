@@ -22,6 +22,7 @@ from localmodel.runtime.cache import (
 )
 from localmodel.runtime.cached_client import CachedClient
 from localmodel.runtime.client import Client, Deletion, Write
+from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.errors import (
     CacheNotStartedError,
     CacheSyncTimeoutError,
@@ -31,8 +32,18 @@ from localmodel.runtime.errors import (
 )
 from localmodel.runtime.informer_options import NamespaceOptions
 from localmodel.runtime.listwatch import ListOptions
-from localmodel.runtime.objects import ConfigMap, Namespace, Object, PartialObjectMetadata, Pod, Secret, Unstructured
+from localmodel.runtime.objects import (
+    ConfigMap,
+    Namespace,
+    Object,
+    ObjectKey,
+    PartialObjectMetadata,
+    Pod,
+    Secret,
+    Unstructured,
+)
 from localmodel.runtime.selectors import SelectorError
+from localmodel.runtime.testing import FakeClient
 
 ABSENT = NotFoundError.of("the server could not find the requested resource")
 ITEMS = (
@@ -153,6 +164,25 @@ def test_157_several_indexes_intersect(make: Make) -> None:
     assert keys(cache.list(ConfigMap, fields={"app": "x"})) == ["default/a", "other/a"]
     assert keys(cache.list(ConfigMap, fields="app=x,version=7")) == ["other/a"]
     assert keys(cache.list(ConfigMap, fields={"app": "x", "version": "6"})) == []
+
+
+def test_parts_are_read_from_an_index_of_them(make: Make) -> None:
+    """By every reader alike; one without a cache lists and computes."""
+
+    def apps(obj: ConfigMap) -> dict[str, str]:
+        return dict.fromkeys(obj.metadata.labels.values(), obj.metadata.resource_version)
+
+    cache = make()
+    cache.index_parts(ConfigMap, apps)
+    cache.start()
+    found = cache.parts(ConfigMap, apps, "x")
+    assert found == {ObjectKey("default", "a"): "5", ObjectKey("other", "a"): "7"}
+    client = FakeClient(*cache.list(ConfigMap))
+    assert CachedClient(cache, client).parts(ConfigMap, apps, "x") == found
+    assert DelegatingClient(CachedClient(cache, client)).parts(ConfigMap, apps, "x") == found
+    assert client.parts(ConfigMap, apps, "x").keys() == found.keys()
+    with pytest.raises(UnindexedFieldError, match="no index version for ConfigMap: call index_parts first"):
+        cache.parts(ConfigMap, version, "x")  # type: ignore[arg-type]
 
 
 def test_an_index_follows_events(make: Make) -> None:

@@ -31,8 +31,9 @@ class Recording(EventHandler):
         self.events: list[Event[Any]] = []
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+        name = "" if isinstance(event, UpdateEvent) else event.object.name
         self.events.append(event)
-        if not isinstance(event, UpdateEvent) and event.object.name == "bad":
+        if name == "bad":
             raise RuntimeError("cannot handle it")
 
 
@@ -84,9 +85,9 @@ def test_a_kind_source_has_synced_when_its_handler_saw_what_existed(start: Any) 
     start(source)
     source.wait_for_sync(10)
 
-    assert [(type(event), event.object.name, event.is_in_initial_list) for event in handler.events] == [  # type: ignore[union-attr]
-        (CreateEvent, "old", True)
-    ]
+    (event,) = handler.events
+    assert isinstance(event, CreateEvent)
+    assert (event.object.name, event.is_in_initial_list) == ("old", True)
 
 
 def test_a_kind_source_tells_of_changes_with_typed_objects(client: FakeClient, start: Any) -> None:
@@ -125,7 +126,9 @@ def test_134_a_deletion_that_was_missed_comes_with_the_last_object_and_says_so()
             return config_map("gone")
 
     listener.handler.on_delete(Last(), True)  # type: ignore[arg-type]
-    assert handler.events == [DeleteEvent(config_map("gone"), delete_state_unknown=True)]
+    (event,) = handler.events
+    assert isinstance(event, DeleteEvent)
+    assert (event.object, event.delete_state_unknown) == (config_map("gone"), True)
     queue.shut_down()
 
 
@@ -147,6 +150,52 @@ def test_134_a_deletion_without_a_readable_object_is_dropped_counted_and_logged(
     assert handler.events == []
     assert errors.count == 1
     assert [(line["log_level"], line["source"]) for line in logs] == [("error", "kind source: ConfigMap (configmaps)")]
+
+
+def test_an_object_is_decoded_only_when_somebody_asks_for_it(client: FakeClient, start: Any, errors: Errors) -> None:
+    """What an index has of it is there without, before and after."""
+    seen: list[tuple[Any, Any]] = []
+    done = threading.Event()
+
+    class Comparing(EventHandler):
+        def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+            seen.append(event.parts(data))
+            if isinstance(event, DeleteEvent):
+                done.set()
+
+    decoded: list[str] = []
+
+    def data(obj: ConfigMap) -> dict[str, str]:
+        decoded.append(obj.name)
+        return dict(obj.data)
+
+    source = Kind(ConfigMap, Comparing())
+    context = start(source)
+    context.cache.index_parts(ConfigMap, data)
+    source.wait_for_sync(10)
+    seen.clear()
+    decoded.clear()
+    stored = client.create(config_map("new", key="1"))
+    stored.data = {"key": "2"}
+    client.update(stored)
+    client.delete(stored)
+    assert done.wait(10)
+    assert seen == [({}, {"key": "1"}), ({"key": "1"}, {"key": "2"}), ({"key": "2"}, {})]
+    assert decoded == ["new"] * 3, "once for each version, the last included"
+    assert errors.count == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "before", "after"),
+    [
+        (CreateEvent(config_map("a", k="1")), {}, {"k": "1"}),
+        (UpdateEvent(config_map("a", k="1"), config_map("a", k="2")), {"k": "1"}, {"k": "2"}),
+        (DeleteEvent(config_map("a", k="1")), {"k": "1"}, {}),
+        (GenericEvent(config_map("a", k="1")), {}, {"k": "1"}),
+    ],
+)
+def test_an_event_that_is_not_of_an_informer_has_parts_too(event: Event[Any], before: Any, after: Any) -> None:
+    assert event.parts(lambda obj: obj.data) == (before, after)
 
 
 def test_predicates_keep_events_from_the_handler(client: FakeClient, start: Any) -> None:

@@ -211,7 +211,7 @@ def test_56_removing_the_last_object_of_an_index_value_removes_the_value() -> No
     assert store.index_values("label") == {"y"}
     store.delete(ObjectKey("default", "a"))
     assert store.index_values("label") == frozenset()
-    assert store._values == {}
+    assert store._indexes == {"label": {}}
     assert store._namespaces == {}
 
 
@@ -227,6 +227,47 @@ def test_57_an_indexer_added_after_objects_exist_indexes_them() -> None:
     store.put(stored("a", labels={"l": "x"}))
     store.add_indexer("label", labelled)
     assert names(store.by_index({"label": "x"})) == {"a"}
+
+
+def parts_of(obj: ConfigMap) -> dict[str, tuple[str, int]]:
+    return {key: (value, len(value)) for key, value in obj.metadata.labels.items()}
+
+
+def test_an_index_of_parts_keeps_a_part_of_each_object_under_each_value() -> None:
+    store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
+    store.put(stored("early", labels={"l": "x"}))
+    store.add_parts_indexer(parts_of)
+    store.add_parts_indexer(parts_of)
+    store.put(stored("a", labels={"l": "xy", "m": "z"}))
+    a, early = ObjectKey("default", "a"), ObjectKey("default", "early")
+    assert store.parts(parts_of, "l") == {early: ("x", 1), a: ("xy", 2)}
+    assert store.parts(parts_of, "m") == {a: ("z", 1)}
+    store.put(stored("a", 2, labels={"l": "v"}))
+    assert store.parts(parts_of, "l") == {early: ("x", 1), a: ("v", 1)}
+    assert store.parts(parts_of, "m") == {}
+    store.delete(early)
+    assert store.parts(parts_of, "l") == {a: ("v", 1)}
+    with pytest.raises(KeyError):
+        store.parts(labelled, "l")  # type: ignore[arg-type]
+
+
+def test_a_part_that_did_not_change_stays_the_very_same_object() -> None:
+    store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
+    store.add_parts_indexer(parts_of)
+    first, second = stored("a", labels={"l": "x", "m": "y"}), stored("a", 2, labels={"l": "x", "m": "z"})
+    store.put(first)
+    store.put(second)
+    before, after = first.parts(parts_of), second.parts(parts_of)
+    assert before["l"] is after["l"] is store.parts(parts_of, "l")[ObjectKey("default", "a")]
+    assert before["m"] != after["m"]
+
+
+def test_what_is_read_of_an_index_of_parts_is_a_copy() -> None:
+    store: ThreadSafeStore[ConfigMap] = ThreadSafeStore()
+    store.add_parts_indexer(parts_of)
+    store.put(stored("a", labels={"l": "x"}))
+    store.parts(parts_of, "l").clear()
+    assert len(store.parts(parts_of, "l")) == 1
 
 
 def test_a_failing_index_function_leaves_only_that_object_out_of_only_that_index() -> None:
