@@ -107,8 +107,23 @@ class Volumes:
             claim = self._wanted_claim(pair, group)
         except ValidationError as error:
             return [_invalid(f"LocalModelNodeGroup {group.name}", error)]
+        if (foreign := self._foreign_claim(claim, pair)) is not None:
+            return [self._conflict(foreign, pair)]
         problems = self._ensure(volume, pair)
         return problems or self._ensure(claim, pair)
+
+    def _foreign_claim(self, wanted: PersistentVolumeClaim, pair: VolumePair) -> PersistentVolumeClaim | None:
+        """Somebody else's claim of that name, before a volume is made that it would bind, as the volume names it.
+
+        Raises ConflictError where ours may have another name.
+        """
+        if self._client.find(PersistentVolume, pair.volume) is not None:
+            return None
+        found = self._live.find(PersistentVolumeClaim, wanted.name, namespace=wanted.namespace)
+        if found is None or self._may_be_used(found, wanted, pair):
+            return None
+        self._check_name(found, pair)
+        return found
 
     def prune(self, keep: Iterable[VolumePair]) -> None:
         """Removes our volumes that are not among those to keep; claims in use go when their pods have gone."""
@@ -190,14 +205,8 @@ class Volumes:
         ours = self._is_ours(existing)
         if existing.is_deleting and ours:
             return []  # its end queues the cache again
-        if not (ours or (_fits(existing, pair) and self._was_kserves(existing, wanted))):
-            may_be_called_otherwise = isinstance(existing, PersistentVolume) or pair.other_claim not in (
-                "",
-                existing.name,
-            )
-            if may_be_called_otherwise and self._is_another_caches(existing):
-                # Made a moment ago: the next run sees it, and takes another name.
-                raise ConflictError.of(f"{existing} belongs to another cache")
+        if not self._may_be_used(existing, wanted, pair):
+            self._check_name(existing, pair)
             return [self._conflict(existing, pair)]
         if _is_outdated(existing, wanted) or not _fits(existing, pair):
             return self._replace(existing, pair)
@@ -235,6 +244,16 @@ class Volumes:
         if controller is not None:
             return controller.uid == uid
         return obj.metadata.labels.get(CACHE_UID_LABEL) == uid
+
+    def _may_be_used(self, existing: Volume, wanted: Volume, pair: VolumePair) -> bool:
+        return self._is_ours(existing) or (_fits(existing, pair) and self._was_kserves(existing, wanted))
+
+    def _check_name(self, existing: Volume, pair: VolumePair) -> None:
+        """Raises ConflictError if another cache made it a moment ago and ours may have another name: the next run sees
+        it, and takes that."""
+        may_have_another = isinstance(existing, PersistentVolume) or pair.other_claim not in ("", existing.name)
+        if may_have_another and self._is_another_caches(existing):
+            raise ConflictError.of(f"{existing} belongs to another cache")
 
     def _is_another_caches(self, obj: Volume) -> bool:
         """Whether the manager made it for a cache that is not this one, nor an earlier one of its name."""

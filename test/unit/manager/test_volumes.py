@@ -174,6 +174,18 @@ def test_a_volume_of_somebody_else_is_never_taken_d59() -> None:
     assert cluster.recorder.reasons == ["VolumeConflict"]
 
 
+def test_no_volume_is_made_for_somebody_elses_claim_to_bind_d59() -> None:
+    foreign = PersistentVolumeClaim.from_dict({"metadata": {"name": "iris-gpu", "namespace": "team-a"}})
+    cluster = Cluster(group(), cache(), service("s", "team-a"), foreign)
+    for _ in range(2):
+        settle(cluster)
+    assert volume(cluster, "iris-gpu-team-a") is None
+    assert ready_message(cluster.cache()) == (
+        "PersistentVolumeClaim team-a/iris-gpu exists already and belongs to somebody else: remove it, or make "
+        "LocalModelCache iris anew under another name"
+    )
+
+
 def test_a_volume_that_an_earlier_cache_leaves_is_waited_for_not_fought_over() -> None:
     left = PersistentVolume.from_dict({"metadata": {"name": "iris-gpu-download", "finalizers": ["x/in-use"]}})
     cluster = Cluster(group(), cache(), left)
