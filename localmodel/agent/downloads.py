@@ -178,6 +178,7 @@ class Downloads:
                     entry
                 ),
                 tolerations=group.spec.tolerations,
+                claim=self._requirements.claim_for(entry, current.jobs_namespace),
             )
         )
         # Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.

@@ -1,8 +1,9 @@
 """Which models the pods of this node have mounted: those are untouchable (design.md section 4). Pure functions.
 
 A model is found through the sub-path of a mount (`models/<storageKey>`, as KServe's pod webhook writes it) and through
-the name of the claim, which follows from the caches that want the model. Where both fail, the benefit of the doubt goes
-to the pod: what shows the whole root, or may show anything, protects every model.
+the name of the claim, which follows from the caches that want the model, or has the storage key in it where the claim
+shows this model alone. Where all fail, the benefit of the doubt goes to the pod: what shows the whole root, or may show
+anything, protects every model.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from localmodel.api.names import LOCAL_MODEL_LABEL
+from localmodel.api.names import LOCAL_MODEL_LABEL, storage_key_of_claim
 from localmodel.runtime.objects import Pod
 
 from .jobs import STORAGE_KEY_LABEL
@@ -58,6 +59,7 @@ def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> set[
     if not claims:
         return set()
     keys: set[str] = set()
+    single = {key for claim in claims.values() if (key := storage_key_of_claim(claim))}
     for name, claim in claims.items():
         exposed = {
             key
@@ -69,9 +71,9 @@ def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> set[
         if exposed and any(not _MODEL_PATH.match(path) for path in paths):
             return set(references)
         keys |= exposed | (found & references.keys())
-    if not keys and LOCAL_MODEL_LABEL in pod.metadata.labels:
+    if not keys and not single and LOCAL_MODEL_LABEL in pod.metadata.labels:
         return set(references)
-    return keys
+    return keys | (single & references.keys())
 
 
 def _mounts(pod: Pod, volume: str) -> list[dict[str, Any]]:

@@ -71,6 +71,8 @@ class DownloadRequest:
     container: ClusterStorageContainer | None = None
     credentials: Credentials = field(default_factory=Credentials)
     tolerations: Sequence[Json] = ()
+    claim: str = ""
+    """What the Job mounts; by the plain name when empty."""
 
 
 def job_name(*, model: str, namespace: str, node: str, node_uid: str, uri: str, attempt: int) -> str:
@@ -156,7 +158,7 @@ def delete_job(client: Client, job: Job) -> None:
 
 def _pod_spec(request: DownloadRequest, key: str) -> Json:
     entry, fs_group = request.entry, request.config.local_model.fs_group
-    claim = download_pvc_name(entry.model_name, entry.node_group, entry.namespace)
+    claim = request.claim or download_pvc_name(entry.model_name, entry.node_group, entry.namespace)
     security: Json = {"seccompProfile": {"type": "RuntimeDefault"}}
     if fs_group is not None:
         # Without the policy every download would change the group of all models on the volume.

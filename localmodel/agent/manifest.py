@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from localmodel.api.names import serving_pvc_name
 from localmodel.download.manifest import FileEntry
 
 Outcome = Literal["", "published", "failed", "removed"]
@@ -30,8 +31,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order
 
     @property
     def claim(self) -> str:
-        """The name of the serving claim that exposes the model (kserve-behaviour.md 3)."""
-        return f"{self.model}-{self.node_group}"
+        """The name of the serving claim that exposes the model among others (kserve-behaviour.md 3)."""
+        return serving_pvc_name(self.model, self.node_group)
 
 
 class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

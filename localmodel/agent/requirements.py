@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import structlog
 
 from localmodel.api.container import ClusterStorageContainer, ContainerFormatError, find_download_container
+from localmodel.api.names import CACHE_ANNOTATION, download_pvc_name, other_download_pvc_name, status_key
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
-from localmodel.runtime.errors import NotFoundError, RuntimeLibraryError
-from localmodel.runtime.objects import parse_quantity
+from localmodel.runtime.errors import ForbiddenError, NotFoundError, RuntimeLibraryError
+from localmodel.runtime.objects import PersistentVolumeClaim, parse_quantity
 
 from .caches import find_cache
 from .decisions import entry_key
@@ -66,6 +67,28 @@ class Requirements:
                 log.warning("storage limit of a node group is not known", group=name, error=str(error))
         known = (self._limits.get(name) for name in groups)
         return max((limit for limit in known if limit is not None), default=None)
+
+    def claim_for(self, entry: LocalModelInfo, namespace: str) -> str:
+        """The name of the claim, in the job namespace, that the entry's Jobs mount.
+
+        It is the plain one, unless another cache has that: then the manager gives ours a hash, by the same rule (D-59).
+        Where claims may not be read, as under KServe's role, it is the plain one.
+        """
+        plain = download_pvc_name(entry.model_name, entry.node_group, entry.namespace)
+        other = other_download_pvc_name(entry.model_name, entry.node_group, entry.namespace)
+        try:
+            owner = self._owner_of(plain, namespace)
+            if owner == status_key(entry.model_name, entry.namespace):
+                return plain
+            is_other = bool(owner) or self._owner_of(other, namespace) is not None
+        except ForbiddenError:
+            return plain
+        return other if is_other else plain
+
+    def _owner_of(self, claim: str, namespace: str) -> str | None:
+        """The status key of the claim's cache, empty if it is not said; None where there is no such claim."""
+        found = self._live.find(PersistentVolumeClaim, claim, namespace=namespace)
+        return None if found is None else found.metadata.annotations.get(CACHE_ANNOTATION, "")
 
     def container_for(self, uri: str) -> ClusterStorageContainer | None:
         """The download container for the URI, None for ours; raises DownloadSetupError for one that is malformed."""

@@ -164,6 +164,11 @@ class LocalModelConfig(ConfigSection):
         """The job namespace; KServe's documented default where it is set to nothing."""
         return self.job_namespace or DEFAULT_JOB_NAMESPACE
 
+    @property
+    def serves_single_models(self) -> bool:
+        """Services get volumes that show one model each. Where nobody makes serving volumes, there are none such."""
+        return self.serving_volume_scope == "model" and not self.disable_volume_management
+
 
 class StorageInitializerConfig(ConfigSection):
     """The key storageInitializer: the container of download jobs."""

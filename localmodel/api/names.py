@@ -47,6 +47,11 @@ READY_LABEL_VALUE: Final = "ready"
 NODE_GROUP_LABEL: Final = "localmodel.kserve.io/node-group"
 """On a node: the group whose managed agent runs there (`group_label_value`); the same on its DaemonSet and pods."""
 
+CACHE_UID_LABEL: Final = "localmodel.kserve.io/cache-uid"
+"""On every volume and claim that the manager makes: the uid of its cache."""
+CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
+"""Beside it: the cache's name, or namespace/name (`status_key`)."""
+
 NAME_LIMIT: Final = 253
 """Characters of an object's name (a DNS subdomain)."""
 
@@ -76,6 +81,11 @@ def is_ready_label(name: str) -> bool:
     return _READY_LABEL.fullmatch(name) is not None
 
 
+def is_storage_key(text: str) -> bool:
+    """Whether the text has the form of one."""
+    return _STORAGE_KEY.fullmatch(text) is not None
+
+
 def group_label_value(name: str) -> str:
     """The value of NODE_GROUP_LABEL for a group: its name, or a readable prefix with a hash where that is no value.
 
@@ -89,7 +99,9 @@ def group_label_value(name: str) -> str:
     return f"{readable}-{digest}" if readable else digest
 
 
+_STORAGE_KEY: Final = re.compile("[0-9a-f]{16}")
 _READY_LABEL: Final = re.compile(re.escape(READY_LABEL_PREFIX) + "[0-9a-f]{16}")
+_MODEL_CLAIM: Final = re.compile(".+-([0-9a-f]{16})-[0-9a-f]{8}")
 _LABEL_VALUE: Final = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -132,6 +144,40 @@ def serving_pv_name(cache: str, group: str, namespace: str) -> str:
 def serving_pvc_name(cache: str, group: str) -> str:
     """`M-G`; it lies in the consumer's namespace."""
     return bounded(f"{cache}-{group}")
+
+
+def other_download_pvc_name(cache: str, group: str, namespace: str = "") -> str:
+    """The download claim where another cache has the plain name (D-59): with a hash of what it stands for.
+
+    Both programs come to it by themselves: the manager makes the claim, the agent's Jobs mount it.
+    """
+    return hashed(download_pvc_name(cache, group, namespace), f"{status_key(cache, namespace)}/{group}")
+
+
+def model_pvc_name(cache: str, group: str, uri: str, namespace: str = "") -> str:
+    """`M-G-<storage key>-<hash>`: the serving claim that shows this one model; it lies in the consumer's namespace.
+
+    Ours alone, so no two caches share one. The storage key stands in it so that an agent, which may read no claims,
+    knows which model a pod has mounted: `storage_key_of_claim`.
+    """
+    digest = hashlib.sha256(f"{status_key(cache, namespace)}/{group}".encode()).hexdigest()[:8]
+    ending = f"-{storage_key(uri)}-{digest}"
+    return f"{cache}-{group}"[: NAME_LIMIT - len(ending)].rstrip("-.") + ending
+
+
+def storage_key_of_claim(claim: str) -> str:
+    """The storage key in the name of a claim that shows one model; empty in other names.
+
+    >>> storage_key_of_claim(model_pvc_name("iris", "gpu", "hf://Qwen/Qwen2-0.5B-Instruct"))
+    'a7631b3fe62115e0'
+    """
+    found = _MODEL_CLAIM.fullmatch(claim)
+    return found[1] if found else ""
+
+
+def model_pv_name(cache: str, group: str, uri: str, consumer: str, namespace: str = "") -> str:
+    """`M-G-<storage key>-<hash>-S`, the volume of that claim in the namespace S."""
+    return bounded(f"{model_pvc_name(cache, group, uri, namespace)}-{consumer}")
 
 
 def agent_daemon_set_name(group: str) -> str:

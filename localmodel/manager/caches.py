@@ -27,6 +27,7 @@ from localmodel.api import (
 )
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import (
+    CACHE_ANNOTATION,
     CACHE_FINALIZER,
     NAMESPACE_CACHE_FINALIZER,
     status_key,
@@ -52,17 +53,19 @@ from localmodel.runtime.reconcile import Reconciler, Request, Result
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .entries import group_has_node, key_of
-from .indexes import CACHE_ANNOTATION, SERVICES, cache_of_service
+from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, nodes_with_agent
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
+from .pairs import model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
 from .reports import Report, reports_of
+from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
 from .served import ServedKinds, if_served
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
-from .volumes import Volumes, wanted_pairs
+from .volumes import Volumes
 from .watching import (
     AGENT_CHANGED,
     NODE_CHANGED,
@@ -104,6 +107,7 @@ class CacheReconciler(Reconciler):
         lacks our fields for good. One worker at a time touches an entry."""
 
         self._constraints = ServiceConstraints()
+        self._retiring = Retiring()
         self._members = Members()
         self._served = ServedKinds()
         self._deleting: dict[Request, tuple[str, float]] = {}
@@ -137,6 +141,7 @@ class CacheReconciler(Reconciler):
             self._pacer.forget(request)
             self._metrics.forget(request)
             self._written.pop(request, None)
+            self._retiring.forget(request)
             self._deleting.pop(request, None)
             return None
         if cache.is_deleting:
@@ -146,8 +151,8 @@ class CacheReconciler(Reconciler):
 
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
-        problems, failure = self._reconcile_volumes(cache, groups, consumers)
-        check = VOLUME_CHECK_SECONDS if problems else 0.0
+        problems, retiring, failure = self._reconcile_volumes(cache, groups, consumers)
+        check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
         problems += self._settings.problems()
@@ -160,16 +165,18 @@ class CacheReconciler(Reconciler):
 
     def _reconcile_volumes(
         self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers
-    ) -> tuple[list[Problem], ApiError | None]:
-        """Problems to show, and an error to try again after the status has been written (D-55).
+    ) -> tuple[list[Problem], bool, ApiError | None]:
+        """Problems to show, whether volumes are left that shall go, and an error to try again after the status has been
+        written (D-55).
 
         The volumes of a group that does not exist are left as they are.
         """
         config = self._config()
         managed = not config.disable_volume_management
         volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder)
-        wanted = wanted_pairs(cache, config.jobs_namespace, consumers.claims if managed else ())
-        pairs = volumes.named(wanted)
+        serving = consumers.claims if managed else frozenset()
+        single_models = config.serves_single_models
+        pairs = volumes.named(wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models))
         problems: list[Problem] = []
         failure: ApiError | None = None
         for pair in pairs:
@@ -182,9 +189,12 @@ class CacheReconciler(Reconciler):
                 if not isinstance(error, ConflictError):
                     message = f"cannot make claim {pair.claim} and volume {pair.volume}: {error}"
                     problems.append(Problem(reason="VolumeFailed", message=message))
-        if failure is None and managed and consumers.complete:
-            volumes.prune(pairs)
-        return problems, failure
+        if failure is not None or not managed or not consumers.complete:
+            return problems, False, failure
+        unwanted = [] if single_models else [model_pair(cache, group, namespace) for namespace, group in serving]
+        kept = self._retiring.kept(cache.key, unwanted, reader=self.client, live=self.live, clock=self.clock)
+        volumes.prune([*pairs, *kept])
+        return problems, bool(kept), None
 
     def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
         constraints = self._constraints.of(self.live, service)
@@ -392,7 +402,8 @@ class LocalModelNamespaceCacheReconciler(CacheReconciler):
 
     def _release_volumes(self, cache: Cache) -> None:
         namespace = self._config().jobs_namespace
-        pairs = wanted_pairs(cache, namespace, [(cache.namespace, group) for group in cache.spec.node_groups])
+        serving = [(cache.namespace, group) for group in cache.spec.node_groups]
+        pairs = wanted_pairs(cache, namespace, serving, single_models=True)
         Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)
 
 

@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode
-from localmodel.api.names import LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, status_key
+from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNode
+from localmodel.api.names import (
+    CACHE_UID_LABEL,
+    LOCAL_MODEL_LABEL,
+    LOCAL_MODEL_NAMESPACE_LABEL,
+    download_pvc_name,
+    model_pvc_name,
+    other_download_pvc_name,
+    serving_pvc_name,
+    status_key,
+)
 from localmodel.runtime.cache import Cache as ObjectCache
 from localmodel.runtime.objects import (
     Node,
@@ -32,13 +41,25 @@ InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", 
 LLMInferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1alpha2", "LLMInferenceService"))
 SERVICES: Final = (InferenceService, LLMInferenceService)
 
-CACHE_UID_LABEL: Final = "localmodel.kserve.io/cache-uid"
-"""On every volume that the manager makes: the uid of its cache."""
-CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
-"""Beside it: the cache's name, or namespace/name."""
-
 BY_CACHE: Final = "cache"
 BY_CACHE_UID: Final = "cacheUID"
+BY_CLAIM: Final = "claim"
+BY_CLAIM_REF: Final = "spec.claimRef"
+
+
+def claim_names(cache: Cache) -> Iterable[str]:
+    """What the claims of a cache are called, in whichever namespace they are or will be."""
+    uri = cache.spec.source_model_uri
+    return {
+        name
+        for group in cache.spec.node_groups
+        for name in (
+            serving_pvc_name(cache.name, group),
+            model_pvc_name(cache.name, group, uri, cache.namespace),
+            download_pvc_name(cache.name, group, cache.namespace),
+            other_download_pvc_name(cache.name, group, cache.namespace),
+        )
+    }
 
 
 def cache_of_service(service: Object) -> ObjectKey | None:
@@ -59,6 +80,11 @@ def _service_keys(service: Object) -> Iterable[str]:
     return () if cache is None else (status_key(cache.name, cache.namespace),)
 
 
+def _claim_refs(volume: PersistentVolume) -> Iterable[str]:
+    claim = volume.spec.claim_ref
+    return (str(ObjectKey(claim.namespace, claim.name)),) if claim is not None else ()
+
+
 def _cache_uids(volume: Object) -> Iterable[str]:
     uid = volume.metadata.labels.get(CACHE_UID_LABEL)
     return (uid,) if uid else ()
@@ -72,7 +98,10 @@ def add_indexes(cache: ObjectCache) -> None:
         cache.index_parts(LocalModelNode, extract, decode=reported_node)
     cache.index_parts(Node, known_node)
     cache.index_parts(Pod, agent_at_work)
+    cache.index_field(LocalModelCache, BY_CLAIM, claim_names)
+    cache.index_field(LocalModelNamespaceCache, BY_CLAIM, claim_names)
     for service in SERVICES:
         cache.index_field(service, BY_CACHE, _service_keys)
     cache.index_field(PersistentVolume, BY_CACHE_UID, _cache_uids)
+    cache.index_field(PersistentVolume, BY_CLAIM_REF, _claim_refs)
     cache.index_field(PersistentVolumeClaim, BY_CACHE_UID, _cache_uids)

@@ -19,7 +19,7 @@ from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
 )
-from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CONFIG_MAP_NAME, KSERVE_NAMESPACE
+from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CACHE_UID_LABEL, CONFIG_MAP_NAME, KSERVE_NAMESPACE
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import RuntimeLibraryError
@@ -38,10 +38,11 @@ from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_control
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from .containers import ClusterStorageContainerReconciler
 from .groupmetrics import GroupMetrics
-from .indexes import CACHE_UID_LABEL, SERVICES, add_indexes
+from .indexes import SERVICES, add_indexes
 from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
 from .nodes import NodeReconciler
+from .podwebhooks import PodWebhooks
 from .settings import ConfigurationReconciler, Settings
 from .validators import register_validators
 
@@ -157,6 +158,19 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         manager.add_reconciler(reconciler, ControllerOptions(workers=workers, rate_limiter=limiter))
 
 
+def add_webhooks(manager: Manager, settings: Settings) -> None:
+    """Gives the manager its webhooks; before it starts."""
+    register_validators(manager.webhook_server, manager.live)
+    pods = PodWebhooks(
+        settings,
+        reader=manager.cache,
+        live=manager.live,
+        recorder=manager.recorder("pod-webhook"),
+        clock=manager.clock,
+    )
+    pods.register(manager.webhook_server)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; the exit status."""
     options = build_parser().parse_args(argv)
@@ -181,9 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
             metrics=metrics,
         )
-        add_reconcilers(manager, Settings(namespace, live=client, registry=metrics.registry), workers=options.workers)
+        settings = Settings(namespace, live=client, registry=metrics.registry)
+        add_reconcilers(manager, settings, workers=options.workers)
         if webhooks is not None:
-            register_validators(manager.webhook_server, client)
+            add_webhooks(manager, settings)
         log.info("Starting manager", version=__version__, namespace=namespace, metrics=manager.metrics_url)
         manager.start(setup_signal_handler())
     except (RuntimeLibraryError, OSError) as error:

@@ -1,5 +1,7 @@
-"""The volumes of a cache: one pair of PersistentVolume and claim for downloads into each node group, and one for each
-namespace that serves from it. Names, owners and specifications are KServe's (kserve-behaviour.md 3).
+"""The volumes of a cache: pairs of PersistentVolume and claim, made, mended and removed. `pairs` says which.
+
+Names, owners and specifications are KServe's (kserve-behaviour.md 3), with a hash where two caches come to one name and
+nobody but us goes by it: volumes and the claims of downloads (D-59).
 
 A volume is ours if it carries our label with the cache's uid or is controlled by the cache. What merely has the name is
 never taken over in silence: a volume that KServe left for this very claim and path is adopted with an event, anything
@@ -10,27 +12,20 @@ and binds again after its claim is gone (D-57).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
 
 from localmodel.api import Cache, LocalModelNodeGroup
-from localmodel.api.names import (
-    download_pv_name,
-    download_pvc_name,
-    hashed,
-    serving_pv_name,
-    serving_pvc_name,
-    status_key,
-)
+from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, status_key
 from localmodel.runtime.client import Client, Preconditions, Reader
 from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
 from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import (
-    Object,
     ObjectKey,
     ObjectMeta,
     ObjectReference,
@@ -40,7 +35,8 @@ from localmodel.runtime.objects import (
     PersistentVolumeSpec,
 )
 
-from .indexes import BY_CACHE_UID, CACHE_ANNOTATION, CACHE_UID_LABEL
+from .indexes import BY_CACHE_UID
+from .pairs import VolumePair, serving_pair
 from .status import Problem
 
 log = structlog.get_logger(__name__)
@@ -54,50 +50,6 @@ _LOST: Final = "Lost"
 """A claim whose volume is gone: it never binds again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumePair:
-    """One claim and the volume that it binds."""
-
-    group: str
-    volume: str
-    claim: ObjectKey
-    serving: bool = False
-    """Pods that serve mount it, so it is not replaced under them."""
-
-
-def download_pair(cache: Cache, group: str, job_namespace: str) -> VolumePair:
-    """What download jobs mount."""
-    return VolumePair(
-        group=group,
-        volume=download_pv_name(cache.name, group, cache.namespace),
-        claim=ObjectKey(job_namespace, download_pvc_name(cache.name, group, cache.namespace)),
-    )
-
-
-def serving_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
-    """What services in a namespace mount."""
-    return VolumePair(
-        group=group,
-        volume=serving_pv_name(cache.name, group, namespace),
-        claim=ObjectKey(namespace, serving_pvc_name(cache.name, group)),
-        serving=True,
-    )
-
-
-def wanted_pairs(cache: Cache, job_namespace: str, serving: Iterable[tuple[str, str]]) -> list[VolumePair]:
-    """Every pair that the cache shall have. `serving` are namespaces and groups of consumers.
-
-    Where the services of the job namespace need the claim that downloads use already, it serves both (D-58).
-    """
-    pairs = {
-        pair.claim: pair for group in cache.spec.node_groups for pair in [download_pair(cache, group, job_namespace)]
-    }
-    for namespace, group in sorted(serving):
-        pair = serving_pair(cache, group, namespace)
-        pairs.setdefault(pair.claim, pair)
-    return list(pairs.values())
-
-
 class Volumes:
     """Makes, mends and removes the volumes of one cache. Made anew for each run of its reconciler."""
 
@@ -108,19 +60,37 @@ class Volumes:
         self._recorder = recorder
 
     def named(self, pairs: Iterable[VolumePair]) -> list[VolumePair]:
-        """The pairs, with a hash in the name of a volume where another pair or another cache has the plain one (D-59).
+        """The pairs, with a hash in the name of what another pair or another cache has the plain name of (D-59).
 
-        A name that was chosen stays. Nobody but the claim refers to the volume by its name.
+        That is the volume, which nobody but the claim refers to, and the claim of downloads, which the agent finds by
+        the same rule. A serving claim keeps its name: KServe mounts it by that. A name that was chosen stays.
         """
         found: dict[str, VolumePair] = {}
         for pair in pairs:
-            plain = self._client.find(PersistentVolume, pair.volume)
-            other = self._other_name(pair)
-            is_taken = pair.volume in found or (plain is not None and self._is_another_caches(plain))
-            has_other = is_taken or self._client.find(PersistentVolume, other) is not None
-            chosen = replace(pair, volume=other) if has_other else pair
-            found[chosen.volume] = chosen
+            for split in self._claimed(pair):
+                chosen = self._with_volume(split, found)
+                found[chosen.volume] = chosen
         return list(found.values())
+
+    def _claimed(self, pair: VolumePair) -> list[VolumePair]:
+        """The pair under the name that its claim has. Services that shared it keep KServe's: then there are two."""
+        if not pair.other_claim:
+            return [pair]
+        namespace = pair.claim.namespace
+        other = self._client.find(PersistentVolumeClaim, pair.other_claim, namespace=namespace)
+        if other is None or not self._is_ours(other):
+            plain = self._client.find(PersistentVolumeClaim, pair.claim.name, namespace=namespace)
+            if plain is None or not self._is_another_caches(plain):
+                return [pair]
+        downloads = replace(pair, claim=ObjectKey(namespace, pair.other_claim), serving=False)
+        return [downloads, *([serving_pair(self._cache, pair.group, namespace)] if pair.serving else [])]
+
+    def _with_volume(self, pair: VolumePair, found: Mapping[str, VolumePair]) -> VolumePair:
+        plain = self._client.find(PersistentVolume, pair.volume)
+        other = self._other_name(pair)
+        is_taken = pair.volume in found or (plain is not None and self._is_another_caches(plain))
+        has_other = is_taken or self._client.find(PersistentVolume, other) is not None
+        return replace(pair, volume=other) if has_other else pair
 
     def _other_name(self, pair: VolumePair) -> str:
         return hashed(pair.volume, f"{self._cache.metadata.uid}/{pair.group}/{pair.claim}")
@@ -129,14 +99,31 @@ class Volumes:
         """Makes the pair as it shall be; what stands in the way is returned. Raises what the client raises."""
         claim_there = self._client.find(PersistentVolumeClaim, pair.claim.name, namespace=pair.claim.namespace)
         if claim_there is not None and self._is_another_caches(claim_there):
-            return [self._conflict(claim_there)]
+            return [self._conflict(claim_there, pair)]
+        if pair.sub_path and not group.models_path:
+            return [_no_path(group)]
         try:
             volume = self._wanted_volume(pair, group)
             claim = self._wanted_claim(pair, group)
         except ValidationError as error:
             return [_invalid(f"LocalModelNodeGroup {group.name}", error)]
+        if (foreign := self._foreign_claim(claim, pair)) is not None:
+            return [self._conflict(foreign, pair)]
         problems = self._ensure(volume, pair)
         return problems or self._ensure(claim, pair)
+
+    def _foreign_claim(self, wanted: PersistentVolumeClaim, pair: VolumePair) -> PersistentVolumeClaim | None:
+        """Somebody else's claim of that name, before a volume is made that it would bind, as the volume names it.
+
+        Raises ConflictError where ours may have another name.
+        """
+        if self._client.find(PersistentVolume, pair.volume) is not None:
+            return None
+        found = self._live.find(PersistentVolumeClaim, wanted.name, namespace=wanted.namespace)
+        if found is None or self._may_be_used(found, wanted, pair):
+            return None
+        self._check_name(found, pair)
+        return found
 
     def prune(self, keep: Iterable[VolumePair]) -> None:
         """Removes our volumes that are not among those to keep; claims in use go when their pods have gone."""
@@ -156,9 +143,12 @@ class Volumes:
         `pairs` are looked up live, since the cache may not have seen what was made a moment ago.
         """
         for pair in pairs:
-            claim = self._live.find(PersistentVolumeClaim, pair.claim.name, namespace=pair.claim.namespace)
-            volumes = [self._live.find(PersistentVolume, name) for name in (pair.volume, self._other_name(pair))]
-            for obj in (claim, *volumes):
+            namespace = pair.claim.namespace
+            keys = [ObjectKey(namespace, name) for name in (pair.claim.name, pair.other_claim) if name]
+            claims = [self._live.find(PersistentVolumeClaim, key.name, namespace=namespace) for key in keys]
+            names = [pair.volume, *(self._other_name(replace(pair, claim=key)) for key in keys)]
+            volumes = [self._live.find(PersistentVolume, name) for name in names]
+            for obj in (*claims, *volumes):
                 if obj is not None and self._is_ours(obj) and get_controller_of(obj) is None:
                     self._delete(obj)
         self.prune(())
@@ -166,9 +156,8 @@ class Volumes:
     # what is wanted ---------------------------------------------------------------------------------------------------
 
     def _wanted_volume(self, pair: VolumePair, group: LocalModelNodeGroup) -> PersistentVolume:
-        volume = PersistentVolume(
-            metadata=self._metadata(pair.volume), spec=PersistentVolumeSpec.from_dict(group.spec.persistent_volume_spec)
-        )
+        spec = PersistentVolumeSpec.from_dict(_showing(group.spec.persistent_volume_spec, pair.sub_path))
+        volume = PersistentVolume(metadata=self._metadata(pair.volume), spec=spec)
         volume.spec.claim_ref = ObjectReference(
             api_version="v1", kind="PersistentVolumeClaim", namespace=pair.claim.namespace, name=pair.claim.name
         )
@@ -216,11 +205,9 @@ class Volumes:
         ours = self._is_ours(existing)
         if existing.is_deleting and ours:
             return []  # its end queues the cache again
-        if not (ours or (_fits(existing, pair) and self._was_kserves(existing, wanted))):
-            if isinstance(existing, PersistentVolume) and self._is_another_caches(existing):
-                # Made a moment ago: the next run sees it, and takes another name.
-                raise ConflictError.of(f"{existing} belongs to another cache")
-            return [self._conflict(existing)]
+        if not self._may_be_used(existing, wanted, pair):
+            self._check_name(existing, pair)
+            return [self._conflict(existing, pair)]
         if _is_outdated(existing, wanted) or not _fits(existing, pair):
             return self._replace(existing, pair)
 
@@ -258,6 +245,16 @@ class Volumes:
             return controller.uid == uid
         return obj.metadata.labels.get(CACHE_UID_LABEL) == uid
 
+    def _may_be_used(self, existing: Volume, wanted: Volume, pair: VolumePair) -> bool:
+        return self._is_ours(existing) or (_fits(existing, pair) and self._was_kserves(existing, wanted))
+
+    def _check_name(self, existing: Volume, pair: VolumePair) -> None:
+        """Raises ConflictError if another cache made it a moment ago and ours may have another name: the next run sees
+        it, and takes that."""
+        may_have_another = isinstance(existing, PersistentVolume) or pair.other_claim not in ("", existing.name)
+        if may_have_another and self._is_another_caches(existing):
+            raise ConflictError.of(f"{existing} belongs to another cache")
+
     def _is_another_caches(self, obj: Volume) -> bool:
         """Whether the manager made it for a cache that is not this one, nor an earlier one of its name."""
         return CACHE_UID_LABEL in obj.metadata.labels and not self._is_ours(obj) and not self._was_a_namesakes(obj)
@@ -277,15 +274,25 @@ class Volumes:
         name = status_key(self._cache.name, self._cache.namespace)
         return existing.metadata.annotations.get(CACHE_ANNOTATION) == name
 
-    def _conflict(self, existing: Object) -> Problem:
+    def _conflict(self, existing: Volume, pair: VolumePair) -> Problem:
         if existing.is_deleting:
             what = "its claim" if isinstance(existing, PersistentVolume) else "it"
             message = f"{existing} is being deleted: waiting until it is gone, which takes until no pod uses {what}"
             return Problem(reason="VolumeTerminating", message=message)
         owner = get_controller_of(existing)
         annotated = existing.metadata.annotations.get(CACHE_ANNOTATION)
-        whose = f"{owner.kind} {owner.name}" if owner else f"cache {annotated}" if annotated else "somebody else"
-        message = f"{existing} exists already and belongs to {whose}: remove it, or give the cache another name"
+        whose = f"{owner.kind} {owner.name}" if owner else f"cache {annotated}" if annotated else ""
+        if whose and pair.serving and isinstance(existing, PersistentVolumeClaim):
+            message = (
+                f"{existing} belongs to {whose}, and KServe gives the claim of {self._cache} in node group "
+                f"{pair.group} the same name: make one of the two caches anew under another name, or with a node group "
+                "of another name"
+            )
+        else:
+            message = (
+                f"{existing} exists already and belongs to {whose or 'somebody else'}: remove it, or make "
+                f"{self._cache} anew under another name"
+            )
         return Problem(reason="VolumeConflict", message=message)
 
     def _delete(self, obj: Volume) -> None:
@@ -296,6 +303,30 @@ class Volumes:
         except NotFoundError:
             return
         log.info("Deleted volume", volume=str(obj))
+
+
+def _showing(spec: dict[str, Any], sub_path: str) -> dict[str, Any]:
+    """A group's volume specification, with the path of a folder below its own.
+
+    kubelet must never make that folder: a pod shall wait for the model. It makes none for a local volume, nor for a
+    hostPath of type Directory.
+    """
+    if not sub_path:
+        return spec
+    shown = dict(spec)
+    for source, more in (("local", {}), ("hostPath", {"type": "Directory"})):
+        volume = spec.get(source)
+        if isinstance(volume, Mapping) and isinstance(volume.get("path"), str):
+            shown[source] = {**volume, "path": str(PurePosixPath(volume["path"]) / sub_path), **more}
+    return shown
+
+
+def _no_path(group: LocalModelNodeGroup) -> Problem:
+    message = (
+        f"LocalModelNodeGroup {group.name} has neither local.path nor hostPath.path: its services get volumes that "
+        "show all models of a node, in spite of servingVolumeScope: model"
+    )
+    return Problem(reason="VolumeWithoutPath", message=message, own=False)
 
 
 def _invalid(what: str, error: Exception) -> Problem:

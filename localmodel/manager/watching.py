@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from localmodel.api.names import CACHE_UID_LABEL
 from localmodel.runtime.event import CreateEvent, Event, UpdateEvent
 from localmodel.runtime.handler import EventHandler, RequestQueue
 from localmodel.runtime.objects import DaemonSet, Object, PersistentVolume, PersistentVolumeClaim
@@ -17,7 +18,6 @@ from localmodel.runtime.predicate import Funcs, PartsChanged, Predicate
 from localmodel.runtime.reconcile import Request
 
 from .agents import APPLIED_ANNOTATION
-from .indexes import CACHE_UID_LABEL
 from .known import agent_at_work, known_node
 from .reports import reports_of
 

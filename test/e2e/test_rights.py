@@ -6,6 +6,7 @@ comes and goes), and the API server's audit log tells which rights that took.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from support.rights import AGENT, MANAGER, requests, shipped_rights
 from support.sandbox import Sandbox, sandbox
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import CONFIG_MAP_NAME, storage_key_of_claim
 from localmodel.manager.indexes import InferenceService
-from localmodel.runtime.objects import DaemonSet, Node, PersistentVolumeClaim
+from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, PersistentVolumeClaim
 from localmodel.sandbox import demo_objects, install
+from localmodel.sandbox.apiserver.rbac import Attributes
 
 LISTS = "an informer lists where the server does not stream its lists"
 READS = "gives nothing that list does not give; usual beside it"
@@ -85,6 +88,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         log = it.cluster.logs / "audit.jsonl"
         make_and_serve(it)
         change(it)
+        change_the_scope(it)
         delete_in_the_middle_of_a_download(it)
         let_a_node_come_and_go(it)
         ask_for_agents(it)
@@ -131,6 +135,28 @@ def change(it: Sandbox) -> None:
     it.eventually(lambda: (mended := serving_claim(it)) is not None and mended.metadata.labels == labels)
     it.cluster.client.delete(claim)
     it.eventually(lambda: (made := serving_claim(it)) is not None and made.metadata.uid != uid)
+
+
+def change_the_scope(it: Sandbox) -> None:
+    """Services get a claim of one model each, and after that they do not: then pods are asked about."""
+    config = it.cluster.client.get(ConfigMap, CONFIG_MAP_NAME, namespace=install.NAMESPACE)
+    before = config.data["localModel"]
+    scoped = json.dumps({**json.loads(before), "servingVolumeScope": "model"})
+    it.cluster.client.patch(config, {"data": {"localModel": scoped}})
+    it.eventually(lambda: single_claim(it) is not None)
+    it.cluster.client.patch(config, {"data": {"localModel": before}})
+    it.eventually(lambda: any(attributes.resource == "pods" for attributes in of_services(it)))
+
+
+def single_claim(it: Sandbox) -> PersistentVolumeClaim | None:
+    claims = it.cluster.client.list(PersistentVolumeClaim, namespace=demo_objects.SERVICE_NAMESPACE)
+    return next((claim for claim in claims if storage_key_of_claim(claim.name)), None)
+
+
+def of_services(it: Sandbox) -> list[Attributes]:
+    """The manager's requests in the namespace of services."""
+    made = (attributes for _, attributes in requests(it.cluster.logs / "audit.jsonl", MANAGER))
+    return [attributes for attributes in made if attributes.namespace == demo_objects.SERVICE_NAMESPACE]
 
 
 def delete_in_the_middle_of_a_download(it: Sandbox) -> None:

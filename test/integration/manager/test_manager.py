@@ -18,8 +18,15 @@ from localmodel.api import (
     LocalModelNode,
     LocalModelNodeGroup,
 )
-from localmodel.api.names import LOCAL_MODEL_LABEL, NODE_GROUP_ANNOTATION, WANTED_ANNOTATION, ready_label, storage_key
-from localmodel.manager.indexes import CACHE_UID_LABEL, InferenceService, LLMInferenceService
+from localmodel.api.names import (
+    CACHE_UID_LABEL,
+    LOCAL_MODEL_LABEL,
+    NODE_GROUP_ANNOTATION,
+    WANTED_ANNOTATION,
+    ready_label,
+    storage_key,
+)
+from localmodel.manager.indexes import InferenceService, LLMInferenceService
 from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.runtime.conditions import find_status_condition

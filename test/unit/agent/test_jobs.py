@@ -169,3 +169,8 @@ def test_what_to_download_is_said_only_where_the_cache_says_it() -> None:
 def test_an_entry_without_a_node_group_is_refused() -> None:
     with pytest.raises(DownloadSetupError, match="iris on LocalModelNode node-1 names no node group"):
         job(entry=entry(node_group=""))
+
+
+def test_the_job_mounts_the_claim_that_it_is_told() -> None:
+    volume = job(claim="iris-gpu1-0a1b2c3d").spec.template["spec"]["volumes"][0]
+    assert volume["persistentVolumeClaim"] == {"claimName": "iris-gpu1-0a1b2c3d"}

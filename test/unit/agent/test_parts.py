@@ -14,6 +14,7 @@ from localmodel.agent.errors import InsufficientStorageError
 from localmodel.agent.inuse import find_in_use
 from localmodel.agent.manifest import Reference
 from localmodel.agent.observation import MAX_MESSAGE, job_message, job_state, pod_message
+from localmodel.agent.requirements import Requirements
 from localmodel.agent.s3 import s3_settings
 from localmodel.agent.space import check_room, human
 from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
@@ -22,9 +23,10 @@ from localmodel.agent.usage import DiskUsage
 from localmodel.agent.verification import Publication
 from localmodel.api import LocalModelNode
 from localmodel.api.config import S3Config
-from localmodel.api.node import LocalModelNodeStatus, ModelStatus
-from localmodel.runtime.errors import ConflictError
-from localmodel.runtime.objects import Job, Pod
+from localmodel.api.names import download_pvc_name, model_pvc_name, other_download_pvc_name
+from localmodel.api.node import LocalModelInfo, LocalModelNodeStatus, ModelStatus
+from localmodel.runtime.errors import ConflictError, ForbiddenError
+from localmodel.runtime.objects import Job, PersistentVolumeClaim, Pod
 from localmodel.runtime.testing.fake import FakeClient
 from localmodel.runtime.testing.fake_clock import FakeClock
 
@@ -97,6 +99,8 @@ def pod(claim: str = "", sub_path: str = "", namespace: str = "default", **metad
         (pod("iris-gpu1", ""), set(OURS)),
         (pod("x-g", f"models/{'b' * 16}", namespace="team"), {"b" * 16}),
         (pod("x-g", "", namespace="elsewhere"), set()),
+        (pod(model_pvc_name("iris", "another", "s3://mybucket/mymodel"), "v1"), {KEY}),
+        (pod(model_pvc_name("x", "g", "s3://b"), labels={"internal.serving.kserve.io/localmodel": "x"}), set()),
         (pod("unknown", "", labels={"internal.serving.kserve.io/localmodel": "m"}), set(OURS)),
         (
             pod(
@@ -125,6 +129,41 @@ def test_what_was_replaced_is_held_by_older_pods_only() -> None:
     found = find_in_use([user], OURS, jobs_namespace="jobs")
     assert not found.is_mounted(KEY, datetime(2026, 1, 1, tzinfo=UTC))
     assert found.is_mounted(KEY, datetime(2026, 1, 3, tzinfo=UTC))
+
+
+# the claim of a download -----------------------------------------------------------------------------------------
+
+PLAIN, OTHER = download_pvc_name("a", "b-c"), other_download_pvc_name("a", "b-c")
+
+
+def claim(name: str, of: str = "") -> PersistentVolumeClaim:
+    annotations = {"localmodel.kserve.io/cache": of} if of else {}
+    return PersistentVolumeClaim.from_dict(
+        {"metadata": {"name": name, "namespace": "jobs", "annotations": annotations}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "mounted"),
+    [
+        ([], PLAIN),
+        ([claim(PLAIN)], PLAIN),
+        ([claim(PLAIN, "a")], PLAIN),
+        ([claim(PLAIN, "a-b")], OTHER),
+        ([claim(PLAIN, "a-b"), claim(OTHER, "a")], OTHER),
+        ([claim(OTHER, "a")], OTHER),
+        ([claim(PLAIN, "a"), claim(OTHER, "a")], PLAIN),
+    ],
+)
+def test_which_claim_a_download_mounts_d59(there: list[PersistentVolumeClaim], mounted: str) -> None:
+    entry = LocalModelInfo(model_name="a", node_group="b-c")
+    assert Requirements(FakeClient(*there)).claim_for(entry, "jobs") == mounted
+
+
+def test_where_claims_may_not_be_read_a_download_mounts_the_plain_one() -> None:
+    client = FakeClient(claim(PLAIN, "a-b"))
+    client.faults.fail(ForbiddenError.of("no"), verb="get")
+    assert Requirements(client).claim_for(LocalModelInfo(model_name="a", node_group="b-c"), "jobs") == PLAIN
 
 
 # messages --------------------------------------------------------------------------------------------------------

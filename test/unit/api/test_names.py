@@ -37,6 +37,31 @@ def test_volumes_of_a_namespace_cache_have_kserves_names() -> None:
     assert names.download_pvc_name("iris", "gpu", "team-a") == "iris-gpu-team-a-download"
 
 
+def test_the_claim_of_one_model_tells_which() -> None:
+    name = names.model_pvc_name("iris", "gpu", "hf://o/m")
+    assert name.startswith(f"iris-gpu-{names.storage_key('hf://o/m')}-")
+    assert names.storage_key_of_claim(name) == names.storage_key("hf://o/m")
+    assert names.model_pv_name("iris", "gpu", "hf://o/m", "team-a") == f"{name}-team-a"
+
+
+@pytest.mark.parametrize("claim", ["iris-gpu", "iris-0123456789abcdef", "0123456789abcdef-01234567", "data-0"])
+def test_other_claims_tell_of_no_model(claim: str) -> None:
+    assert names.storage_key_of_claim(claim) == ""
+
+
+def test_claims_of_one_model_never_have_one_name_d59() -> None:
+    caches = [("a-b", "c", ""), ("a", "b-c", ""), ("a", "b-c", "team-a"), ("m" * 250, "c", ""), ("m" * 251, "c", "")]
+    found = {names.model_pvc_name(cache, group, "hf://o/m", namespace) for cache, group, namespace in caches}
+    assert len(found) == len(caches)
+    assert all(len(name) <= 253 and names.storage_key_of_claim(name) for name in found)
+
+
+def test_a_download_claim_has_another_name_that_is_its_own_d59() -> None:
+    found = {names.other_download_pvc_name(*cache) for cache in (("a-b", "c"), ("a", "b-c"), ("a", "b", "c"))}
+    assert len(found) == 3
+    assert names.download_pvc_name("a", "b-c") not in found
+
+
 def test_the_status_key_carries_the_namespace_of_a_namespace_cache_only() -> None:
     assert names.status_key("iris") == "iris"
     assert names.status_key("iris", "team-a") == "team-a/iris"

@@ -7,7 +7,8 @@ from support.manager import Cluster, Queue, agent_pod, cache, config_map, group,
 from support.rights import MANAGER, ActingAs
 
 from localmodel.api import LocalModelNode
-from localmodel.manager.indexes import CACHE_UID_LABEL, SERVICES
+from localmodel.api.names import CACHE_UID_LABEL
+from localmodel.manager.indexes import SERVICES
 from localmodel.manager.main import add_reconcilers, build_parser, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.manager.watching import EnqueueChangedModels

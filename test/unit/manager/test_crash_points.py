@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from support.manager import Cluster, agent_pod, cache, group, namespace_cache, node, service
+from support.manager import Cluster, agent_pod, cache, config_map, group, namespace_cache, node, service
 from support.states import state_of
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
@@ -175,9 +175,33 @@ def a_group_goes(it: World) -> None:
 SCENARIO = (everything_comes, agents_report, things_change, caches_go, agents_clean_up, a_group_goes)
 
 
-def played(fate: Fate | None = None, at: int = -1) -> World:
+def a_cache_comes(it: World) -> None:
+    """With a service that gets a claim of one model."""
+    config = config_map('{"servingVolumeScope": "model"}')
+    for obj in (group("c"), group("b-c"), cache("a-b", "c"), service("s", "team-a", "a-b"), config):
+        it.client.create(obj)
+
+
+def names_run_together(it: World) -> None:
+    """Another one comes whose claims would have the same names."""
+    it.client.create(cache("a", "b-c", sourceModelUri="hf://o/n"))
+    it.client.create(service("t", "team-b", "a"))
+
+
+def scope_changes(it: World) -> None:
+    it.client.update(config_map("{}"))
+
+
+def a_minute_goes_by(it: World) -> None:
+    it.clock.advance(61)
+
+
+SCOPES = (a_cache_comes, names_run_together, scope_changes, a_minute_goes_by, a_minute_goes_by)
+
+
+def played(fate: Fate | None = None, at: int = -1, scenario: tuple[Callable[[World], None], ...] = SCENARIO) -> World:
     it = World(fate, at)
-    for step in SCENARIO:
+    for step in scenario:
         step(it)
         it.settle()
     return it
@@ -204,3 +228,22 @@ def test_whatever_becomes_of_a_call_the_end_is_the_same(undisturbed: World, fate
     expected = undisturbed.state()
     for at, call in enumerate(undisturbed.calls):
         assert played(fate, at).state() == expected, f"call {at}, {call}, {fate.value}"
+
+
+def pairs(it: World) -> list[tuple[str, str, str]]:
+    """Claim, owner and path of each volume; all claims have one, and all volumes a claim. A hash may differ."""
+    claims = {claim.spec.volume_name: str(claim.key) for claim in it.client.list(PersistentVolumeClaim)}
+    volumes = it.client.list(PersistentVolume)
+    assert claims.keys() == {volume.name for volume in volumes}
+    return sorted(
+        (claims[volume.name], volume.metadata.owner_references[0].name, str(volume.spec.local)) for volume in volumes
+    )
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_whatever_becomes_of_a_call_volumes_change_their_scope_d59(fate: Fate) -> None:
+    undisturbed = played(scenario=SCOPES)
+    expected = pairs(undisturbed)
+    assert len(expected) == 4
+    for at, call in enumerate(undisturbed.calls):
+        assert pairs(played(fate, at, SCOPES)) == expected, f"call {at}, {call}, {fate.value}"

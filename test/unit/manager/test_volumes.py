@@ -8,10 +8,13 @@ import pytest
 from support.manager import JOBS, Cluster, cache, config_map, group, namespace_cache, service
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache
+from localmodel.api.names import other_download_pvc_name
 from localmodel.manager.indexes import InferenceService
+from localmodel.runtime.client import Client
 from localmodel.runtime.conditions import find_status_condition
-from localmodel.runtime.errors import ServiceUnavailableError
-from localmodel.runtime.objects import ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.delegating_client import DelegatingClient
+from localmodel.runtime.errors import ConflictError, ServiceUnavailableError
+from localmodel.runtime.objects import Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
 
 
 def volume(cluster: Cluster, name: str) -> PersistentVolume | None:
@@ -35,6 +38,26 @@ def ready_reason(of: LocalModelCache | LocalModelNamespaceCache) -> str:
     found = find_status_condition(of.status.conditions, "Ready")
     assert found is not None
     return found.reason
+
+
+def ready_message(of: LocalModelCache | LocalModelNamespaceCache) -> str:
+    found = find_status_condition(of.status.conditions, "Ready")
+    assert found is not None
+    return found.message
+
+
+class Blind(DelegatingClient):
+    """Reads that show nothing of some kinds, as a cache that has yet to hear of what was made."""
+
+    def __init__(self, inner: Client, *kinds: type[Object]) -> None:
+        super().__init__(inner)
+        self._kinds = kinds
+
+    def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
+        return self.inner.get(kind, "unseen" if kind in self._kinds else name, namespace=namespace)
+
+    def list(self, kind: Any, **options: Any) -> Any:
+        return [] if kind in self._kinds else self.inner.list(kind, **options)
 
 
 def settle(cluster: Cluster, name: str = "iris", namespace: str = "") -> None:
@@ -151,6 +174,18 @@ def test_a_volume_of_somebody_else_is_never_taken_d59() -> None:
     assert cluster.recorder.reasons == ["VolumeConflict"]
 
 
+def test_no_volume_is_made_for_somebody_elses_claim_to_bind_d59() -> None:
+    foreign = PersistentVolumeClaim.from_dict({"metadata": {"name": "iris-gpu", "namespace": "team-a"}})
+    cluster = Cluster(group(), cache(), service("s", "team-a"), foreign)
+    for _ in range(2):
+        settle(cluster)
+    assert volume(cluster, "iris-gpu-team-a") is None
+    assert ready_message(cluster.cache()) == (
+        "PersistentVolumeClaim team-a/iris-gpu exists already and belongs to somebody else: remove it, or make "
+        "LocalModelCache iris anew under another name"
+    )
+
+
 def test_a_volume_that_an_earlier_cache_leaves_is_waited_for_not_fought_over() -> None:
     left = PersistentVolume.from_dict({"metadata": {"name": "iris-gpu-download", "finalizers": ["x/in-use"]}})
     cluster = Cluster(group(), cache(), left)
@@ -172,16 +207,85 @@ def test_a_volume_that_an_earlier_cache_leaves_is_waited_for_not_fought_over() -
     assert ready_reason(cluster.cache()) == "NoNodes"
 
 
-def test_two_caches_whose_names_run_together_do_not_share_a_volume_d59() -> None:
+def test_two_caches_whose_names_run_together_do_not_share_a_download_claim_d59() -> None:
     cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"))
-    cluster.reconcile_cache("a-b")
-    cluster.reconcile_cache("a")
-    assert ready_reason(cluster.cache("a-b")) == "NoNodes"
-    assert ready_reason(cluster.cache("a")) == "VolumeConflict"
-    assert names(cluster) == (["a-b-c-download"], [f"{JOBS}/a-b-c"])
-    pv = volume(cluster, "a-b-c-download")
+    for _ in range(2):
+        settle(cluster, "a-b")
+        settle(cluster, "a")
+    assert ready_reason(cluster.cache("a-b")) == ready_reason(cluster.cache("a")) == "NoNodes"
+    other = other_download_pvc_name("a", "b-c")
+    assert names(cluster)[1] == [f"{JOBS}/a-b-c", f"{JOBS}/{other}"]
+    first, second = claim(cluster, JOBS, "a-b-c"), claim(cluster, JOBS, other)
+    assert first is not None
+    assert second is not None
+    assert (owners(first), owners(second)) == (
+        [("LocalModelCache", "a-b", True)],
+        [("LocalModelCache", "a", True)],
+    )
+    assert first.spec.volume_name == "a-b-c-download"
+    pv = volume(cluster, second.spec.volume_name)
     assert pv is not None
-    assert owners(pv) == [("LocalModelCache", "a-b", True)]
+    assert pv.spec.claim_ref is not None
+    assert (pv.name != "a-b-c-download", pv.spec.claim_ref.name) == (True, other)
+
+
+def test_a_download_claim_that_got_a_hash_keeps_it_d59() -> None:
+    cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"))
+    settle(cluster, "a-b")
+    settle(cluster, "a")
+    for kind, name, namespace in ((PersistentVolumeClaim, "a-b-c", JOBS), (PersistentVolume, "a-b-c-download", "")):
+        cluster.client.delete(cluster.client.get(kind, name, namespace=namespace))
+    cluster.client.actions.clear()
+    settle(cluster, "a")
+    assert cluster.client.writes == []
+
+
+def test_the_claim_that_another_cache_made_a_moment_ago_is_seen_the_next_time_d59() -> None:
+    cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"))
+    settle(cluster, "a-b")
+    cluster.caches.client = Blind(cluster.client, PersistentVolume, PersistentVolumeClaim)
+    with pytest.raises(ConflictError):
+        settle(cluster, "a")
+    cluster.caches.client = cluster.client
+    settle(cluster, "a")
+    assert ready_reason(cluster.cache("a")) == "NoNodes"
+
+
+def test_serving_claims_of_one_name_cannot_be_told_apart_by_kserve_d59() -> None:
+    cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"))
+    cluster.client.create(service("x", "team", "a-b"))
+    cluster.client.create(service("y", "team", "a"))
+    for _ in range(2):
+        settle(cluster, "a-b")
+        settle(cluster, "a")
+    assert ready_reason(cluster.cache("a-b")) == "NoNodes"
+    assert ready_message(cluster.cache("a")) == (
+        "PersistentVolumeClaim team/a-b-c belongs to LocalModelCache a-b, and KServe gives the claim of "
+        "LocalModelCache a in node group b-c the same name: make one of the two caches anew under another name, or "
+        "with a node group of another name"
+    )
+
+
+def test_services_of_the_job_namespace_keep_kserves_name_where_downloads_get_a_hash_d59() -> None:
+    cluster = Cluster(group("c"), group("b-c"), cache("a-b", "c"), cache("a", "b-c"), service("y", JOBS, "a"))
+    for _ in range(2):
+        settle(cluster, "a-b")
+        settle(cluster, "a")
+    assert names(cluster)[1] == [f"{JOBS}/a-b-c", f"{JOBS}/{other_download_pvc_name('a', 'b-c')}"]
+    assert ready_reason(cluster.cache("a")) == "VolumeConflict"
+
+
+def test_a_deleted_namespace_cache_takes_a_download_claim_with_a_hash_too_d59() -> None:
+    # Both are a-b-c-download: LocalModelNamespaceCache a of group b in c, and LocalModelCache a-b of group c-download.
+    cluster = Cluster(group("b"), group("c-download"), cache("a-b", "c-download"))
+    cluster.client.create(namespace_cache("a", "b", namespace="c"))
+    settle(cluster, "a-b")
+    settle(cluster, "a", "c")
+    other = other_download_pvc_name("a", "b", "c")
+    assert claim(cluster, JOBS, other) is not None
+    cluster.client.delete(cluster.namespace_cache("a", "c"))
+    settle(cluster, "a", "c")
+    assert names(cluster) == (["a-b-c-download-download"], [f"{JOBS}/a-b-c-download"])
 
 
 def test_a_serving_volume_named_as_another_caches_gets_a_hash_d59() -> None:
