@@ -51,6 +51,7 @@ from localmodel.runtime.reconcile import Reconciler, Request, Result
 from .agentpods import has_agent
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
+from .credentialcopies import CredentialCopies, Outcome
 from .entries import group_has_node, key_of
 from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_of_service
 from .metrics import CacheMetrics
@@ -101,6 +102,7 @@ class CacheReconciler(Reconciler):
         lacks our fields for good. One worker at a time touches an entry."""
 
         self._constraints = ServiceConstraints()
+        self._credentials = CredentialCopies()
         self._deleting: dict[Request, tuple[str, float]] = {}
         """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
 
@@ -132,6 +134,7 @@ class CacheReconciler(Reconciler):
             self._metrics.forget(request)
             self._written.pop(request, None)
             self._deleting.pop(request, None)
+            self._credentials.forget(request, client=self.client, live=self.live)
             return None
         if cache.is_deleting:
             return self._finalize(cache)
@@ -140,15 +143,22 @@ class CacheReconciler(Reconciler):
 
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
+        credentials = self._copy_credentials(cache)
         problems, failure = self._reconcile_volumes(cache, groups, consumers)
         check = VOLUME_CHECK_SECONDS if problems else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
-        problems += self._settings.problems()
+        problems += credentials.problems + self._settings.problems()
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        if failure is not None:
+        if failure := failure or credentials.failure:
             raise failure
-        return Result(requeue_after=wait or check)
+        return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
+
+    def _copy_credentials(self, cache: Cache) -> Outcome:
+        config = self._settings.current(self.client, self.recorder)
+        return self._credentials.ensure(
+            cache, config, client=self.client, live=self.live, recorder=self.recorder, clock=self.clock
+        )
 
     # volumes ----------------------------------------------------------------------------------------------------------
 
@@ -268,6 +278,9 @@ class CacheReconciler(Reconciler):
         """
         if not contains_finalizer(cache, self.finalizer):
             return None
+        credentials = self._copy_credentials(cache)
+        if credentials.failure is not None:
+            raise credentials.failure
         waiting = self._waiting_for(cache)
         left = self._time_left(cache)
         if waiting and left > 0:
@@ -283,6 +296,8 @@ class CacheReconciler(Reconciler):
             )
             self.recorder.event(cache, "Warning", "CleanUpTimedOut", message)
 
+        for problem in credentials.problems:
+            self.recorder.event(cache, "Warning", problem.reason, problem.message)
         self._release_volumes(cache)
         remove_finalizer(cache, self.finalizer)
         try:

@@ -131,7 +131,7 @@ class NodeReconciler(Reconciler):
             return Result(requeue_after=self._label(node, frozenset(), owner))
         caches = {status_key(cache.name, cache.namespace): cache for cache in self._caches_of(member_of)}
         present = existing.spec.local_models if existing is not None else []
-        wished = desired_entries(member_of, caches.values(), present, ready=node.is_ready)
+        wished = desired_entries(member_of, caches.values(), present, ready=node.is_ready, config=config)
         entries = self._admitted(node, existing, wished, groups)
         self._write(node, existing, entries, caches)
         waits = [TURN_CHECK_SECONDS] if len(entries) < len(wished) else []
