@@ -144,7 +144,7 @@ class CacheReconciler(Reconciler):
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
         credentials = self._copy_credentials(cache)
-        problems, failure = self._reconcile_volumes(cache, groups, consumers)
+        problems, failure = self._reconcile_volumes(cache, groups, consumers, prune=credentials.is_settled)
         check = VOLUME_CHECK_SECONDS if problems else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
@@ -163,7 +163,7 @@ class CacheReconciler(Reconciler):
     # volumes ----------------------------------------------------------------------------------------------------------
 
     def _reconcile_volumes(
-        self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers
+        self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers, *, prune: bool
     ) -> tuple[list[Problem], ApiError | None]:
         """Problems to show, and an error to try again after the status has been written (D-55).
 
@@ -186,7 +186,7 @@ class CacheReconciler(Reconciler):
                 if not isinstance(error, ConflictError):
                     message = f"cannot make claim {pair.claim} and volume {pair.volume}: {error}"
                     problems.append(Problem(reason="VolumeFailed", message=message))
-        if failure is None and managed and consumers.complete:
+        if failure is None and managed and consumers.complete and prune:
             volumes.prune(pairs)
         return problems, failure
 

@@ -51,6 +51,8 @@ class Outcome:
     """To try again once the status has been written."""
     wait: float = 0.0
     """Seconds until they must be looked at again; 0 for not before something changes."""
+    is_settled: bool = True
+    """False: a copy may be left in a former job namespace, which only the cache's claims there can tell."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -109,16 +111,18 @@ class CredentialCopies:
         self._known.pop(cache.key, None)
         copies = _Copies(client=client, live=live)
         try:
-            for uid, place in _former(cache, namespace, known, client):
-                copies.remove(uid, place)
+            former = [copies.remove(uid, place) for uid, place in _former(cache, namespace, known, client)]
             if named is None:
                 problem = copies.remove(cache.metadata.uid, namespace)
             else:
                 problem = _renew(copies, cache, named, namespace, config.credentials, live, recorder)
         except ApiError as error:
             if isinstance(error, ConflictError | AlreadyExistsError):
-                return Outcome(failure=error)
-            return Outcome(credentials_problem(FAILED, f"the credentials cannot be copied: {error}"), error)
+                return Outcome(failure=error, is_settled=False)
+            problem = credentials_problem(FAILED, f"the credentials cannot be copied: {error}")
+            return Outcome(problem, error, is_settled=False)
+        if leftover := next(filter(None, former), None):
+            return Outcome(problem or leftover, wait=RETRY_SECONDS, is_settled=False)
         wait = RETRY_SECONDS if problem is not None else REFRESH_SECONDS if named is not None else 0.0
         self._known[cache.key] = _Known(
             uid=cache.metadata.uid,

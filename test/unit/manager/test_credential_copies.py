@@ -428,6 +428,37 @@ def test_the_copy_moves_with_the_job_namespace(is_restarted: bool) -> None:
     assert world.copy("elsewhere") is not None
 
 
+@pytest.mark.parametrize("verb", ["get", "delete"])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_copy_in_a_former_job_namespace_is_not_forgotten(verb: str, is_restarted: bool) -> None:
+    world = World()
+    world.run()
+    world.configure(ELSEWHERE)
+    fault = world.client.faults.fail(ServiceUnavailableError.of("down"), verb=verb, kind=Secret)
+    with pytest.raises(ServiceUnavailableError):
+        world.run()
+    if is_restarted:
+        world.restart()
+    world.client.faults.clear(fault)
+    world.run()
+    assert world.copy() is None
+    assert world.copy("elsewhere") is not None
+
+
+def test_a_former_job_namespace_that_refuses_is_told_and_tried_again() -> None:
+    world = World()
+    world.run()
+    world.configure(ELSEWHERE)
+    fault = world.client.faults.fail(ForbiddenError.of("no"), verb="delete", kind=Secret, times=None)
+    assert world.run() == RETRY_SECONDS
+    assert world.copy("elsewhere") is not None
+    assert world.condition()[1] == "CredentialsForbidden"
+    world.client.faults.clear(fault)
+    world.run(RETRY_SECONDS)
+    assert world.copy() is None
+    assert world.condition()[1] == "DownloadPending"
+
+
 def test_the_copy_goes_if_somebody_takes_the_finalizer_away() -> None:
     world = World()
     world.run()
