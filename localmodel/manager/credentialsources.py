@@ -22,7 +22,7 @@ from localmodel.api.credentials import (
     format_sources,
     secret_shape,
 )
-from localmodel.api.names import status_key
+from localmodel.api.names import is_object_name, status_key
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import Object, ObjectKey, ObjectMeta, Secret, ServiceAccount, T
@@ -126,6 +126,9 @@ def _copied(secret: Secret, copy: Secret, config: CredentialsConfig) -> CopiedSe
 
 
 def _read(kind: type[T], key: ObjectKey, live: Reader) -> T | None:
+    """None where it is not there, which goes without asking for what is no name: users write them."""
+    if not is_object_name(key.name):
+        return None
     try:
         return live.find(kind, key.name, namespace=key.namespace)
     except ForbiddenError as error:

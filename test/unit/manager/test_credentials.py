@@ -234,6 +234,15 @@ def test_a_default_account_that_is_missing_has_nothing() -> None:
     assert copied(Account(name="default", optional=True)).data == {}
 
 
+@pytest.mark.parametrize("name", ["../secrets/x", "copy/reader", "a b", "", "-", "x" * 254])
+def test_what_no_object_can_be_called_is_not_asked_for(name: str) -> None:
+    client = FakeClient(account("reader", name))
+    for named in (Account(name=name), Account(name="reader")):
+        with pytest.raises(UnavailableError, match="does not exist"):
+            wanted_copy(of(), named, JOBS, CONFIG, client)
+    assert [action.name for action in client.actions] == ["reader"]
+
+
 def test_what_may_not_be_read_is_named_with_what_to_do() -> None:
     client = FakeClient(account("reader"))
     client.faults.fail(ForbiddenError.of("no right"), verb="get", kind=ServiceAccount)
