@@ -57,6 +57,7 @@ from .indexes import BY_MODEL, BY_NODE_GROUP, CACHE_ANNOTATION, SERVICES, cache_
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, path_mismatches
+from .readiness import cache_events
 from .scheduling import ServiceConstraints, first_admitting
 from .settings import Settings
 from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
@@ -265,7 +266,7 @@ class CacheReconciler(Reconciler):
         self._pacer.wrote(cache.key, self.clock)
         self._metrics.wrote(cache, old, new, self.clock.now())
         self._written[cache.key] = (cache.metadata.uid, new)
-        for type_, reason, message in transitions(old, new, seen.problems):
+        for type_, reason, message in (*transitions(old, new, seen.problems), *cache_events(old, new)):
             self.recorder.event(cache, type_, reason, message)
         return 0.0
 

@@ -37,6 +37,7 @@ from .agentstatus import AgentFacts, agent_events, set_agent_conditions
 from .entries import group_has_node
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
+from .readiness import group_events
 from .settings import Settings
 from .status import Problem
 from .watching import SINCE_START, AgentChanged, DaemonSetChanged, NodeChanged, keys_of
@@ -160,7 +161,8 @@ class LocalModelNodeGroupReconciler(Reconciler):
         self._write(group)
         self._pacer.wrote(group.name, self.clock)
         self._written[group.name] = seen, new
-        for type_, reason, message in agent_events(old.conditions, new.conditions):
+        told = (*group_events(old.conditions, new.conditions), *agent_events(old.conditions, new.conditions))
+        for type_, reason, message in told:
             self.recorder.event(group, type_, reason, message)
 
     def _write(self, group: LocalModelNodeGroup) -> None:
