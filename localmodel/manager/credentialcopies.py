@@ -11,7 +11,7 @@ somebody else's, and left alone. Nothing here says a value: not in logs, events,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -68,7 +68,7 @@ class _Known:
     namespace: str
     """The job namespace, where its copy is if there is one."""
     asked: object
-    """What it was about; where it is the same again, nothing is read before `due`."""
+    """What it was about; where it is the same again, nothing is read before `due`. None: that failed."""
     is_there: bool
     """There may be a copy."""
     problem: Problem | None
@@ -81,7 +81,7 @@ class CredentialCopies:
 
     def __init__(self) -> None:
         self._known: dict[Request, _Known] = {}
-        """By cache; not while something has failed and is to be tried again."""
+        """By cache."""
 
     def ensure(
         self,
@@ -108,27 +108,32 @@ class CredentialCopies:
             if known.due is None or left > 0:
                 return Outcome(known.problem, wait=left)
 
-        self._known.pop(cache.key, None)
+        if known is not None:
+            # Until all is done: where copies may be, and nothing that need not be looked at again.
+            self._known[cache.key] = replace(known, asked=None, is_there=known.is_there or named is not None)
         copies = _Copies(client=client, live=live)
+        is_settled = False
         try:
             former = [copies.remove(uid, place) for uid, place in _former(cache, namespace, known, client)]
+            leftover = next(filter(None, former), None)
+            is_settled = leftover is None
             if named is None:
                 problem = copies.remove(cache.metadata.uid, namespace)
             else:
                 problem = _renew(copies, cache, named, namespace, config.credentials, live, recorder)
         except ApiError as error:
             if isinstance(error, ConflictError | AlreadyExistsError):
-                return Outcome(failure=error, is_settled=False)
+                return Outcome(failure=error, is_settled=is_settled)
             problem = credentials_problem(FAILED, f"the credentials cannot be copied: {error}")
-            return Outcome(problem, error, is_settled=False)
-        if leftover := next(filter(None, former), None):
+            return Outcome(problem, error, is_settled=is_settled)
+        if leftover is not None:
             return Outcome(problem or leftover, wait=RETRY_SECONDS, is_settled=False)
         wait = RETRY_SECONDS if problem is not None else REFRESH_SECONDS if named is not None else 0.0
         self._known[cache.key] = _Known(
             uid=cache.metadata.uid,
             namespace=namespace,
             asked=asked,
-            is_there=named is not None,
+            is_there=named is not None or problem is not None,
             problem=problem,
             due=clock.monotonic() + wait if wait else None,
         )
@@ -148,11 +153,11 @@ def _former(cache: Cache, namespace: str, known: _Known | None, reader: Reader) 
     A manager that starts anew tells former job namespaces by the cache's claims there, which are removed later.
     """
     uid = cache.metadata.uid
-    if known is not None:
-        there = (known.uid, known.namespace)
-        return [there] if known.is_there and there != (uid, namespace) else []
     claims = reader.list(PersistentVolumeClaim, fields={BY_CACHE_UID: uid})
-    return [(uid, place) for place in sorted({claim.namespace for claim in claims} - {namespace, cache.namespace})]
+    former = {(uid, place) for place in {claim.namespace for claim in claims} - {cache.namespace}}
+    if known is not None and known.is_there:
+        former.add((known.uid, known.namespace))
+    return sorted(former - {(uid, namespace)})
 
 
 def _renew(

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.manager import JOBS, Cluster, agent_pod, cache, config_map, group, namespace_cache, node
+from support.manager import JOBS, Cluster, agent_pod, cache, config_map, group, namespace_cache, node, service
 
 from localmodel.api import LocalModelNamespaceCache
 from localmodel.api.credentials import copied_key, copy_name
 from localmodel.manager.credentialcopies import REFRESH_SECONDS, RETRY_SECONDS
+from localmodel.manager.indexes import InferenceService
 from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import (
     ApiError,
@@ -21,7 +22,7 @@ from localmodel.runtime.errors import (
     ServiceUnavailableError,
     TransportError,
 )
-from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, Secret, ServiceAccount
+from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, PersistentVolumeClaim, Secret, ServiceAccount
 
 OWN = '{"credentialNamespace": "own"}'
 ELSEWHERE = '{"credentialNamespace": "own", "jobNamespace": "elsewhere"}'
@@ -445,6 +446,17 @@ def test_a_copy_in_a_former_job_namespace_is_not_forgotten(verb: str, is_restart
     assert world.copy("elsewhere") is not None
 
 
+def test_credentials_that_fail_do_not_keep_volumes_that_nobody_needs() -> None:
+    world = World(service("s", "team-a", of="team-a"))
+    world.run()
+    assert world.client.find(PersistentVolumeClaim, "iris-gpu", namespace="team-a") is not None
+    world.client.delete(world.client.get(InferenceService, "s", namespace="team-a"))
+    world.client.faults.fail(ServiceUnavailableError.of("down"), verb="get", kind=ServiceAccount)
+    with pytest.raises(ServiceUnavailableError):
+        world.run(REFRESH_SECONDS)
+    assert world.client.find(PersistentVolumeClaim, "iris-gpu", namespace="team-a") is None
+
+
 def test_a_former_job_namespace_that_refuses_is_told_and_tried_again() -> None:
     world = World()
     world.run()
@@ -469,13 +481,18 @@ def test_the_copy_goes_if_somebody_takes_the_finalizer_away() -> None:
     assert world.copy() is None
 
 
-def test_the_copy_of_an_earlier_cache_of_the_name_goes() -> None:
+@pytest.mark.parametrize("verb", ["", "get", "delete", "create"])
+def test_the_copy_of_an_earlier_cache_of_the_name_goes(verb: str) -> None:
     world = World()
     world.run()
     found = world.namespace_cache()
     found.metadata.finalizers = []
     world.client.delete(world.client.update(found))
     world.client.create(namespace_cache(serviceAccountName="reader"))
+    if verb:
+        world.client.faults.fail(ServiceUnavailableError.of("down"), verb=verb, kind=Secret)
+        with pytest.raises(ServiceUnavailableError):
+            world.run()
     world.run()
     assert world.copy() is None
     world.uid = world.namespace_cache().metadata.uid
