@@ -1,8 +1,9 @@
 """How a download Job gets its credentials (kserve-behaviour.md 9): references to Secrets, never their values.
 
 An entry names a key of the storage secret (`storage.key`), or a ServiceAccount whose `secrets` are looked through; both
-lie in the job namespace. What does not exist stops the download with a message that names it (D-48): a Job without its
-credentials would only fail later, and less clearly.
+lie in the job namespace. With `credentialNamespace: own` it names a copy that the manager has made of them there
+(`localmodel.api.credentials`), which counts for an entry of the copy's own cache only. What does not exist stops the
+download with a message that names it (D-48): a Job without its credentials would only fail later, and less clearly.
 """
 
 from __future__ import annotations
@@ -11,11 +12,25 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from localmodel.api.config import CredentialsConfig
+from localmodel.api.credentials import (
+    AZURE_VARIABLES,
+    DEFAULT_ACCOUNT,
+    ROLE_ANNOTATION,
+    SOURCES_ANNOTATION,
+    CopyReference,
+    SecretKind,
+    copied_key,
+    copy_name,
+    parse_sources,
+    secret_shape,
+    storage_lookup_key,
+)
 from localmodel.api.model import LocalModelStorageSpec
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.client import Reader
@@ -27,22 +42,11 @@ from .s3 import s3_settings
 
 STORAGE_TYPES: Final = ("s3", "hdfs", "webhdfs", "hf")
 """What an entry of the storage secret may be. KServe knows no "hf" though it documents it (D-50); our download does."""
-ROLE_ANNOTATION: Final = "eks.amazonaws.com/role-arn"
 _HDFS_MOUNT = "/var/secrets/kserve-hdfscreds"
 _GCS_MOUNT = "/var/secrets/"
-_AZURE = {
-    "AZURE_SUBSCRIPTION_ID": "AZ_SUBSCRIPTION_ID",
-    "AZURE_TENANT_ID": "AZ_TENANT_ID",
-    "AZURE_CLIENT_ID": "AZ_CLIENT_ID",
-    "AZURE_CLIENT_SECRET": "AZ_CLIENT_SECRET",
-    "AZURE_STORAGE_ACCESS_KEY": "",
-    "AZURE_ACCESS_TOKEN": "",
-    "AZURE_ACCESS_EXPIRES_ON_SECONDS": "",
-    "AZURE_ACCOUNT_NAME": "",
-    "AZURE_SERVICE_URL": "",
-}
-"""Variable -> the older key that goes before the key of the variable's own name."""
 Json = dict[str, Any]
+Place = Callable[[str], str]
+"""Where a key of a Secret is now: in a copy each has another name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +74,21 @@ class Credentials:
 def fingerprint(entry: LocalModelInfo) -> str:
     """The same for two entries that download the same files with the same credentials; "" for a bare entry.
 
-    It decides whether two caches with one URI may share a download.
+    It decides whether two caches with one URI may share a download. Of copies it is the namespace and the name there
+    that count: each cache has a copy of its own, also if it names the same as another of its namespace.
     """
     storage = entry.storage.to_dict() if entry.storage else {}
-    parts = [entry.service_account_name, storage, entry.revision, entry.include, entry.exclude, entry.digest]
+    if entry.storage is not None and entry.storage.key is not None:
+        storage["key"] = _identity(entry, entry.storage.key)
+    account = _identity(entry, entry.service_account_name)
+    parts = [account, storage, entry.revision, entry.include, entry.exclude, entry.digest]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16] if any(parts) else ""
+
+
+def _identity(entry: LocalModelInfo, named: str) -> str:
+    """Has a slash if it is of the cache's own namespace, and none if it is of the job namespace."""
+    reference = CopyReference.parse(named)
+    return named if reference is None else f"{entry.namespace}/{reference.named}"
 
 
 class CredentialsBuilder:
@@ -90,7 +104,9 @@ class CredentialsBuilder:
         """The entry's credentials; raises CredentialsError, or ApiError where the API server fails."""
         try:
             if entry.storage is not None and entry.storage.key is not None:
-                return self._from_storage(entry.storage.key, entry.storage.parameters or {})
+                return self._from_key(entry, entry.storage.key, entry.storage.parameters or {})
+            if reference := CopyReference.parse(entry.service_account_name):
+                return self._from_account_copy(self._copy(reference, entry), entry.storage)
             if entry.service_account_name:
                 return self._from_service_account(entry.service_account_name)
             if entry.storage is not None:
@@ -99,15 +115,54 @@ class CredentialsBuilder:
             raise CredentialsError(f"the agent may not read the credentials of {entry.model_name}: {error}") from error
         return Credentials()
 
+    # copies ------------------------------------------------------------------------------------------------------
+
+    def _copy(self, reference: CopyReference, entry: LocalModelInfo) -> Secret:
+        """The copy that an entry names. It must be its own cache's: anybody can write the name of another one's."""
+        if not entry.cache_uid or reference.copy != copy_name(entry.cache_uid):
+            raise CredentialsError(
+                f"{str(reference)!r} names a copy of credentials that is not of {entry.namespace}/{entry.model_name}"
+            )
+        secret = self._reader.find(Secret, reference.copy, namespace=self._namespace)
+        if secret is None:
+            raise CredentialsError(
+                f"Secret {self._namespace}/{reference.copy}, the manager's copy of {reference.named!r} in namespace "
+                f"{entry.namespace}, does not exist: the conditions of the cache say why"
+            )
+        return secret
+
+    def _from_account_copy(self, copy: Secret, storage: LocalModelStorageSpec | None) -> Credentials:
+        """The Secrets of the account one by one, as they would be looked through beside the account itself."""
+        try:
+            sources = parse_sources(copy.metadata.annotations.get(SOURCES_ANNOTATION, ""))
+        except ValueError as error:
+            raise CredentialsError(f"annotation {SOURCES_ANNOTATION} of Secret {copy.key}: {error}") from error
+        found = Credentials()
+        for source in sources:
+            place = partial(copied_key, source.name)
+            prefix = place("")
+            original = copy.deepcopy()
+            original.metadata.annotations = dict(source.annotations)
+            original.data = {k.removeprefix(prefix): value for k, value in copy.data.items() if k.startswith(prefix)}
+            found += self._from_account_secret(original, place)
+        if storage is not None and storage.parameters:
+            found += Credentials(env=(_override(storage.parameters),))
+        return found
+
     # the storage secret ------------------------------------------------------------------------------------------
 
-    def _from_storage(self, key: str, parameters: Mapping[str, str]) -> Credentials:
-        type_ = parameters.get("type", "")
+    def _from_key(self, entry: LocalModelInfo, key: str, parameters: Mapping[str, str]) -> Credentials:
+        if reference := CopyReference.parse(key):
+            return self._from_storage(reference.copy, self._copy(reference, entry), reference.named, parameters)
         name = self._config.storage_spec_secret_name
         secret = self._reader.find(Secret, name, namespace=self._namespace)
         if secret is None and key:
             raise CredentialsError(f"Secret {self._namespace}/{name} with the key {key!r} does not exist")
-        lookup = key or (f"default_{type_}" if type_ else "default")
+        return self._from_storage(name, secret, key, parameters)
+
+    def _from_storage(self, name: str, secret: Secret | None, key: str, parameters: Mapping[str, str]) -> Credentials:
+        type_ = parameters.get("type", "")
+        lookup = storage_lookup_key(key, type_)
         text = _value(secret, lookup) if secret is not None else None
         if text is None and key:
             raise CredentialsError(f"Secret {self._namespace}/{name} has no key {key!r}")
@@ -144,7 +199,7 @@ class CredentialsBuilder:
 
     def _from_parameters(self, storage: LocalModelStorageSpec) -> Credentials:
         """Parameters without a key: KServe takes the `default` ServiceAccount and drops them; here they count too."""
-        account = self._reader.find(ServiceAccount, "default", namespace=self._namespace)
+        account = self._reader.find(ServiceAccount, DEFAULT_ACCOUNT, namespace=self._namespace)
         found = self._from_account(account) if account is not None else Credentials()
         if storage.parameters:
             found += Credentials(env=(_override(storage.parameters),))
@@ -173,62 +228,70 @@ class CredentialsBuilder:
             found += self._from_account_secret(secret)
         return found
 
-    def _from_account_secret(self, secret: Secret) -> Credentials:
-        """One row of the table in kserve-behaviour.md 9.3: the first key that the secret has decides."""
-        name, s3 = secret.name, self._config.s3
-        if s3.s3_secret_access_key_name in secret.data:
-            return Credentials(
-                env=(
-                    _from_secret("AWS_ACCESS_KEY_ID", name, s3.s3_access_key_id_name),
-                    _from_secret("AWS_SECRET_ACCESS_KEY", name, s3.s3_secret_access_key_name),
-                    *_literals(s3_settings(s3, annotations=secret.metadata.annotations, data=_decoded(secret))),
+    def _from_account_secret(self, secret: Secret, place: Place | None = None) -> Credentials:
+        """One row of the table in kserve-behaviour.md 9.3. `place`: of a copy, where its keys are."""
+        shape = secret_shape(secret.data, self._config)
+        name, at = secret.name, place or str
+        match shape.kind if shape is not None else None:
+            case SecretKind.S3:
+                s3 = self._config.s3
+                return Credentials(
+                    env=(
+                        _from_secret("AWS_ACCESS_KEY_ID", name, at(s3.s3_access_key_id_name)),
+                        _from_secret("AWS_SECRET_ACCESS_KEY", name, at(s3.s3_secret_access_key_name)),
+                        *_literals(s3_settings(s3, annotations=secret.metadata.annotations, data=_decoded(secret))),
+                    )
                 )
-            )
-        file = self._config.gcs.gcs_credential_file_name
-        if file in secret.data:
-            google = {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": _GCS_MOUNT + file}
-            return _mounted("user-gcp-sa", name, _GCS_MOUNT, env=(google,))
-        if secret.data.keys() & {"AZ_CLIENT_ID", "AZURE_CLIENT_ID", "AZURE_ACCESS_TOKEN"}:
-            return Credentials(env=_azure(secret))
-        if "AZURE_STORAGE_ACCESS_KEY" in secret.data:
-            return _single("AZURE_STORAGE_ACCESS_KEY", name)
-        if "https-host" in secret.data:
-            return _https_headers(secret)
-        if "HDFS_NAMENODE" in secret.data:
-            return _mounted("hdfs-secrets", name, _HDFS_MOUNT)
-        for variable in ("HF_TOKEN", "MODELSCOPE_API_TOKEN"):
-            if variable in secret.data:
-                return _single(variable, name)
+            case SecretKind.GCS:
+                file = self._config.gcs.gcs_credential_file_name
+                google = {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": _GCS_MOUNT + file}
+                return _mounted("user-gcp-sa", secret, _GCS_MOUNT, place, env=(google,))
+            case SecretKind.AZURE:
+                return Credentials(env=_azure(secret, at))
+            case SecretKind.AZURE_STORAGE_KEY:
+                return _single("AZURE_STORAGE_ACCESS_KEY", name, at)
+            case SecretKind.HTTPS:
+                return _https_headers(secret, at)
+            case SecretKind.HDFS:
+                return _mounted("hdfs-secrets", secret, _HDFS_MOUNT, place)
+            case SecretKind.HUGGING_FACE:
+                return _single("HF_TOKEN", name, at)
+            case SecretKind.MODELSCOPE:
+                return _single("MODELSCOPE_API_TOKEN", name, at)
         return Credentials()
 
 
-def _single(variable: str, secret: str) -> Credentials:
-    return Credentials(env=(_from_secret(variable, secret, variable),))
+def _single(variable: str, secret: str, at: Place) -> Credentials:
+    return Credentials(env=(_from_secret(variable, secret, at(variable)),))
 
 
-def _mounted(volume: str, secret: str, path: str, *, env: tuple[Json, ...] = ()) -> Credentials:
+def _mounted(volume: str, secret: Secret, path: str, place: Place | None, *, env: tuple[Json, ...] = ()) -> Credentials:
+    """The Secret as a directory; of a copy only these keys, under their own names."""
+    source: Json = {"secretName": secret.name}
+    if place is not None:
+        source["items"] = [{"key": place(key), "path": key} for key in sorted(secret.data)]
     return Credentials(
         env=env,
-        volumes=({"name": volume, "secret": {"secretName": secret}},),
+        volumes=({"name": volume, "secret": source},),
         volume_mounts=({"name": volume, "mountPath": path, "readOnly": True},),
     )
 
 
-def _https_headers(secret: Secret) -> Credentials:
+def _https_headers(secret: Secret, at: Place) -> Credentials:
     """`<host>-headers`. KServe copies the headers themselves into the Job (D-21); a reference does as well."""
     host = _value(secret, "https-host")
     if not host or "headers" not in secret.data:
         return Credentials()
-    return Credentials(env=(_from_secret(f"{host.strip()}-headers", secret.name, "headers"),))
+    return Credentials(env=(_from_secret(f"{host.strip()}-headers", secret.name, at("headers")),))
 
 
-def _azure(secret: Secret) -> tuple[Json, ...]:
+def _azure(secret: Secret, at: Place) -> tuple[Json, ...]:
     """Only keys that exist; KServe always refers to a tenant, and then the container cannot start (D-52)."""
     env = []
-    for variable, older in _AZURE.items():
+    for variable, older in AZURE_VARIABLES.items():
         key = older if older in secret.data else variable
         if key in secret.data:
-            env.append(_from_secret(variable, secret.name, key))
+            env.append(_from_secret(variable, secret.name, at(key)))
     return tuple(env)
 
 

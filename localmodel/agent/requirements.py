@@ -40,6 +40,7 @@ class Requirements:
         return entry.model_copy(
             update={
                 "model_size": found.model_size,
+                "cache_uid": cache.metadata.uid,
                 "revision": found.revision,
                 "include": found.include,
                 "exclude": found.exclude,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from localmodel.api.config import S3Config
-
-_PREFIX = "serving.kserve.io/s3-"
+from localmodel.api.credentials import S3_ANNOTATION_PREFIX
 
 
 def s3_settings(config: S3Config, *, annotations: Mapping[str, str], data: Mapping[str, str]) -> dict[str, str]:
@@ -16,7 +15,7 @@ def s3_settings(config: S3Config, *, annotations: Mapping[str, str], data: Mappi
     """
 
     def pick(annotation: str, key: str, default: str) -> str:
-        return (annotations.get(_PREFIX + annotation) or data.get(key) or default).strip()
+        return (annotations.get(S3_ANNOTATION_PREFIX + annotation) or data.get(key) or default).strip()
 
     settings = _endpoint(
         pick("endpoint", "S3_ENDPOINT", config.s3_endpoint), pick("usehttps", "S3_USE_HTTPS", config.s3_use_https)

@@ -52,7 +52,8 @@ class LocalModelCacheSpec(ApiModel):
     node_groups: Annotated[list[str], REQUIRED, schema_of(minItems=1)] = Field(default_factory=list)
     """The LocalModelNodeGroups whose nodes keep the model. The first is the default for services that name none."""
     service_account_name: str = ""
-    """The ServiceAccount, in the job namespace, whose secrets hold the credentials of the download."""
+    """The ServiceAccount whose secrets hold the credentials of the download: in the job namespace, or where
+    credentialNamespace is own, in that of the cache."""
     storage: LocalModelStorageSpec | None = None
     """The credentials and parameters of the storage; its key goes before serviceAccountName."""
 

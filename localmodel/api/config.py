@@ -139,7 +139,8 @@ class LocalModelConfig(ConfigSection):
     serving_volume_scope: Literal["root", "model"] = "root"
     """What a serving volume shows: the models root (KServe's layout) or one model's folder."""
     credential_namespace: Literal["job", "own"] = "job"
-    """Where the credentials of a LocalModelNamespaceCache are: in the job namespace or in its own."""
+    """Where a LocalModelNamespaceCache's credentials are: in the job namespace or in its own, from where the manager
+    copies them. Those of a LocalModelCache are in the job namespace either way."""
     storage_isolation: Literal["verified", "shared", "namespace"] = "verified"
     """When two caches with different credentials may share one downloaded folder."""
     max_concurrent_downloads_per_node: Natural32 = 0

@@ -48,6 +48,6 @@ class LocalModelStorageSpec(ApiModel):
     """Which credentials a download uses, and further parameters of the storage."""
 
     key: str | None = None
-    """The key in the storage secret (storage-config) of the job namespace that holds the credentials."""
+    """The key in the storage secret (storage-config) that holds the credentials."""
     parameters: dict[str, str] | None = None
     """Settings that override those of the secret, as type, bucket or region."""

@@ -99,6 +99,12 @@ def group_label_value(name: str) -> str:
     return f"{readable}-{digest}" if readable else digest
 
 
+def is_object_name(name: str) -> bool:
+    """Whether an object, as a Secret or a ServiceAccount, can have the name: a DNS subdomain."""
+    return len(name) <= NAME_LIMIT and _SUBDOMAIN.fullmatch(name) is not None
+
+
+_SUBDOMAIN: Final = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _STORAGE_KEY: Final = re.compile("[0-9a-f]{16}")
 _READY_LABEL: Final = re.compile(re.escape(READY_LABEL_PREFIX) + "[0-9a-f]{16}")
 _MODEL_CLAIM: Final = re.compile(".+-([0-9a-f]{16})-[0-9a-f]{8}")

@@ -45,7 +45,7 @@ class LocalModelInfo(ApiModel):
     node_group: str = ""
     """The group that brought the model to this node; it names the claim that the download mounts."""
     service_account_name: str = ""
-    """The ServiceAccount whose secrets hold the credentials."""
+    """The ServiceAccount whose secrets hold the credentials, or the copy of them that the manager made."""
     storage: LocalModelStorageSpec | None = None
     """The credentials and parameters of the storage."""
 

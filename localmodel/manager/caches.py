@@ -52,6 +52,7 @@ from localmodel.runtime.reconcile import Reconciler, Request, Result
 
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
+from .credentialcopies import CredentialCopies, Outcome
 from .entries import group_has_node, key_of
 from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, nodes_with_agent
@@ -59,6 +60,7 @@ from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .pairs import model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
+from .readiness import cache_events
 from .reports import Report, reports_of
 from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
@@ -107,6 +109,7 @@ class CacheReconciler(Reconciler):
         lacks our fields for good. One worker at a time touches an entry."""
 
         self._constraints = ServiceConstraints()
+        self._credentials = CredentialCopies()
         self._retiring = Retiring()
         self._members = Members()
         self._served = ServedKinds()
@@ -143,6 +146,7 @@ class CacheReconciler(Reconciler):
             self._written.pop(request, None)
             self._retiring.forget(request)
             self._deleting.pop(request, None)
+            self._credentials.forget(request, client=self.client, live=self.live)
             return None
         if cache.is_deleting:
             return self._finalize(cache)
@@ -151,20 +155,27 @@ class CacheReconciler(Reconciler):
 
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
-        problems, retiring, failure = self._reconcile_volumes(cache, groups, consumers)
+        credentials = self._copy_credentials(cache)
+        problems, retiring, failure = self._reconcile_volumes(cache, groups, consumers, prune=credentials.is_settled)
         check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
-        problems += self._settings.problems()
+        problems += credentials.problems + self._settings.problems()
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        if failure is not None:
+        if failure := failure or credentials.failure:
             raise failure
-        return Result(requeue_after=wait or check)
+        return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
+
+    def _copy_credentials(self, cache: Cache) -> Outcome:
+        config = self._settings.current(self.client, self.recorder)
+        return self._credentials.ensure(
+            cache, config, client=self.client, live=self.live, recorder=self.recorder, clock=self.clock
+        )
 
     # volumes ----------------------------------------------------------------------------------------------------------
 
     def _reconcile_volumes(
-        self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers
+        self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers, *, prune: bool
     ) -> tuple[list[Problem], bool, ApiError | None]:
         """Problems to show, whether volumes are left that shall go, and an error to try again after the status has been
         written (D-55).
@@ -189,7 +200,7 @@ class CacheReconciler(Reconciler):
                 if not isinstance(error, ConflictError):
                     message = f"cannot make claim {pair.claim} and volume {pair.volume}: {error}"
                     problems.append(Problem(reason="VolumeFailed", message=message))
-        if failure is not None or not managed or not consumers.complete:
+        if failure is not None or not managed or not consumers.complete or not prune:
             return problems, False, failure
         unwanted = [] if single_models else [model_pair(cache, group, namespace) for namespace, group in serving]
         kept = self._retiring.kept(cache.key, unwanted, reader=self.client, live=self.live, clock=self.clock)
@@ -270,7 +281,7 @@ class CacheReconciler(Reconciler):
         self._pacer.wrote(cache.key, interval_for(len(new.node_status)), self.clock)
         self._metrics.wrote(cache, old, new, self.clock.now())
         self._written[cache.key] = (cache.metadata.uid, new)
-        for type_, reason, message in transitions(old, new, seen.problems):
+        for type_, reason, message in (*transitions(old, new, seen.problems), *cache_events(old, new)):
             self.recorder.event(cache, type_, reason, message)
         return 0.0
 
@@ -283,6 +294,9 @@ class CacheReconciler(Reconciler):
         """
         if not contains_finalizer(cache, self.finalizer):
             return None
+        credentials = self._copy_credentials(cache)
+        if credentials.failure is not None:
+            raise credentials.failure
         waiting = self._waiting_for(cache)
         left = self._time_left(cache)
         if waiting and left > 0:
@@ -298,6 +312,8 @@ class CacheReconciler(Reconciler):
             )
             self.recorder.event(cache, "Warning", "CleanUpTimedOut", message)
 
+        for problem in credentials.problems:
+            self.recorder.event(cache, "Warning", problem.reason, problem.message)
         self._release_volumes(cache)
         remove_finalizer(cache, self.finalizer)
         try:

@@ -1,4 +1,4 @@
-"""Which models a node shall have: a pure function of the node's labels, all groups and all caches.
+"""Which models a node shall have: a pure function of the node's labels, the configuration, all groups and all caches.
 
 `NodeReconciler` writes what this says and nothing else, so the list has one author and no history (D-02, D-04, D-35).
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from localmodel.api import Cache, LocalModelInfo, LocalModelNodeGroup, SelectorError, node_matches
+from localmodel.api import Cache, LocalModelConfig, LocalModelInfo, LocalModelNodeGroup, SelectorError, node_matches
 from localmodel.api.names import status_key
 from localmodel.runtime.objects import Node
+
+from .credentials import entry_credentials
 
 
 def group_has_node(group: LocalModelNodeGroup, node: Node) -> bool:
@@ -48,16 +50,17 @@ def key_of(entry: LocalModelInfo) -> str:
     return status_key(entry.model_name, entry.namespace)
 
 
-def entry_for(cache: Cache, group: str) -> LocalModelInfo:
+def entry_for(cache: Cache, group: str, config: LocalModelConfig) -> LocalModelInfo:
     """The whole entry of a cache on the nodes of one of its groups."""
     spec = cache.spec
+    service_account_name, storage = entry_credentials(cache, config)
     return LocalModelInfo(
         source_model_uri=spec.source_model_uri,
         model_name=cache.name,
         namespace=cache.namespace,
         node_group=group,
-        service_account_name=spec.service_account_name,
-        storage=spec.storage,
+        service_account_name=service_account_name,
+        storage=storage,
         model_size=spec.model_size,
         cache_uid=cache.metadata.uid,
         priority=spec.priority,
@@ -71,7 +74,12 @@ def entry_for(cache: Cache, group: str) -> LocalModelInfo:
 
 
 def desired_entries(
-    node_groups: Membership, caches: Iterable[Cache], existing: Iterable[LocalModelInfo], *, ready: bool
+    node_groups: Membership,
+    caches: Iterable[Cache],
+    existing: Iterable[LocalModelInfo],
+    *,
+    ready: bool,
+    config: LocalModelConfig,
 ) -> list[LocalModelInfo]:
     """The entries that the node shall have, sorted by key.
 
@@ -87,7 +95,7 @@ def desired_entries(
         known = present.get(key)
         group = _group_for(cache, node_groups, known)
         if group and (ready or known is not None):
-            wanted[key] = entry_for(cache, group)
+            wanted[key] = entry_for(cache, group, config)
     return [wanted[key] for key in sorted(wanted)]
 
 

@@ -38,6 +38,7 @@ from .groupmetrics import CountCopies, GroupMetrics, group_room
 from .known import Members, find_node, known_nodes, nodes_with_agent
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
+from .readiness import group_events
 from .reports import ALL, Disk, disk_of
 from .served import if_served
 from .settings import Settings
@@ -171,7 +172,8 @@ class LocalModelNodeGroupReconciler(Reconciler):
         self._write(group)
         self._pacer.wrote(group.name, interval_for(new.nodes or 0), self.clock)
         self._written[group.name] = seen, new
-        for type_, reason, message in agent_events(old.conditions, new.conditions):
+        told = (*group_events(old.conditions, new.conditions), *agent_events(old.conditions, new.conditions))
+        for type_, reason, message in told:
             self.recorder.event(group, type_, reason, message)
 
     def _write(self, group: LocalModelNodeGroup) -> None:

@@ -163,7 +163,8 @@ class NodeReconciler(Reconciler):
         """The entries that the node shall have, with what `_caches_of` returns."""
         caches, unknown = self._caches_of(groups)
         present = existing.spec.local_models if existing is not None else []
-        wished = desired_entries(groups, caches.values(), present, ready=node.is_ready)
+        config = self._settings.current(self.client, self.recorder).local_model
+        wished = desired_entries(groups, caches.values(), present, ready=node.is_ready, config=config)
         return with_unknown(wished, present, unknown), caches, unknown
 
     def _without_groups(self, node: Node, existing: LocalModelNode | None) -> Result:

@@ -61,6 +61,8 @@ class Problem:
     own: bool = True
     """False: not of this cache alone. It is shown as Degraded, does not keep the cache from being Ready, and its event
     is where it arose."""
+    new_copies_only: bool = False
+    """It keeps further copies from coming. A model that is on every node is Ready all the same."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shorten(self.message))
@@ -258,12 +260,13 @@ def _ready(
     have = f"{counts.available} of {counts.total} nodes have the model"
     if seen.waiting_for is not None:
         return "False", "Deleting", _deleting(seen.waiting_for)
-    if own := [problem for problem in seen.problems if problem.own]:
+    is_complete = bool(counts.total) and counts.available == counts.total
+    if own := [it for it in seen.problems if it.own and not (it.new_copies_only and is_complete)]:
         return "False", own[0].reason, "; ".join(problem.message for problem in own)
     if not counts.total:
         groups = listed("node group", seen.node_groups)
         return "False", "NoNodes", f"no node belongs to {groups}" if seen.node_groups else "no node group is named"
-    if counts.available == counts.total:
+    if is_complete:
         return "True", "AllCopiesAvailable", have
     if failures:
         return "False", failures[0].reason, "; ".join([have, *_told(_causes(failures))])

@@ -218,6 +218,9 @@ class Volumes:
             changed.spec.claim_ref.uid = changed.spec.claim_ref.resource_version = ""
         if changed.to_dict() != existing.to_dict():
             self._client.update(changed)
+            if _claim_uid(changed) != _claim_uid(existing):
+                message = f"The claim of {existing} is gone: it waits for a new one of the name"
+                self._recorder.event(self._cache, "Normal", "VolumeReleased", message)
             if not ours:
                 self._recorder.event(self._cache, "Normal", "VolumeAdopted", f"{existing} was found and is used")
         return []
@@ -236,6 +239,8 @@ class Volumes:
             if claim is not None and self._is_ours(claim):
                 self._delete(claim)
         self._delete(existing)
+        message = f"{existing} does not fit any more and is made anew"
+        self._recorder.event(self._cache, "Normal", "VolumeReplaced", message)
         return []
 
     def _is_ours(self, obj: Volume) -> bool:
@@ -347,6 +352,11 @@ def _fits(existing: Volume, pair: VolumePair) -> bool:
         return existing.spec.volume_name in ("", pair.volume) or existing.status.phase == _BOUND
     claim = existing.spec.claim_ref
     return claim is None or ObjectKey(claim.namespace, claim.name) == pair.claim
+
+
+def _claim_uid(volume: Volume) -> str:
+    claim = volume.spec.claim_ref if isinstance(volume, PersistentVolume) else None
+    return claim.uid if claim is not None else ""
 
 
 def _path(spec: PersistentVolumeSpec) -> object:

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from support.gate import Gate
 from support.rights import AGENT, MANAGER, requests, shipped_rights
-from support.sandbox import Sandbox, sandbox
+from support.sandbox import Sandbox, lent_credentials, sandbox
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.credentials import copy_name
 from localmodel.api.names import CONFIG_MAP_NAME, storage_key_of_claim
 from localmodel.manager.indexes import InferenceService
-from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, PersistentVolumeClaim
+from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, ObjectMeta, PersistentVolumeClaim, Secret
 from localmodel.sandbox import demo_objects, install
 from localmodel.sandbox.apiserver.rbac import Attributes
 
@@ -92,6 +93,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         delete_in_the_middle_of_a_download(it)
         let_a_node_come_and_go(it)
         ask_for_agents(it)
+        lend_credentials(it)
         delete(it)
     return log
 
@@ -209,6 +211,28 @@ def agent_image(it: Sandbox) -> str:
     """Empty where there is no DaemonSet."""
     found = it.cluster.client.find(DaemonSet, "asking-agent", namespace=install.NAMESPACE)
     return str(found.spec["template"]["spec"]["containers"][0]["image"]) if found else ""
+
+
+def lend_credentials(it: Sandbox) -> None:
+    """The namespace's cache gets its credentials from there, as config/samples/credentials.yaml says; they change."""
+    namespace, job = demo_objects.SERVICE_NAMESPACE, json.dumps(install.local_model_config())
+    it.apply(*lent_credentials(namespace, "token"))
+    name = copy_name(namespace_cache(it).metadata.uid)
+
+    def version() -> str:
+        found = it.cluster.client.find(Secret, name, namespace=install.JOB_NAMESPACE)
+        return found.metadata.resource_version if found is not None else ""
+
+    configuration = ConfigMap(metadata=ObjectMeta(name="inferenceservice-config", namespace=install.NAMESPACE))
+    own = json.dumps(install.local_model_config(credentialNamespace="own"))
+    it.cluster.client.patch(configuration, {"data": {"localModel": own}})
+    it.eventually(version)
+    first = version()
+    it.apply(*lent_credentials(namespace, "another"))
+    it.cluster.client.patch(namespace_cache(it), {"spec": {"priority": 1}})  # it is looked at again at once
+    it.eventually(lambda: version() not in ("", first))
+    it.cluster.client.patch(configuration, {"data": {"localModel": job}})
+    it.eventually(lambda: not version())
 
 
 def delete(it: Sandbox) -> None:

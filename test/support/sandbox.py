@@ -116,6 +116,29 @@ def sandbox(
         yield it
 
 
+def lent_credentials(namespace: str, token: str) -> list[dict[str, Any]]:
+    """The ServiceAccount `reader` of a namespace with a token in its Secret `hf`, and the manager's right to get both.
+
+    Of what is in config/samples/credentials.yaml, in the same shape.
+    """
+    metadata = {"name": "reader", "namespace": namespace}
+    group = "rbac.authorization.k8s.io"
+    lent = {"apiGroups": [""], "resources": ["secrets", "serviceaccounts"], "resourceNames": ["reader", "hf"]}
+    manager = {"kind": "ServiceAccount", "name": install.MANAGER_ACCOUNT, "namespace": install.NAMESPACE}
+    return [
+        {**demo_objects.hf_secret(token, namespace), "metadata": {"name": "hf", "namespace": namespace}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "secrets": [{"name": "hf"}]},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [{**lent, "verbs": ["get"]}]},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "reader"},
+            "subjects": [manager],
+        },
+    ]
+
+
 def storage_container(name: str, prefix: str, endpoint: str, *, secret: str = "hf-secret") -> dict[str, Any]:
     """The demo's ClusterStorageContainer for URIs with this prefix; its download gives up soon."""
     document = demo_objects.storage_container(endpoint)

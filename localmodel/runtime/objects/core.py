@@ -60,6 +60,7 @@ class Secret(Object):
 
     mapping: ClassVar[RESTMapping] = RESTMapping.of("", "v1", "Secret")
     type: str = ""
+    immutable: bool | None = None
     data: dict[str, str] = Field(default_factory=dict)
     string_data: dict[str, str] = Field(default_factory=dict)
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
 
 from localmodel.agent.credentials import Credentials, CredentialsBuilder, fingerprint
 from localmodel.agent.errors import CredentialsError
+from localmodel.agent.s3 import s3_settings
 from localmodel.api.config import CredentialsConfig, S3Config
+from localmodel.api.credentials import (
+    SOURCES_ANNOTATION,
+    CopiedSecret,
+    copied_key,
+    copy_name,
+    format_sources,
+    secret_shape,
+)
 from localmodel.api.model import LocalModelStorageSpec
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.objects import Object, Secret, ServiceAccount
@@ -162,3 +172,115 @@ def test_fingerprints_tell_credentials_apart() -> None:
     assert of() == ""
     prints = [of(service_account_name="x"), of(storage=LocalModelStorageSpec(key="x")), of(revision="x")]
     assert len({*prints, ""}) == 4
+
+
+# copies of the manager ------------------------------------------------------------------------------------------------
+
+UID = "uid-1"
+COPY = copy_name(UID)
+
+
+def copy_of(data: dict[str, str], sources: str = "") -> Secret:
+    annotations = {SOURCES_ANNOTATION: sources} if sources else {}
+    return secret(data, COPY, **annotations)
+
+
+def of_own(*objects: Object, uid: str = UID, **entry: Any) -> Credentials:
+    return build(*objects, namespace="team-a", cache_uid=uid, **entry)
+
+
+def test_a_storage_key_of_a_copy_is_read_from_it() -> None:
+    found = of_own(copy_of({"k": '{"type": "s3"}'}), storage=LocalModelStorageSpec(key=f"{COPY}/k"))
+    assert env(found) == {"STORAGE_CONFIG": f"{COPY}/k"}
+
+
+def test_the_default_key_of_a_copy_may_be_missing() -> None:
+    storage = LocalModelStorageSpec(key=f"{COPY}/", parameters={"type": "s3"})
+    assert env(of_own(copy_of({}), storage=storage)) == {"STORAGE_OVERRIDE_CONFIG": '{"type": "s3"}'}
+
+
+def test_the_secrets_of_a_copied_account_are_looked_through_in_their_order() -> None:
+    data = {copied_key("a", "HF_TOKEN"): "1", copied_key("b", "HF_TOKEN"): "2", copied_key("c", "HF_TOKEN"): "3"}
+    sources = format_sources([CopiedSecret(name="b"), CopiedSecret(name="a")])
+    found = of_own(copy_of(data, sources), service_account_name=f"{COPY}/reader")
+    assert env(found) == {"HF_TOKEN": f"{COPY}/{copied_key('a', 'HF_TOKEN')}"}
+
+
+def test_of_a_copied_secret_only_its_own_keys_are_mounted_under_their_names() -> None:
+    data = {copied_key("h", "HDFS_NAMENODE"): "n", copied_key("t", "HF_TOKEN"): "t"}
+    sources = format_sources([CopiedSecret(name="h"), CopiedSecret(name="t")])
+    found = of_own(copy_of(data, sources), service_account_name=f"{COPY}/reader")
+    item = {"key": copied_key("h", "HDFS_NAMENODE"), "path": "HDFS_NAMENODE"}
+    assert found.volumes == ({"name": "hdfs-secrets", "secret": {"secretName": COPY, "items": [item]}},)
+
+
+def test_an_account_without_credentials_downloads_without() -> None:
+    assert of_own(copy_of({}, "[]"), service_account_name=f"{COPY}/reader") == Credentials()
+
+
+def test_parameters_count_beside_a_copied_account() -> None:
+    storage = LocalModelStorageSpec(parameters={"a": "b"})
+    found = of_own(copy_of({}, "[]"), service_account_name=f"{COPY}/default", storage=storage)
+    assert env(found) == {"STORAGE_OVERRIDE_CONFIG": '{"a": "b"}'}
+
+
+@pytest.mark.parametrize("uid", ["uid-2", ""])
+@pytest.mark.parametrize(
+    "entry",
+    [{"service_account_name": f"{COPY}/reader"}, {"storage": LocalModelStorageSpec(key=f"{COPY}/k")}],
+)
+def test_a_copy_is_of_no_use_to_another_cache_d18(uid: str, entry: dict[str, Any]) -> None:
+    with pytest.raises(CredentialsError, match="that is not of team-a/iris"):
+        of_own(copy_of({"k": "{}"}, "[]"), uid=uid, **entry)
+
+
+def test_a_secret_of_the_job_namespace_cannot_be_named_as_a_copy() -> None:
+    with pytest.raises(CredentialsError, match="that is not of /iris"):
+        build(secret({"k": "{}"}, "mine"), storage=LocalModelStorageSpec(key="mine/k"), cache_uid=UID)
+
+
+def test_a_missing_copy_points_at_the_cache() -> None:
+    with pytest.raises(CredentialsError, match="does not exist: the conditions of the cache say why"):
+        of_own(service_account_name=f"{COPY}/reader")
+
+
+@pytest.mark.parametrize("sources", ["", "{}", "[{}]", "[1]", "x"])
+def test_a_copy_that_was_tampered_with_is_refused(sources: str) -> None:
+    with pytest.raises(CredentialsError, match=f"annotation {re.escape(SOURCES_ANNOTATION)} of"):
+        of_own(copy_of({}, sources or "null"), service_account_name=f"{COPY}/reader")
+
+
+def test_copies_of_one_namespace_and_name_may_share_a_download_and_others_may_not() -> None:
+    def of(namespace: str, uid: str, named: str = "reader") -> str:
+        return fingerprint(
+            LocalModelInfo(namespace=namespace, service_account_name=f"{copy_name(uid)}/{named}" if uid else named)
+        )
+
+    assert of("team-a", "1") == of("team-a", "2")
+    others = [of("team-b", "3"), of("team-a", "1", "writer"), of("team-a", ""), of("", "1")]
+    # Nor can a name of another namespace be written by hand, in whichever setting.
+    others += [of("team-b", "", "team-a/reader"), of("team-b", "3", "team-a/reader"), of("", "", "team-a/reader")]
+    assert of("team-a", "1") not in others
+
+
+def test_the_storage_key_of_a_copy_counts_in_the_fingerprint() -> None:
+    def of(namespace: str, uid: str) -> str:
+        return fingerprint(
+            LocalModelInfo(namespace=namespace, storage=LocalModelStorageSpec(key=f"{copy_name(uid)}/k"))
+        )
+
+    assert of("team-a", "1") == of("team-a", "2") != of("team-b", "1")
+
+
+def test_what_s3_settings_ask_a_secret_for_is_all_copied() -> None:
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:
+            asked.add(key)
+            return default
+
+    s3_settings(S3Config(), annotations={}, data=Asked())
+    shape = secret_shape({"awsSecretAccessKey"}, CredentialsConfig())
+    assert shape is not None
+    assert asked | {"awsAccessKeyID", "awsSecretAccessKey"} == shape.keys

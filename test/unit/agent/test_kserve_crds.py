@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from support import kserve_crds
-from support.agent import KEY, URI, World
+from support.agent import JOBS, KEY, URI, World
+
+from localmodel.api.credentials import copy_name
+from localmodel.runtime.objects import Secret
 
 
 @pytest.fixture
@@ -72,3 +75,15 @@ def test_the_room_that_a_download_was_promised_stays_promised(world: World) -> N
     world.run()
     assert [job.metadata.annotations["localmodel.kserve.io/model"] for job in world.jobs] == ["iris"]
     assert world.status("other") == "ModelDownloadPending"
+
+
+def test_a_copy_of_credentials_is_found_by_the_uid_that_was_pruned(world: World) -> None:
+    world.want({"modelName": "iris", "sourceModelUri": URI})
+    name = copy_name(world.cache("iris").metadata.uid)
+    world.client.create(
+        Secret.from_dict({"metadata": {"name": name, "namespace": JOBS}, "data": {"k": "eyJ0eXBlIjogInMzIn0="}})
+    )
+    world.want({"modelName": "iris", "sourceModelUri": URI, "storage": {"key": f"{name}/k"}})
+    world.run()
+    assert world.node.spec.local_models[0].cache_uid == ""
+    assert f"'secretKeyRef': {{'name': '{name}', 'key': 'k'}}" in str(world.jobs[0].to_dict())

@@ -8,18 +8,28 @@ missing, nothing twice, nothing left behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
 import pytest
-from support.manager import Cluster, agent_pod, cache, config_map, group, namespace_cache, node, service
+from support.manager import JOBS, Cluster, agent_pod, cache, config_map, group, namespace_cache, node, service
 from support.states import state_of
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.manager.indexes import InferenceService
 from localmodel.runtime.errors import ApiError, ServiceUnavailableError, TransportError
-from localmodel.runtime.objects import Node, Object, PersistentVolume, PersistentVolumeClaim, Pod
+from localmodel.runtime.objects import (
+    ConfigMap,
+    Node,
+    Object,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    Secret,
+    ServiceAccount,
+)
 from localmodel.runtime.reconcile import Reconciler, Request
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.testing.fake import Action
@@ -28,7 +38,7 @@ from localmodel.runtime.testing.garbage import collect_garbage
 ROUNDS = 20
 KINDS: tuple[type[Object], ...] = (
     Node, LocalModelNode, LocalModelNodeGroup, LocalModelCache, LocalModelNamespaceCache, PersistentVolume,
-    PersistentVolumeClaim,
+    PersistentVolumeClaim, Secret,
 )  # fmt: skip
 
 
@@ -172,7 +182,7 @@ def a_group_goes(it: World) -> None:
         it.client.delete(pod)
 
 
-SCENARIO = (everything_comes, agents_report, things_change, caches_go, agents_clean_up, a_group_goes)
+EVERYTHING = (everything_comes, agents_report, things_change, caches_go, agents_clean_up, a_group_goes)
 
 
 def a_cache_comes(it: World) -> None:
@@ -199,21 +209,111 @@ def a_minute_goes_by(it: World) -> None:
 SCOPES = (a_cache_comes, names_run_together, scope_changes, a_minute_goes_by, a_minute_goes_by)
 
 
-def played(fate: Fate | None = None, at: int = -1, scenario: tuple[Callable[[World], None], ...] = SCENARIO) -> World:
-    it = World(fate, at)
+# credentials ----------------------------------------------------------------------------------------------------------
+
+
+def configured(**local_model: str) -> ConfigMap:
+    return config_map(json.dumps(local_model))
+
+
+def secret(name: str, **data: str) -> Secret:
+    return Secret.from_dict({"metadata": {"name": name, "namespace": "team-a"}, "type": "Opaque", "data": data})
+
+
+def account(*secrets: str) -> ServiceAccount:
+    metadata = {"name": "reader", "namespace": "team-a"}
+    return ServiceAccount.from_dict({"metadata": metadata, "secrets": [{"name": name} for name in secrets]})
+
+
+def a_cache_with_credentials_comes(it: World) -> None:
+    for obj in (
+        group(),
+        configured(credentialNamespace="own"),
+        account("hf"),
+        secret("hf", HF_TOKEN="MQ=="),
+        secret("storage-config", k="e30="),
+        namespace_cache("iris", serviceAccountName="reader"),
+    ):
+        it.client.create(obj)
+
+
+def its_credentials_are_rotated(it: World) -> None:
+    it.client.patch(secret("hf"), {"data": {"HF_TOKEN": "Mg=="}})
+    it.clock.advance(300)
+
+
+def its_copy_is_made_immutable(it: World) -> None:
+    for copy in it.client.list(Secret, namespace=JOBS):
+        it.client.patch(copy, {"immutable": True})
+    it.client.patch(secret("hf"), {"data": {"HF_TOKEN": "Mw=="}})
+    it.clock.advance(300)
+
+
+def the_job_namespace_moves(it: World) -> None:
+    it.client.patch(configured(), {"data": configured(credentialNamespace="own", jobNamespace="elsewhere").data})
+
+
+def its_credentials_are_deleted(it: World) -> None:
+    it.client.delete(secret("hf"))
+    it.clock.advance(300)
+
+
+def it_names_a_storage_key(it: World) -> None:
+    it.client.patch(it.namespace_cache(), {"spec": {"storage": {"key": "k"}}})
+
+
+def it_names_nothing(it: World) -> None:
+    it.client.patch(it.namespace_cache(), {"spec": {"storage": None, "serviceAccountName": None}})
+
+
+def the_setting_goes_back(it: World) -> None:
+    it_names_a_storage_key(it)
+    it.settle()
+    it.client.patch(configured(), {"data": configured(jobNamespace="elsewhere").data})
+
+
+def the_setting_comes_again(it: World) -> None:
+    it.client.patch(configured(), {"data": configured(credentialNamespace="own").data})
+
+
+def the_cache_goes(it: World) -> None:
+    it.client.delete(it.namespace_cache("iris"))
+
+
+CREDENTIALS = (
+    a_cache_with_credentials_comes, its_credentials_are_rotated, its_copy_is_made_immutable, the_job_namespace_moves,
+    its_credentials_are_deleted, it_names_a_storage_key, it_names_nothing, the_setting_goes_back,
+    the_setting_comes_again, the_cache_goes,
+)  # fmt: skip
+
+
+# the driver -----------------------------------------------------------------------------------------------------------
+
+Scenario = Sequence[Callable[[World], None]]
+
+
+def played(scenario: Scenario, fate: Fate | None = None, at: int = -1) -> tuple[World, list[Any]]:
+    """The world at the end, and the state after each step."""
+    it, states = World(fate, at), []
     for step in scenario:
         step(it)
         it.settle()
-    return it
+        states.append(it.state())
+    return it, states
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> World:
-    return played()
+def undisturbed() -> tuple[World, list[Any]]:
+    return played(EVERYTHING)
 
 
-def test_the_scenario_takes_the_calls_that_it_is_about(undisturbed: World) -> None:
-    verbs = {call.rpartition(" ")[0] for call in undisturbed.calls}
+@pytest.fixture(scope="module")
+def with_credentials() -> tuple[World, list[Any]]:
+    return played(CREDENTIALS)
+
+
+def test_the_scenario_takes_the_calls_that_it_is_about(undisturbed: tuple[World, list[Any]]) -> None:
+    verbs = {call.rpartition(" ")[0] for call in undisturbed[0].calls}
     assert {
         "create localmodelnodes.serving.kserve.io", "update localmodelnodes.serving.kserve.io",
         "delete localmodelnodes.serving.kserve.io", "update localmodelcaches.serving.kserve.io",
@@ -223,11 +323,32 @@ def test_the_scenario_takes_the_calls_that_it_is_about(undisturbed: World) -> No
     } <= verbs  # fmt: skip
 
 
+def test_the_scenario_of_credentials_has_copies_come_change_and_go(with_credentials: tuple[World, list[Any]]) -> None:
+    world, states = with_credentials
+    assert {f"{verb} secrets" for verb in ("get", "create", "update", "delete")} <= {
+        call.rpartition(" ")[0] for call in world.calls
+    }
+    copies = [[obj["data"] for obj in state if "cache-uid" in str(obj) and "data" in obj] for state in states]
+    assert [len(found) for found in copies] == [1, 1, 1, 1, 0, 1, 0, 0, 1, 0]
+    assert [found.metadata.namespace for found in world.client.list(Secret)] == ["team-a"]
+
+
 @pytest.mark.parametrize("fate", Fate)
-def test_whatever_becomes_of_a_call_the_end_is_the_same(undisturbed: World, fate: Fate) -> None:
-    expected = undisturbed.state()
-    for at, call in enumerate(undisturbed.calls):
-        assert played(fate, at).state() == expected, f"call {at}, {call}, {fate.value}"
+def test_whatever_becomes_of_a_call_the_end_is_the_same(undisturbed: tuple[World, list[Any]], fate: Fate) -> None:
+    world, expected = undisturbed
+    for at, call in enumerate(world.calls):
+        assert played(EVERYTHING, fate, at)[1][-1] == expected[-1], f"call {at}, {call}, {fate.value}"
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_whatever_becomes_of_a_call_no_copy_of_credentials_is_lost_or_left(
+    with_credentials: tuple[World, list[Any]], fate: Fate
+) -> None:
+    world, expected = with_credentials
+    for at, call in enumerate(world.calls):
+        if "volume" in call:
+            continue  # as in the other scenario
+        assert played(CREDENTIALS, fate, at)[1] == expected, f"call {at}, {call}, {fate.value}"
 
 
 def pairs(it: World) -> list[tuple[str, str, str]]:
@@ -242,8 +363,8 @@ def pairs(it: World) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("fate", Fate)
 def test_whatever_becomes_of_a_call_volumes_change_their_scope_d59(fate: Fate) -> None:
-    undisturbed = played(scenario=SCOPES)
+    undisturbed, _ = played(SCOPES)
     expected = pairs(undisturbed)
     assert len(expected) == 4
     for at, call in enumerate(undisturbed.calls):
-        assert pairs(played(fate, at, SCOPES)) == expected, f"call {at}, {call}, {fate.value}"
+        assert pairs(played(SCOPES, fate, at)[0]) == expected, f"call {at}, {call}, {fate.value}"
