@@ -116,7 +116,7 @@ def _agent_ready(group: LocalModelNodeGroup, facts: AgentFacts) -> _State:
     daemon_sets = facts.daemon_sets or ()
     if mismatches := path_mismatches(group, facts.nodes, daemon_sets):
         return "False", PATH_MISMATCH, "; ".join(mismatch_problem(group, it).message for it in mismatches)
-    if message := _several(facts, daemon_sets):
+    if message := _several(group, facts, daemon_sets):
         return "False", "SeveralAgents", message
     if facts.ready is None:
         message = f"the manager may not read Pods in namespace {facts.namespace}: apply config/rbac/manager.yaml"
@@ -131,12 +131,14 @@ def _agent_ready(group: LocalModelNodeGroup, facts: AgentFacts) -> _State:
     return "True", "AgentsReady", ""
 
 
-def _several(facts: AgentFacts, daemon_sets: Iterable[DaemonSet]) -> str:
-    """Two agents on one node write one LocalModelNode."""
+def _several(group: LocalModelNodeGroup, facts: AgentFacts, daemon_sets: Iterable[DaemonSet]) -> str:
+    """Two agents on one node write one LocalModelNode. The group's own run only where the manager labels the node."""
     if not facts.own:
         return ""
+    value = group_label_value(group.name)
+    own = [node for node in facts.nodes if node.metadata.labels.get(NODE_GROUP_LABEL) == value]
     for other in hand_installed(daemon_sets):
-        if names := sorted(node.name for node in facts.nodes if covers(other, node)):
+        if names := sorted(node.name for node in own if covers(other, node)):
             return (
                 f"DaemonSet {other.key} runs agents on {listed('node', names)}, where {facts.own} is the group's: "
                 "remove it, or keep it off these nodes"

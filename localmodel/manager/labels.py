@@ -38,18 +38,18 @@ def ready_keys(node: LocalModelNode, entries: Iterable[LocalModelInfo]) -> froze
 
 
 def owning_group(
-    node: Node, groups: Membership, by_name: Mapping[str, LocalModelNodeGroup], *, agents_by_default: bool
+    node: Node, groups: Membership, by_name: Mapping[str, LocalModelNodeGroup], *, has_default: bool
 ) -> str:
     """The group whose agent, made by the manager, the node shall run; empty if there is none.
 
-    It is the first by name of the groups that have the node, if that one asks for agents or all do
-    (`agents_by_default`: the configuration names their image). A group whose affinity cannot be read now keeps the
-    node that it had.
+    It is the first by name of the groups that have the node, if that one asks for agents or the node gets one by
+    default (`has_default`: the configuration names an image, and no DaemonSet installed by hand covers the node). A
+    group whose affinity cannot be read now keeps the node that it had.
     """
     current = node.metadata.labels.get(NODE_GROUP_LABEL)
     kept = {name for name in groups.unknown if group_label_value(name) == current}
     owner = min(groups.groups | kept, default="")
-    return owner if owner and (agents_by_default or by_name[owner].spec.agent is not None) else ""
+    return owner if owner and (has_default or by_name[owner].spec.agent is not None) else ""
 
 
 def label_patch(labels: Mapping[str, str], keys: Iterable[str], group: str) -> dict[str, str | None]:

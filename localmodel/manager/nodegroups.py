@@ -142,10 +142,11 @@ class LocalModelNodeGroupReconciler(Reconciler):
         request = agent_request(group, self._settings.current(self.client, self.recorder).local_model)
         if request is None:
             return None
+        others = hand_installed(facts.daemon_sets or ())
         if not request.by_group and (
             not group.node_affinity
             or not group.models_path
-            or any(all(covers(it, node) for node in facts.nodes) for it in hand_installed(facts.daemon_sets or ()))
+            or (others and all(any(covers(it, node) for it in others) for node in facts.nodes))
         ):
             return None
         return wanted_daemon_set(group, request, self._settings.namespace)

@@ -34,6 +34,7 @@ from localmodel.runtime.errors import BadRequestError, ForbiddenError, InvalidEr
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
     ConfigMap,
+    DaemonSet,
     Node,
     Object,
     ObjectMeta,
@@ -49,13 +50,15 @@ from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes
 from .labels import label_patch, owning_group, ready_keys
 from .pacing import Pacer
+from .placement import agent_daemon_sets, covers, hand_installed
 from .reports import evictions, reports_of
 from .scheduling import ServiceConstraints
 from .served import if_served
 from .settings import Settings
+from .status import listed
 from .turns import EnqueueNextInLine, EnqueueNodeReported
-from .wanted import wanted_value
-from .watching import BURST_SECONDS, NODE_CHANGED, SINCE_START, SpecChanged, keys_of
+from .wanted import newly_wanted, wanted_value
+from .watching import BURST_SECONDS, NODE_CHANGED, SINCE_START, DaemonSetChanged, SpecChanged, keys_of
 from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
@@ -100,6 +103,8 @@ class NodeReconciler(Reconciler):
             .watches(Node, next_in_line, SINCE_START, NODE_CHANGED)
             .watches(LocalModelNode, EnqueueNodeReported(next_in_line, self._until_labelled))
             .watches(Pod, next_in_line, SINCE_START)
+            # Also what is there when the right to read them comes, which may be late.
+            .watches(DaemonSet, EnqueueRequestsFromMapFunc(self._all_nodes, delay=BURST_SECONDS), DaemonSetChanged())
             .watches(
                 LocalModelNodeGroup,
                 EnqueueRequestsFromMapFunc(self._all_nodes, delay=BURST_SECONDS),
@@ -142,7 +147,8 @@ class NodeReconciler(Reconciler):
             return self._without_groups(node, existing)
         member_of = membership(node, groups.values())
         config = self._settings.current(self.client, self.recorder).local_model
-        owner = owning_group(node, member_of, groups, agents_by_default=bool(config.local_model_agent_image))
+        has_default = bool(config.local_model_agent_image) and not self._is_covered(node)
+        owner = owning_group(node, member_of, groups, has_default=has_default)
         if existing is not None and existing.is_deleting:
             return Result(requeue_after=self._label(node, frozenset(), owner))
         wished, caches, unknown = self._wished(node, existing, member_of)
@@ -237,6 +243,9 @@ class NodeReconciler(Reconciler):
             return
         self._remember(wanted, self.client.update(wanted))
         log.info("Updated LocalModelNode", node=node.name, models=len(entries), wanted=evicted_and_wanted)
+        if names := newly_wanted(existing, evicted_and_wanted):
+            message = f"A service wants {listed('evicted model', names)} on this node again"
+            self.recorder.event(existing, "Normal", "ModelWanted", message)
 
     def _remember(self, wanted: LocalModelNode, written: LocalModelNode) -> None:
         self._written[wanted.name] = (_intent(wanted), written.metadata.uid, written.metadata.generation)
@@ -280,6 +289,11 @@ class NodeReconciler(Reconciler):
         return 0.0
 
     # what concerns a node ---------------------------------------------------------------------------------------------
+
+    def _is_covered(self, node: Node) -> bool:
+        """Whether agents that were installed by hand run there."""
+        daemon_sets = agent_daemon_sets(self.client, self._settings.namespace) or ()
+        return any(covers(daemon_set, node) for daemon_set in hand_installed(daemon_sets))
 
     def _until_labelled(self, name: str) -> float:
         """Seconds until the node's labels may be patched, 0 for now: no sooner is a new copy of interest."""

@@ -49,6 +49,14 @@ def wanted_value(
     return ",".join(sorted(keys))
 
 
+def newly_wanted(node: LocalModelNode, value: str) -> list[str]:
+    """The status keys of the models that this value of the annotation asks for, and the node's did not, sorted."""
+    before = node.metadata.annotations.get(WANTED_ANNOTATION, "").split(",")
+    keys = frozenset(value.split(",")).difference(before)
+    entries = node.spec.local_models
+    return sorted(key_of(entry) for entry in entries if storage_key_of(entry, report_of(node, entry)) in keys)
+
+
 def _choosing(group: str, admits: Callable[[PartialObjectMetadata], bool]) -> GroupOf:
     return lambda service: group if admits(service) else ""
 

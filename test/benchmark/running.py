@@ -15,7 +15,9 @@ import msgspec
 from .case import Case, Context, Pace, Round
 
 SIDE_TIMEOUT = 1200.0
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+_TEST = Path(__file__).parents[1]
+_ENVIRONMENT = os.environ | {"PYTHONPATH": f"{_TEST.parent}{os.pathsep}{_TEST}"}
+"""What lies beside it is measured, whatever is installed."""
 
 
 class SideError(Exception):

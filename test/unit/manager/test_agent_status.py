@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from support import kserve_crds
-from support.manager import Cluster, agent_daemon_set, agent_pod, cache, group, node
+from support.manager import Cluster, agent_daemon_set, agent_pod, cache, config_map, group, node
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import NODE_GROUP_LABEL
 from localmodel.manager.placement import covers, mounted_path
 from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ForbiddenError
@@ -131,8 +132,33 @@ def test_a_managed_daemon_set_whose_agents_are_missing_is_named_d39() -> None:
 
 def test_a_hand_installed_daemon_set_beside_the_managed_one_is_told() -> None:
     cluster = Cluster(asking(group()), node(), agent_pod(), agent_daemon_set())
+    cluster.reconcile_node()
     assert agent_ready(cluster) == ("False", "SeveralAgents")
     assert "kserve/gpu-agent is the group's" in message(cluster)
+
+
+def test_agents_by_default_leave_out_the_nodes_of_hand_installed_ones() -> None:
+    """Where those cover a part of the group: two agents on one node would write one LocalModelNode."""
+    mine = agent_daemon_set(selector={"kubernetes.io/hostname": "node-1"})
+    nodes = [node("node-1"), node("node-2")]
+    for it in nodes:
+        it.metadata.labels["kubernetes.io/hostname"] = it.name
+    cluster = Cluster(config_map('{"localModelAgentImage": "agent"}'), group(), *nodes, mine)
+    cluster.client.create(agent_pod("node-1"))
+    for it in nodes:
+        cluster.reconcile_node(it.name)
+    assert (cluster.labels("node-1"), cluster.labels("node-2")) == ({}, {NODE_GROUP_LABEL: "gpu"})
+    assert agent_ready(cluster)[1] == "NoAgentOnNode"
+    assert cluster.client.find(DaemonSet, "gpu-agent", namespace="kserve") is not None
+    for name in ("node-1", "node-2"):
+        if name == "node-2":
+            cluster.client.create(agent_pod(name))
+        cluster.client.status.patch(agent_pod(name), {"status": agent_pod().status.to_dict()})
+    assert agent_ready(cluster) == ("True", "AgentsReady")
+    cluster.client.delete(mine)
+    cluster.clock.advance(10)
+    cluster.reconcile_node("node-1")
+    assert cluster.labels("node-1") == {NODE_GROUP_LABEL: "gpu"}
 
 
 def test_events_tell_when_agents_go_and_come_and_not_which_node_is_next() -> None:

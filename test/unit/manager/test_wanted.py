@@ -50,6 +50,14 @@ def test_a_service_made_after_the_download_wants_the_model() -> None:
     assert wanted(cluster) == KEY
 
 
+def test_that_a_model_is_wanted_again_is_told_once() -> None:
+    cluster = evicted()
+    serve(cluster)
+    cluster.reconcile_node()
+    told = [event for event in cluster.recorder.events if event.reason == "ModelWanted"]
+    assert [event.message for event in told] == ["A service wants evicted model iris on this node again"]
+
+
 def test_a_service_made_before_the_download_has_had_its_turn() -> None:
     cluster = evicted()
     cluster.say(
