@@ -10,7 +10,6 @@ Status comes out of one pure function; it is written if it differs, at most once
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from typing import ClassVar, Final
 
 import structlog
@@ -30,7 +29,6 @@ from localmodel.api.names import (
     CACHE_ANNOTATION,
     CACHE_FINALIZER,
     NAMESPACE_CACHE_FINALIZER,
-    status_key,
 )
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
@@ -53,20 +51,21 @@ from localmodel.runtime.reconcile import Reconciler, Request, Result
 from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .credentialcopies import CredentialCopies, Outcome
+from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
 from .entries import group_has_node, key_of
 from .indexes import SERVICES, cache_of_service
-from .known import Members, known_cache, known_nodes, nodes_with_agent
+from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
 from .pairs import model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
 from .readiness import cache_events
-from .reports import Report, reports_of
+from .reports import reports_of
 from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
-from .served import ServedKinds, if_served
+from .served import if_served
 from .settings import Settings
-from .status import Observation, Problem, cache_status, missing_groups, observe, transitions
+from .status import Observation, Problem, cache_status, listed, missing_groups, observe, transitions
 from .volumes import Volumes
 from .watching import (
     AGENT_CHANGED,
@@ -82,10 +81,6 @@ from .waves import waits_in
 
 log = structlog.get_logger(__name__)
 
-CLEAN_UP_LIMIT: Final = timedelta(minutes=10)
-"""How long a deleted cache waits for agents to remove the model."""
-CLEAN_UP_CHECK_SECONDS: Final = 15.0
-"""How often it looks whether an agent that it waits for is still there."""
 BURST_SECONDS: Final = 0.2
 """How long a change that concerns many caches waits for others like it, as an update of all agents."""
 NOT_STARTED: Final = frozenset({"", ModelStatus.MODEL_DOWNLOAD_PENDING})
@@ -112,9 +107,7 @@ class CacheReconciler(Reconciler):
         self._credentials = CredentialCopies()
         self._retiring = Retiring()
         self._members = Members()
-        self._served = ServedKinds()
-        self._deleting: dict[Request, tuple[str, float]] = {}
-        """By cache: its uid and when, by the monotonic clock, its deletion was first seen."""
+        self._deletions = Deletions(settings.namespace)
 
     def setup(self, builder: Builder) -> None:
         reports = EnqueueChangedModels(namespaced=self.kind.mapping.namespaced, until_due=self._until_due)
@@ -145,7 +138,7 @@ class CacheReconciler(Reconciler):
             self._metrics.forget(request)
             self._written.pop(request, None)
             self._retiring.forget(request)
-            self._deleting.pop(request, None)
+            self._deletions.forget(request)
             self._credentials.forget(request, client=self.client, live=self.live)
             return None
         if cache.is_deleting:
@@ -234,7 +227,7 @@ class CacheReconciler(Reconciler):
         views = observe(
             cache.spec.source_model_uri,
             [(name, ready) for name, (ready, _) in members.items()],
-            self._reports_of(cache),
+            reports_about(self.client, cache),
             {name: message for name, (ready, group) in members.items() if ready and (message := waits_in(group))},
         )
         agents = nodes_with_agent(self.client, self._settings.namespace)
@@ -297,8 +290,8 @@ class CacheReconciler(Reconciler):
         credentials = self._copy_credentials(cache)
         if credentials.failure is not None:
             raise credentials.failure
-        waiting = self._waiting_for(cache)
-        left = self._time_left(cache)
+        waiting = self._deletions.waiting_for(cache, reader=self.client, live=self.live, clock=self.clock)
+        left = self._deletions.time_left(cache, self.clock)
         if waiting and left > 0:
             groups = self._known_groups_of(cache)
             consumers = consumers_of(self.client, cache)
@@ -307,9 +300,7 @@ class CacheReconciler(Reconciler):
             )
             return Result(requeue_after=wait or min(left, CLEAN_UP_CHECK_SECONDS))
         if waiting:
-            message = (
-                f"Gave up waiting for the model's removal from {', '.join(waiting[:5])}: the agents clean up later"
-            )
+            message = f"Gave up waiting for {listed('node', waiting)} to remove the model: the agents clean up later"
             self.recorder.event(cache, "Warning", "CleanUpTimedOut", message)
 
         for problem in credentials.problems:
@@ -323,36 +314,11 @@ class CacheReconciler(Reconciler):
         log.info("Released cache", cache=str(cache))
         return None
 
-    def _waiting_for(self, cache: Cache) -> list[str]:
-        """The nodes that have the model's entry or state, and an agent that is ready to remove it."""
-        agents = nodes_with_agent(self.client, self._settings.namespace) or frozenset()
-        try:
-            waiting = sorted(agents & self._reports_of(cache).keys())
-        except KindNotServedError:
-            return []
-        # Asked live: of a kind that went in the meantime, the cache keeps what it did not see the end of.
-        return waiting if waiting and self._served.has(LocalModelNode, self.live, self.clock) else []
-
-    def _time_left(self, cache: Cache) -> float:
-        """Seconds. The server's clock and ours may differ, so it is never longer than since we know of the deletion."""
-        assert cache.metadata.deletion_timestamp is not None
-        uid, since = self._deleting.get(cache.key, ("", 0.0))
-        if uid != cache.metadata.uid:
-            since = self.clock.monotonic()
-            self._deleting[cache.key] = cache.metadata.uid, since
-        by_date = (cache.metadata.deletion_timestamp + CLEAN_UP_LIMIT - self.clock.now()).total_seconds()
-        return min(by_date, since + CLEAN_UP_LIMIT.total_seconds() - self.clock.monotonic())
-
     # what concerns a cache --------------------------------------------------------------------------------------------
-
-    def _reports_of(self, cache: Cache) -> dict[str, Report]:
-        """By node that has the model's entry or state, what it says of it."""
-        reports = self.client.parts(LocalModelNode, reports_of, status_key(cache.name, cache.namespace))
-        return {key.name: report for key, report in reports.items()}
 
     def _until_due(self, cache: Request) -> float:
         """Seconds until news of nodes can change the status; a deletion waits for nothing else."""
-        return 0.0 if cache in self._deleting else self._pacer.delay(cache, self.clock)
+        return 0.0 if cache in self._deletions else self._pacer.delay(cache, self.clock)
 
     def _config(self) -> LocalModelConfig:
         return self._settings.current(self.client, self.recorder).local_model

@@ -11,15 +11,15 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from localmodel.api import Cache, LocalModelCacheStatus, LocalModelNodeGroup
-from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, is_ready_label
+from localmodel.api import Cache, LocalModelCacheStatus, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, is_ready_label, status_key
 from localmodel.runtime.cache import KindForbiddenError
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import Node, NodeStatus, ObjectKey, ObjectMeta, Pod
 
 from .entries import group_has_node
-from .reports import ALL
+from .reports import ALL, Report, reports_of
 
 
 def known_node(node: Node) -> dict[str, Node]:
@@ -73,6 +73,12 @@ def known_nodes(reader: Reader) -> list[Node]:
 def find_node(reader: Reader, name: str) -> Node | None:
     """The node of that name."""
     return reader.parts(Node, known_node, name).get(ObjectKey("", name))
+
+
+def reports_about(reader: Reader, cache: Cache) -> dict[str, Report]:
+    """By node that has the entry or the state of the cache's model, what it says of it."""
+    found = reader.parts(LocalModelNode, reports_of, status_key(cache.name, cache.namespace))
+    return {key.name: report for key, report in found.items()}
 
 
 def nodes_with_agent(reader: Reader, namespace: str) -> frozenset[str] | None:
