@@ -42,7 +42,7 @@ from localmodel.runtime.webhook import (
 from localmodel.runtime.webhook.builder import Registrar
 
 from .claims import Answer, Claims, Exposure, group_of
-from .podmounts import CONTAINERS, ClaimVolume, Mount, claim_volumes, fault_of, mounts_of, show_single
+from .podmounts import CONTAINERS, ClaimVolume, Mount, claim_volumes, ephemeral_volumes, fault_of, mounts_of, show_single
 from .settings import Settings
 
 Json = dict[str, Any]
@@ -139,7 +139,7 @@ class PodWebhooks:
         fields = CONTAINERS if request.operation == Operation.CREATE else (EPHEMERAL,)
         before = _names(request.old_object or {}) if fields == (EPHEMERAL,) else frozenset()
         with deadline.limit(self._clock, SECONDS):
-            for volume in claim_volumes(pod):
+            for volume in (*claim_volumes(pod), *ephemeral_volumes(pod)):
                 mounts = [it for it in mounts_of(pod, volume, fields) if it.container not in before]
                 answer = self._ask(ObjectKey(request.namespace, volume.claim)) if mounts else Answer()
                 for mount in mounts if answer.exposures else ():

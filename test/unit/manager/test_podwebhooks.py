@@ -248,6 +248,19 @@ def test_a_pod_without_a_name_is_called_by_what_it_has() -> None:
     assert refusal(hooks(served()), it).startswith("pod s-predictor-: ")
 
 
+@pytest.mark.parametrize("volumes", [True, False])
+def test_a_claim_made_for_the_pod_cannot_take_the_name_of_a_caches(volumes: bool) -> None:
+    """A user of the namespace deletes the claim iris-gpu; its volume then binds the next one of the name."""
+    it = pod("iris-gpu", {"mountPath": "/all", "readOnly": True})
+    it["metadata"]["name"] = "iris"
+    it["spec"]["volumes"] = [{"name": "gpu", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]
+    it["spec"]["containers"][0]["volumeMounts"][0]["name"] = "gpu"
+    webhooks = hooks(served(volumes=volumes))
+    assert "claim iris-gpu of LocalModelCache iris" in refusal(webhooks, it)
+    it["metadata"]["name"] = "data"
+    assert webhooks.validate(asked(it)).warnings == ()
+
+
 def test_other_claims_are_nobodys_business_and_cost_no_request() -> None:
     cluster = served()
     live = FakeClient()
