@@ -42,7 +42,16 @@ from localmodel.runtime.webhook import (
 from localmodel.runtime.webhook.builder import Registrar
 
 from .claims import Answer, Claims, Exposure, group_of
-from .podmounts import CONTAINERS, ClaimVolume, Mount, claim_volumes, ephemeral_volumes, fault_of, mounts_of, show_single
+from .podmounts import (
+    CONTAINERS,
+    ClaimVolume,
+    Mount,
+    claim_volumes,
+    ephemeral_volumes,
+    fault_of,
+    mounts_of,
+    show_single,
+)
 from .settings import Settings
 
 Json = dict[str, Any]

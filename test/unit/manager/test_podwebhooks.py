@@ -16,7 +16,8 @@ from localmodel.manager.settings import Settings
 from localmodel.runtime import deadline
 from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.errors import ServiceUnavailableError
-from localmodel.runtime.objects import Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.objects import Object, ObjectKey, ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.rest import path_of
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.webhook import AdmissionRequest, AdmissionResponse, DeniedError, Operation
 from localmodel.runtime.webhook.patch import apply_patch
@@ -39,6 +40,14 @@ class Unaware(DelegatingClient):
 
     def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
         return self.inner.get(kind, "unseen" if kind is PersistentVolume else name, namespace=namespace)
+
+
+class Rigid(DelegatingClient):
+    """Makes paths of names, as a client of a real API server does."""
+
+    def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
+        path_of(kind, ObjectKey(namespace, name))
+        return self.inner.get(kind, name, namespace=namespace)
 
 
 class Slow(DelegatingClient):
@@ -364,6 +373,26 @@ def test_a_claim_that_is_ours_by_its_name_is_guarded_although_the_api_server_doe
     webhooks = hooks(cluster, live=cluster.live)
     assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all"}))
     assert webhooks.validate_strictly(asked(pod())).allowed
+
+
+def test_a_volume_of_a_cache_that_cannot_be_read_is_guarded_all_the_same() -> None:
+    """As where many volumes of a pod have used up the time of the answer."""
+    cluster = served()
+    cluster.client.delete(cluster.cache())
+    cluster.reconcile_cache()
+    webhooks = hooks(cluster, live=Slow(cluster.client))
+    assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
+    assert webhooks.validate_strictly(asked(pod())).allowed
+
+
+@pytest.mark.parametrize("claim", ["iris-a?b", ""])
+def test_what_nothing_can_be_called_is_asked_of_nobody(claim: str) -> None:
+    """A mutating webhook is asked before the API server has looked at the pod."""
+    cluster = Cluster(cache("iris", "a?b"), config_map(MODEL))
+    live = Rigid(cluster.client)
+    it = pod(claim, labels=kserve_labels("a?b"))
+    response = hooks(cluster, reader=cluster.client, live=live).mutate(asked(it))
+    assert (response.patch, response.warnings) == ((), ())
 
 
 def test_a_volume_of_a_cache_that_is_gone_shows_no_more_than_one_model() -> None:
