@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNodeGroup
-from localmodel.api.names import LOCAL_MODEL_LABEL
+from localmodel.api.names import LOCAL_MODEL_LABEL, is_label_value, is_object_name
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.objects import ObjectKey, PartialObjectMetadata, parse_quantity
@@ -68,6 +68,8 @@ class CacheValidator(CustomValidator[C], Generic[C]):
         """Warnings about groups that the cache did not name before; raises DeniedError."""
 
     def _users(self, cache: C, kind: type[PartialObjectMetadata]) -> list[PartialObjectMetadata]:
+        if not is_label_value(cache.name):
+            return []  # no service can name it
         try:
             found = self._live.list(kind, namespace=cache.namespace, labels={LOCAL_MODEL_LABEL: cache.name})
         except NotFoundError:  # the kind is not installed
@@ -75,7 +77,11 @@ class CacheValidator(CustomValidator[C], Generic[C]):
         return [service for service in found if cache_of_service(service) == ObjectKey(cache.namespace, cache.name)]
 
     def _missing(self, groups: Iterable[str]) -> list[str]:
-        return [name for name in dict.fromkeys(groups) if self._live.find(LocalModelNodeGroup, name) is None]
+        return [
+            name
+            for name in dict.fromkeys(groups)
+            if not is_object_name(name) or self._live.find(LocalModelNodeGroup, name) is None
+        ]
 
 
 class LocalModelCacheValidator(CacheValidator[LocalModelCache]):

@@ -20,7 +20,7 @@ import structlog
 from pydantic import ValidationError
 
 from localmodel.api import Cache, LocalModelNodeGroup
-from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, status_key
+from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, is_object_name, status_key
 from localmodel.runtime.client import Client, Preconditions, Reader
 from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
 from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
@@ -144,10 +144,11 @@ class Volumes:
         """
         for pair in pairs:
             namespace = pair.claim.namespace
-            keys = [ObjectKey(namespace, name) for name in (pair.claim.name, pair.other_claim) if name]
+            # A cache may name a group that cannot be: then there was no volume of it either.
+            keys = [ObjectKey(namespace, it) for it in (pair.claim.name, pair.other_claim) if is_object_name(it)]
             claims = [self._live.find(PersistentVolumeClaim, key.name, namespace=namespace) for key in keys]
             names = [pair.volume, *(self._other_name(replace(pair, claim=key)) for key in keys)]
-            volumes = [self._live.find(PersistentVolume, name) for name in names]
+            volumes = [self._live.find(PersistentVolume, name) for name in names if is_object_name(name)]
             for obj in (*claims, *volumes):
                 if obj is not None and self._is_ours(obj) and get_controller_of(obj) is None:
                     self._delete(obj)

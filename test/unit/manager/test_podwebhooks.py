@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import JOBS, Cluster, cache, config_map, group, namespace_cache, service
+from support.manager import JOBS, Cluster, Rigid, cache, config_map, group, namespace_cache, service
 from support.rights import MANAGER, ActingAs
 
 from localmodel.agent.jobs import DownloadRequest, build_job
@@ -16,8 +16,7 @@ from localmodel.manager.settings import Settings
 from localmodel.runtime import deadline
 from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.errors import ServiceUnavailableError
-from localmodel.runtime.objects import Object, ObjectKey, ObjectMeta, PersistentVolume, PersistentVolumeClaim
-from localmodel.runtime.rest import path_of
+from localmodel.runtime.objects import Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.webhook import AdmissionRequest, AdmissionResponse, DeniedError, Operation
 from localmodel.runtime.webhook.patch import apply_patch
@@ -40,14 +39,6 @@ class Unaware(DelegatingClient):
 
     def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
         return self.inner.get(kind, "unseen" if kind is PersistentVolume else name, namespace=namespace)
-
-
-class Rigid(DelegatingClient):
-    """Makes paths of names, as a client of a real API server does."""
-
-    def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
-        path_of(kind, ObjectKey(namespace, name))
-        return self.inner.get(kind, name, namespace=namespace)
 
 
 class Slow(DelegatingClient):
