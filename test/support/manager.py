@@ -18,9 +18,8 @@ from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
 from localmodel.manager.nodes import NodeReconciler
 from localmodel.manager.settings import Settings
 from localmodel.runtime.delegating_client import DelegatingClient
-from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, ObjectKey, ObjectMeta, Pod, T
+from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, ObjectMeta, Pod, T
 from localmodel.runtime.reconcile import Reconciler, Request, Result
-from localmodel.runtime.rest import path_of
 from localmodel.runtime.selectors import FieldSelector
 from localmodel.runtime.testing import FakeClient, FakeClock, FakeRecorder
 
@@ -132,14 +131,6 @@ class Behind(DelegatingClient):
 
     def parts(self, kind: Any, extract: Any, value: str) -> Any:
         return {} if kind is LocalModelNode else self.inner.parts(kind, extract, value)
-
-
-class Rigid(DelegatingClient):
-    """Makes a path of each name, as the client of an API server does, and refuses what is none."""
-
-    def get(self, kind: Any, name: str, *, namespace: str = "") -> Any:
-        path_of(kind, ObjectKey(namespace, name))
-        return self.inner.get(kind, name, namespace=namespace)
 
 
 class Queue:

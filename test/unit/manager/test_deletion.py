@@ -7,7 +7,6 @@ from support.manager import (
     JOBS,
     Cluster,
     Queue,
-    Rigid,
     agent_pod,
     cache,
     config_map,
@@ -16,6 +15,7 @@ from support.manager import (
     node,
     service,
 )
+from support.rigid import Rigid
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import CACHE_FINALIZER

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import JOBS, Cluster, Rigid, cache, config_map, group, namespace_cache, service
+from support.manager import JOBS, Cluster, cache, config_map, group, namespace_cache, service
 from support.rights import MANAGER, ActingAs
+from support.rigid import Rigid
 
 from localmodel.agent.jobs import DownloadRequest, build_job
 from localmodel.api import LocalModelInfo, LocalModelNode

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import Cluster, Rigid, cache, group, namespace_cache, service
+from support.manager import Cluster, cache, group, namespace_cache, service
+from support.rigid import Rigid
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, NamespacedName
 from localmodel.manager.indexes import InferenceService, LLMInferenceService
