@@ -531,7 +531,13 @@ def test_with_kserves_role_a_cache_without_credentials_says_nothing_and_ends() -
 
 @pytest.mark.parametrize(
     "error",
-    [InvalidError.of("data: Invalid value: s-e-c-r-e-t"), TransportError("lost"), ForbiddenError.of("no"), None],
+    [
+        InvalidError.of("data: Invalid value: s-e-c-r-e-t"),
+        TransportError("lost"),
+        ForbiddenError.of("no"),
+        ForbiddenError.of("admission webhook denied the request: s-e-c-r-e-t is a token"),
+        None,
+    ],
 )
 def test_no_value_is_in_logs_events_conditions_or_errors(error: Exception | None) -> None:
     world = World()
