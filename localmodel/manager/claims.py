@@ -79,7 +79,7 @@ class Claims:
             if not candidates:
                 return Answer()
             found = self._live.find(PersistentVolumeClaim, claim.name, namespace=claim.namespace)
-            if found is None or not found.spec.volume_name:
+            if found is None or not is_object_name(found.spec.volume_name):
                 return Answer(exposures=candidates)  # it gets our volume, which names it
             volume = self._live.find(PersistentVolume, found.spec.volume_name)
             if volume is None:

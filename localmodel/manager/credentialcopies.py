@@ -144,7 +144,9 @@ class CredentialCopies:
         """The cache is gone. If its copy is not, somebody took the finalizer away. Raises what the clients raise."""
         known = self._known.get(request)
         if known is not None and known.is_there:
-            _Copies(client=client, live=live).remove(known.uid, known.namespace)
+            kept = _Copies(client=client, live=live).remove(known.uid, known.namespace)
+            if kept is not None:  # there is no cache any more to show it
+                log.warning("Copy of credentials is left", cache=str(request), error=kept.message)
         self._known.pop(request, None)
 
 

@@ -9,7 +9,7 @@ definitions let through is refused here (D-24, D-28). `config/webhook` registers
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNodeGroup
@@ -76,12 +76,11 @@ class CacheValidator(CustomValidator[C], Generic[C]):
             return []
         return [service for service in found if cache_of_service(service) == ObjectKey(cache.namespace, cache.name)]
 
-    def _missing(self, groups: Iterable[str]) -> list[str]:
-        return [
-            name
-            for name in dict.fromkeys(groups)
-            if not is_object_name(name) or self._live.find(LocalModelNodeGroup, name) is None
-        ]
+    def _missing(self, groups: Iterable[str]) -> Iterator[str]:
+        """Asked for one by one, as far as the caller goes on: users write the list."""
+        for name in dict.fromkeys(groups):
+            if not is_object_name(name) or self._live.find(LocalModelNodeGroup, name) is None:
+                yield name
 
 
 class LocalModelCacheValidator(CacheValidator[LocalModelCache]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 from support.credentials import ELSEWHERE, JOB, World
 from support.manager import JOBS, namespace_cache, service
 
@@ -129,6 +130,19 @@ def test_the_copy_goes_if_somebody_takes_the_finalizer_away() -> None:
     world.client.delete(world.client.update(found))
     world.run()
     assert world.copy() is None
+
+
+def test_a_copy_that_may_not_be_removed_when_the_cache_is_gone_is_told() -> None:
+    world = World()
+    world.run()
+    found = world.namespace_cache()
+    found.metadata.finalizers = []
+    world.client.delete(world.client.update(found))
+    world.client.faults.fail(ForbiddenError.of("no"), verb="delete", kind=Secret)
+    with capture_logs() as logs:
+        world.run()
+    (line,) = [line for line in logs if line["event"] == "Copy of credentials is left"]
+    assert f"Secret {JOBS}/{copy_name(world.uid)} may not be written" in line["error"]
 
 
 @pytest.mark.parametrize("verb", ["", "get", "delete", "create"])

@@ -284,6 +284,16 @@ def test_somebody_elses_claim_of_the_name_is_not_judged() -> None:
     assert hooks(cluster).validate(asked(pod("iris-gpu", {"mountPath": "/data"}), "team-b")).allowed
 
 
+def test_a_claim_of_the_name_that_wants_a_volume_which_cannot_be_is_judged_as_ours() -> None:
+    """An API server takes any text as the name of a claim's volume."""
+    odd = PersistentVolumeClaim.from_dict(
+        {"metadata": {"name": "iris-gpu", "namespace": "team-a"}, "spec": {"volumeName": "a?b"}}
+    )
+    cluster = served(odd, volumes=False)
+    webhooks = hooks(cluster, live=Rigid(cluster.client))
+    assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
+
+
 def test_a_pod_that_names_the_claim_before_it_is_there_is_judged_alike() -> None:
     assert refusal(hooks(served(volumes=False)), pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
 
