@@ -62,7 +62,7 @@ from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
 from .served import if_served
 from .settings import Settings
-from .status import Observation, Problem, cache_status, listed, missing_groups, observe, transitions
+from .status import Observation, Problem, cache_status, listed, missing_groups, observe, size_problems, transitions
 from .volumes import Volumes
 from .watching import (
     AGENT_CHANGED,
@@ -150,7 +150,7 @@ class CacheReconciler(Reconciler):
         check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
-        problems += credentials.problems + self._settings.problems()
+        problems += [*size_problems(cache.spec), *credentials.problems, *self._settings.problems()]
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
         if failure := failure or credentials.failure:
             raise failure

@@ -21,6 +21,7 @@ from localmodel.runtime.webhook import AdmissionRequest, CustomValidator, Denied
 from localmodel.runtime.webhook.builder import Registrar
 
 from .indexes import SERVICES, cache_of_service
+from .sizes import size_fault
 
 C = TypeVar("C", bound=Cache)
 
@@ -123,6 +124,8 @@ def _check_spec(cache: Cache) -> None:
         raise DeniedError("spec.sourceModelUri: say where the model comes from, as hf://org/model")
     if not spec.node_groups:
         raise DeniedError("spec.nodeGroups: name at least one LocalModelNodeGroup")
+    if fault := size_fault(spec):
+        raise DeniedError(f"spec: {fault}")
     try:
         parse_quantity(spec.model_size)
     except ValueError as error:
