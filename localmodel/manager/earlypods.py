@@ -3,7 +3,8 @@
 The pod webhooks judge a pod when it is made, by the caches that there are then. One that names a claim of no cache is
 none of theirs: it is let in, waits for the claim, and would start with every model of its node as soon as a cache of
 the fitting name gets a service. So a manager that serves the webhooks makes no volume while such a pod waits for it.
-Pods that come later are judged, because the cache is known.
+Pods that come later are judged, because the cache is known. Under KServe's role pods may not be listed: then all is as
+with KServe.
 """
 
 from __future__ import annotations

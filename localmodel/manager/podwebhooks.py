@@ -20,6 +20,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any, Final
 
+import structlog
+
 from localmodel.api import Cache, LocalModelNodeGroup
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, model_pvc_name, storage_key
@@ -53,6 +55,8 @@ from .podmounts import (
     show_single,
 )
 from .settings import Settings
+
+log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
@@ -159,9 +163,11 @@ class PodWebhooks:
 
     def _ask(self, claim: ObjectKey) -> Answer:
         try:
-            return self._claims.ask(claim, self._config().jobs_namespace)
+            config = self._config()
         except RuntimeLibraryError as error:
-            return Answer(doubt=f"the configuration is not known: {error}")
+            log.debug("The configuration cannot be read", error=str(error))
+            config = self._settings.last_good.local_model  # only the job namespace counts here
+        return self._claims.ask(claim, config.jobs_namespace)
 
     def _config(self) -> LocalModelConfig:
         return self._settings.current(self._reader, self._recorder).local_model

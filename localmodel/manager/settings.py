@@ -88,6 +88,11 @@ class Settings:
                 self._seen = version
             return self._last_good
 
+    @property
+    def last_good(self) -> InferenceServiceConfig:
+        """What `current` returned last; defaults before that. Asks nobody."""
+        return self._last_good
+
     def _ask(self) -> ConfigMap | None:
         if self._live is None:
             raise RuntimeLibraryError("Settings were made without a reader to ask: give them `live`")

@@ -17,7 +17,7 @@ from localmodel.manager.settings import Settings
 from localmodel.runtime import deadline
 from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.errors import ServiceUnavailableError
-from localmodel.runtime.objects import Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.webhook import AdmissionRequest, AdmissionResponse, DeniedError, Operation
 from localmodel.runtime.webhook.patch import apply_patch
@@ -359,6 +359,14 @@ def test_where_it_cannot_tell_the_pod_is_let_in_with_a_warning_or_refused_on_dem
     assert len(response.warnings) == 1
     with pytest.raises(DeniedError, match="pods of this namespace wait until that is known"):
         webhooks.validate_strictly(asked(it))
+
+
+def test_a_claim_of_ours_is_guarded_although_the_configuration_cannot_be_read() -> None:
+    cluster = served()
+    webhooks = hooks(cluster)
+    cluster.client.faults.fail(ServiceUnavailableError.of("later"), verb="get", kind=ConfigMap, times=None)
+    assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
+    assert webhooks.validate(asked(pod())).warnings == ()
 
 
 def test_an_answer_takes_less_than_a_second() -> None:
