@@ -31,7 +31,7 @@ from localmodel.runtime.errors import (
     TooManyRequestsError,
     TransportError,
 )
-from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
+from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
 from localmodel.runtime.manager import Manager, process_metrics
@@ -87,8 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=False,
         help="accepted for KServe's manifests; has no effect, since each agent has a node of its own",
     )
+    for name in ("--tls-min-version", "--tls-cipher-suites"):
+        parser.add_argument(
+            name, metavar="NAMES", help="accepted for KServe's manifests; has no effect: nothing is TLS"
+        )
     add_serving_flags(parser)
     add_common_flags(parser)
+    add_zap_flags(parser)
     parser.add_argument("--version", action="version", version=f"localmodel-agent {__version__}")
     return parser
 

@@ -23,7 +23,7 @@ from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CACHE_UID_LABEL
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import RuntimeLibraryError
-from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
+from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
 from localmodel.runtime.manager import Manager, process_metrics
@@ -96,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=_positive, default=1, metavar="N", help="objects of a kind reconciled at a time (default: 1)"
     )
+    add_zap_flags(parser)
     parser.add_argument("--version", action="version", version=f"localmodel-manager {__version__}")
     return parser
 

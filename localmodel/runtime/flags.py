@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Final
 
 from .address import Address, AddressError
-from .logging import LOG_FORMATS, LOG_LEVELS
+from .logging import LOG_FORMATS, LOG_LEVELS, LogLevel
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,39 @@ def add_serving_flags(
         metavar="ADDR",
         help="address of /healthz and /readyz; :0 picks a free port, 0 switches it off (default: %(default)s)",
     )
+
+
+def add_zap_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds controller-runtime's own flags of logs (pkg/log/zap), for programs that stand in for one written with it.
+
+    --zap-log-level and --zap-encoder are --log-level and --log-format by other names, whichever comes last. The others
+    have no effect: traces come with the errors that need them, and times are always ISO 8601.
+    """
+    parser.add_argument(
+        "--zap-log-level",
+        type=zap_level,
+        dest="log_level",
+        default=argparse.SUPPRESS,
+        metavar="LEVEL",
+        help="--log-level in controller-runtime's words: debug, info, error, panic or a number from 1",
+    )
+    parser.add_argument(
+        "--zap-encoder", choices=LOG_FORMATS, dest="log_format", default=argparse.SUPPRESS, help="see --log-format"
+    )
+    parser.add_argument("--zap-devel", type=boolean, nargs="?", const=True, metavar="true|false", help="has no effect")
+    for name in ("--zap-stacktrace-level", "--zap-time-encoding"):
+        parser.add_argument(name, metavar="NAME", help="has no effect")
+
+
+def zap_level(text: str) -> LogLevel:
+    """An argparse type: the level of ours that a level of zap's comes to. Numbers are verbosities of logr."""
+    named = _ZAP_LEVELS.get(text.lower())
+    if named is None and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a level: write debug, info, error, panic or a number from 1")
+    return named or "debug"
+
+
+_ZAP_LEVELS: Final[Mapping[str, LogLevel]] = {"debug": "debug", "info": "info", "error": "error", "panic": "error"}
 
 
 def address(text: str) -> str:

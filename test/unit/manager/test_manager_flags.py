@@ -21,8 +21,11 @@ def test_kserves_flags_are_taken() -> None:
             "--leader-elect",
             "--tls-min-version=VersionTLS13",
             "--tls-cipher-suites=TLS_AES_128_GCM_SHA256",
+            "--zap-log-level=debug",
+            "--zap-encoder=console",
         ]
     )
+    assert (options.log_level, options.log_format) == ("debug", "console")
     assert options.leader_elect is True
     assert build_parser().parse_args(["--leader-elect=false"]).leader_elect is False
     assert webhook_options(options) is None

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 import localmodel.runtime
-from localmodel.runtime.flags import add_common_flags, add_serving_flags, boolean
+from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean
 from localmodel.runtime.logging import LogFormat, setup_logging
 
 TIMEOUT = 20
@@ -53,6 +53,31 @@ def test_flags_have_the_defaults_of_controller_runtime(parser: argparse.Argument
         "metrics_addr": ":8080",
         "health_probe_addr": ":8081",
     }
+
+
+@pytest.mark.parametrize(
+    ("argv", "level", "format_"),
+    [
+        ([], "info", "json"),
+        (["--zap-log-level=5", "--zap-encoder", "console"], "debug", "console"),
+        (["--log-level=error", "--zap-log-level=panic"], "error", "json"),
+        (["--zap-devel", "--zap-stacktrace-level=error", "--zap-time-encoding=epoch"], "info", "json"),
+    ],
+)
+def test_zaps_flags_are_ours_by_other_names(
+    parser: argparse.ArgumentParser, argv: list[str], level: str, format_: str
+) -> None:
+    add_zap_flags(parser)
+    arguments = parser.parse_args(argv)
+
+    assert (arguments.log_level, arguments.log_format) == (level, format_)
+
+
+@pytest.mark.parametrize("level", ["loud", "0", "-1"])
+def test_a_level_that_zap_does_not_know_is_refused(parser: argparse.ArgumentParser, level: str) -> None:
+    add_zap_flags(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--zap-log-level={level}"])
 
 
 @pytest.mark.parametrize("text", ["0", ":0", "127.0.0.1:0", "[::1]:8080"])
