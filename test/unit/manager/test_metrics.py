@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +13,11 @@ from support.manager import Cluster, Queue, agent_pod, cache, group, namespace_c
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup, NodeDisk
 from localmodel.manager.caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
+from localmodel.manager.containers import ClusterStorageContainerReconciler
 from localmodel.manager.groupmetrics import CountCopies, GroupMetrics
 from localmodel.manager.metrics import CacheMetrics
 from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
+from localmodel.manager.settings import Settings
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.event import CreateEvent, DeleteEvent, UpdateEvent
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
@@ -238,3 +243,22 @@ def test_progress_is_not_counted_anew() -> None:
     it.sees(UpdateEvent(old, has("node-1", a="ModelDownloading")))
     assert it.copies() == [None] * 4
     assert it.queue.added == {"node-1": 0.0}
+
+
+def test_the_documentation_has_every_metric_in_one_table() -> None:
+    registry = CollectorRegistry()
+    CacheMetrics(registry)
+    GroupMetrics(registry)
+    settings = Settings(registry=registry)
+    ClusterStorageContainerReconciler(settings, registry=registry)
+
+    lines = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text().splitlines()
+    first = lines.index("|---|---|---|---|") + 1
+    rows = [line.split("|") for line in itertools.takewhile(lambda line: line.startswith("|"), lines[first:])]
+    documented = {
+        row[1].strip(" `"): (row[2].strip(), tuple(re.findall(r"`(\w+)`", row[3].split("(")[0]))) for row in rows
+    }
+
+    # A metric without labels that were used has no samples, so its own description is looked at.
+    collectors = set(registry._collector_to_names)
+    assert documented == {it._name: (it._type, it._labelnames) for it in collectors}  # type: ignore[attr-defined]
