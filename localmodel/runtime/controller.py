@@ -32,7 +32,7 @@ import structlog
 from . import deadline
 from .cancellation import CancelledError, carrying
 from .clock import Clock, RealClock
-from .errors import ConflictError, RuntimeLibraryError, TerminalError
+from .errors import CacheSyncTimeoutError, ConflictError, RuntimeLibraryError, TerminalError
 from .metrics import Metrics
 from .objects import Object
 from .reconcile import Reconciler, Request, Result
@@ -365,7 +365,16 @@ class Controller:
                 log.error("Reconcile failed", error=text, terminal=True, exc_info=error.__cause__)
             else:
                 failures = self._queue.num_requeues(request)
-                log.error("Reconcile failed", error=text, failures=failures, exc_info=error)
+                trace = error if self._needs_traceback(error, failures) else None
+                log.error("Reconcile failed", error=text, failures=failures, exc_info=trace)
+
+    @staticmethod
+    def _needs_traceback(error: Exception, failures: int) -> bool:
+        """An error of this library says what is wrong: where it was raised is told once in a row of failures, and not
+        at all of a kind that cannot be read, which every retry of every object meets at the same place."""
+        if isinstance(error, CacheSyncTimeoutError):
+            return False
+        return failures <= 1 or not isinstance(error, RuntimeLibraryError)
 
     @staticmethod
     def _is_panic(error: Exception) -> bool:

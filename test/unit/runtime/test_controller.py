@@ -13,9 +13,9 @@ import structlog
 from support.eventually import eventually
 
 from localmodel.runtime import deadline
-from localmodel.runtime.cache import Cache
+from localmodel.runtime.cache import Cache, KindNotServedError
 from localmodel.runtime.controller import AlreadyStartedError, Controller, ControllerOptions
-from localmodel.runtime.errors import CacheSyncTimeoutError, ConflictError, TerminalError
+from localmodel.runtime.errors import CacheSyncTimeoutError, ConflictError, ForbiddenError, TerminalError
 from localmodel.runtime.metrics import RECONCILE_RESULTS, Metrics
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.reconcile import Reconciler, Request, Result, current_reconcile_id, within_run
@@ -801,6 +801,30 @@ def test_other_errors_are_logged_with_their_traceback(harness: Harness) -> None:
 
     assert [(line["error"], line["log_level"]) for line in failed] == [("broken", "error")]
     assert isinstance(failed[0]["exc_info"], RuntimeError)
+
+
+def traces(harness: Harness, error: Exception, failures: int) -> list[object]:
+    """Whether each of the first failures was logged with a traceback."""
+    harness.reconciler.act = raises(*[error] * failures)
+    with structlog.testing.capture_logs() as logs:
+        harness.start(A)
+        for count in range(1, failures + 1):
+            eventually(lambda count=count: harness.results() == {"error": count})  # type: ignore[misc]
+            harness.clock.wait_for_waiters()
+            harness.clock.advance(100)
+    return [line["exc_info"] is not None for line in logs if line["event"] == "Reconcile failed"][:failures]
+
+
+def test_an_error_of_the_library_is_logged_with_its_traceback_once_in_a_row(harness: Harness) -> None:
+    assert traces(harness, ForbiddenError.of("no right to do that"), 3) == [True, False, False]
+
+
+def test_another_error_is_logged_with_its_traceback_each_time(harness: Harness) -> None:
+    assert traces(harness, RuntimeError("broken"), 2) == [True, True]
+
+
+def test_a_kind_that_cannot_be_read_is_logged_in_a_line(harness: Harness) -> None:
+    assert traces(harness, KindNotServedError("the server does not serve it"), 2) == [False, False]
 
 
 def test_what_is_queued_when_the_controller_stops_is_left(harness: Harness) -> None:
