@@ -150,7 +150,7 @@ class CacheReconciler(Reconciler):
         check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
-        problems += [*size_problems(cache.spec), *credentials.problems, *self._settings.problems()]
+        problems += [*size_problems(cache.spec), *credentials.problems, *consumers.problems, *self._settings.problems()]
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
         if failure := failure or credentials.failure:
             raise failure

@@ -16,6 +16,7 @@ from localmodel.runtime.client import Reader
 from localmodel.runtime.objects import PartialObjectMetadata
 
 from .indexes import BY_CACHE, InferenceService, LLMInferenceService
+from .status import Problem, listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,19 @@ class Consumers:
     """Namespace and node group of each serving claim that they need."""
     complete: bool = True
     """False: there were services of a kind that is not served now, so nothing may be removed."""
+    strays: tuple[str, ...] = ()
+    """Those that name a node group which the cache does not have, with it: they need no claim that it could make."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What the cache shows of its services: one problem, or none. It is the services' own, and so no failure."""
+        if not self.strays:
+            return []
+        message = (
+            f"no claim is made for {listed('service', self.strays)}, whose annotation {NODE_GROUP_ANNOTATION} names a "
+            "group that the cache does not have: correct it, or add the group to the cache"
+        )
+        return [Problem(reason="NodeGroupNotOfCache", message=message, own=False)]
 
 
 GroupOf = Callable[[PartialObjectMetadata], str]
@@ -43,15 +57,19 @@ def consumers_of(reader: Reader, cache: Cache, admitted: GroupOf = lambda _: "")
     llm_services = _labelled(reader, LLMInferenceService, cache)
     names = tuple(cache.status.inference_services) if services is None else _names(services)
     llm_names = tuple(cache.status.llm_inference_services) if llm_services is None else _names(llm_services)
+    found = [*(services or ()), *(llm_services or ())]
     return Consumers(
         inference_services=names,
         llm_inference_services=llm_names,
         claims=frozenset(
-            (service.namespace, group)
-            for service in (*(services or ()), *(llm_services or ()))
-            for group in _groups_of(service, cache, admitted)
+            (service.namespace, group) for service in found for group in _groups_of(service, cache, admitted)
         ),
         complete=not (services is None and names) and not (llm_services is None and llm_names),
+        strays=tuple(
+            f"{service.namespace}/{service.name} ({named})"
+            for service in found
+            if (named := _named_group(service)) is not None and named not in cache.spec.node_groups
+        ),
     )
 
 
@@ -87,11 +105,14 @@ def _groups_of(service: PartialObjectMetadata, cache: Cache, admitted: GroupOf) 
     KServe's defaulting knows of no selector: its annotation says which claim the pods mount, so that one is needed too.
     """
     groups = cache.spec.node_groups
-    annotations = service.metadata.annotations
-    named = annotations.get(NODE_GROUP_ANNOTATION)
+    named = _named_group(service)
     if named is not None:
         return [named] if named in groups else []
-    claim = annotations.get(PVC_NAME_ANNOTATION)
+    claim = service.metadata.annotations.get(PVC_NAME_ANNOTATION)
     mounted = [group for group in groups if serving_pvc_name(cache.name, group) == claim]
     chosen = admitted(service) if len(groups) > 1 else ""
     return dict.fromkeys([chosen or next(iter([*mounted, *groups]), ""), *mounted]) if groups else []
+
+
+def _named_group(service: PartialObjectMetadata) -> str | None:
+    return service.metadata.annotations.get(NODE_GROUP_ANNOTATION)

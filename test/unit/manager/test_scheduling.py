@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.manager import JOBS, Cluster, cache, group, node
+from support.manager import JOBS, Cluster, cache, group, node, service
 
 from localmodel.manager.indexes import InferenceService, LLMInferenceService
 from localmodel.manager.scheduling import Constraints, ServiceConstraints, constraints_of
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.objects import PersistentVolumeClaim, Unstructured
 from localmodel.runtime.testing import FakeClient
 
@@ -72,15 +73,32 @@ def test_the_claim_that_the_pods_mount_goes_before_the_first_group() -> None:
     assert claims(it) == ["iris-big"]
 
 
+def test_a_service_that_names_a_group_which_the_cache_does_not_have_gets_no_claim_and_is_told_of() -> None:
+    it = cluster()
+    it.client.create(service("s", "team-a", node_group="old"))
+    assert claims(it) == []
+    degraded = find_status_condition(it.cache().status.conditions, "Degraded")
+    assert degraded is not None
+    assert (degraded.status, degraded.reason) == ("True", "NodeGroupNotOfCache")
+    assert "no claim is made for service team-a/s (old), whose annotation" in degraded.message
+
+    it.client.delete(it.client.get(InferenceService, "s", namespace="team-a"))
+    it.client.create(service("s", "team-a", node_group="big"))
+    assert claims(it) == ["iris-big"]
+    degraded = find_status_condition(it.cache().status.conditions, "Degraded")
+    assert degraded is not None
+    assert degraded.status == "False"
+
+
 def test_each_generation_of_a_service_is_read_once() -> None:
     it = cluster()
     serve(it, predictor={"nodeSelector": {"pool": "big"}})
-    known, (service,) = ServiceConstraints(), it.client.list(InferenceService)
-    assert known.of(it.client, service) == Constraints(node_selector={"pool": "big"})
+    known, (found,) = ServiceConstraints(), it.client.list(InferenceService)
+    assert known.of(it.client, found) == Constraints(node_selector={"pool": "big"})
     gone = FakeClient()
-    assert known.of(gone, service) == Constraints(node_selector={"pool": "big"})
-    service.metadata.generation = 7
-    assert known.of(gone, service) == Constraints()
+    assert known.of(gone, found) == Constraints(node_selector={"pool": "big"})
+    found.metadata.generation = 7
+    assert known.of(gone, found) == Constraints()
 
 
 def test_labels_must_all_be_there() -> None:
