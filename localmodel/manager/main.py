@@ -23,7 +23,7 @@ from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, CACHE_UID_LABEL
 from localmodel.runtime.cache import CacheOptions, KindOptions
 from localmodel.runtime.controller import ControllerOptions
 from localmodel.runtime.errors import RuntimeLibraryError
-from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean
+from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean, port
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
 from localmodel.runtime.manager import Manager, process_metrics
@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_common_flags(parser)
     add_serving_flags(parser)
     parser.add_argument(
-        "--webhook-port", type=int, default=9443, metavar="PORT", help="port of the webhooks; 0: none (default: 9443)"
+        "--webhook-port", type=port, default=9443, metavar="PORT", help="port of the webhooks; 0: none (default: 9443)"
     )
     parser.add_argument(
         "--webhook-cert-dir",

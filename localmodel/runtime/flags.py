@@ -9,6 +9,8 @@ from typing import Final
 from .address import Address, AddressError
 from .logging import LOG_FORMATS, LOG_LEVELS, LogLevel
 
+MAX_PORT: Final = 65535
+
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --kubeconfig, --log-level and --log-format."""
@@ -85,6 +87,13 @@ def address(text: str) -> str:
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def port(text: str) -> int:
+    """An argparse type: a port, where 0 has a meaning of its own."""
+    if not (text.isdecimal() and int(text) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to {MAX_PORT}")
+    return int(text)
 
 
 def boolean(text: str) -> bool:

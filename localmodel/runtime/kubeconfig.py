@@ -86,8 +86,10 @@ def load_config(kubeconfig: str | Path | None = None, *, user_agent: str, clock:
         if is_https:
             credentials.tls()
     except Exception as error:
+        # The official client takes any YAML, and stumbles over it later.
+        why = "it has not the form of one" if isinstance(error, TypeError | AttributeError) else error
         raise ConfigError(
-            f"cannot read the kubeconfig {_described(kubeconfig)}: {error}; give --kubeconfig FILE or set KUBECONFIG"
+            f"cannot read the kubeconfig {_described(kubeconfig)}: {why}; give --kubeconfig FILE or set KUBECONFIG"
         ) from error
     configuration = identity.configuration
     return RestConfig(

@@ -46,7 +46,16 @@ def test_an_unknown_cipher_ends_with_a_message(capsys: pytest.CaptureFixture[str
     assert "unknown TLS cipher suites ROT13" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["--workers", "0"], ["--workers", "x"], ["--metrics-addr", "nonsense"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--workers", "0"],
+        ["--workers", "x"],
+        ["--metrics-addr", "nonsense"],
+        ["--webhook-port", "65536"],
+        ["--webhook-port=-1"],
+    ],
+)
 def test_bad_values_are_refused(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         build_parser().parse_args(argv)
