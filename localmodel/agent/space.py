@@ -34,7 +34,8 @@ def check_room(key: str, size: int, *, usage: DiskUsage, reserved: Mapping[str, 
 
 
 def _promised(amount: int) -> str:
-    return f", and {human(amount)} are reserved for downloads under way" if amount else ""
+    """Also where it is nothing: which other downloads are under way makes no other failure of it."""
+    return f", and {human(amount)} are reserved for downloads under way"
 
 
 def human(amount: int) -> str:

@@ -67,6 +67,11 @@ def test_a_model_of_5_gib_fits_or_not(
             check_room("mine", 5 * GIB, usage=facts, reserved=reserved, limit=limit)
 
 
+def test_what_does_not_fit_is_told_in_the_same_words_whatever_else_is_under_way() -> None:
+    with pytest.raises(InsufficientStorageError, match="and 0 B are reserved for downloads under way; raise"):
+        check_room("mine", 5 * GIB, usage=usage(), reserved={}, limit=GIB)
+
+
 def test_bytes_are_written_for_people() -> None:
     assert [human(n) for n in (5, 1536, 3 * GIB)] == ["5 B", "1.5 KiB", "3.0 GiB"]
 
