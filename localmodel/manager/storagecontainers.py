@@ -73,7 +73,8 @@ def invalid_formats(container: ClusterStorageContainer) -> list[Finding]:
             about=regex,
             message=(
                 f"supportedUriFormats: {shorten(regex)!r} is not a regular expression of RE2 ({shorten(why)}): "
-                "correct it. Of the formats, only those before it count"
+                "correct it. Of the formats only those before it count, and no URI is downloaded that neither these "
+                "nor another container fit, as it may be meant for this one"
             ),
         )
         for regex, why in format_errors(container).items()

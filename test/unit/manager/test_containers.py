@@ -110,7 +110,8 @@ def test_the_event_quotes_the_regex() -> None:
     event = world.recorder.expect("InvalidUriFormat", type_="Warning")
     assert event.message == (
         "supportedUriFormats: 's3://(' is not a regular expression of RE2 (missing ): s3://(): correct it. "
-        "Of the formats, only those before it count"
+        "Of the formats only those before it count, and no URI is downloaded that neither these nor another container "
+        "fit, as it may be meant for this one"
     )
 
 
