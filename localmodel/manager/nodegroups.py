@@ -239,7 +239,7 @@ def group_status(
     status.nodes = len(members)
     known = [disks[name] for name in members if name in disks]
     status.used = format_bytes(sum(disk.used for disk in known)) if known else ""
-    status.available = format_bytes(sum(disk.available for disk in known)) if known else ""
+    status.available = format_bytes(sum(disk.room for disk in known)) if known else ""
     generation = group.metadata.generation
     set_status_condition(
         status.conditions, "Ready", state, reason, message, observed_generation=generation, clock=clock

@@ -149,6 +149,11 @@ class Disk(msgspec.Struct, frozen=True, gc=False):
     available: int
     limit: int
 
+    @property
+    def room(self) -> int:
+        """What models may still take: no more than the limit, where there is one."""
+        return min(self.available, max(self.limit - self.used, 0)) if self.limit else self.available
+
 
 def disk_of(node: LocalModelNode) -> dict[str, Disk]:
     """Under ALL, what the node says of its disk."""

@@ -14,10 +14,9 @@ from localmodel.runtime.objects import Node
 from localmodel.runtime.reconcile import Request
 
 
-def with_disk(name: str, used: str, available: str) -> LocalModelNode:
-    return LocalModelNode.from_dict(
-        {"metadata": {"name": name}, "status": {"disk": {"used": used, "available": available}}}
-    )
+def with_disk(name: str, used: str, available: str, limit: str = "") -> LocalModelNode:
+    disk = {"used": used, "available": available, "limit": limit}
+    return LocalModelNode.from_dict({"metadata": {"name": name}, "status": {"disk": disk}})
 
 
 def reconciled(cluster: Cluster) -> dict[str, Any]:
@@ -43,6 +42,19 @@ def test_a_group_counts_its_nodes_and_their_room_d10() -> None:
         "available": "18.5Gi",
         "ready": ("True", "NodesFound"),
     }
+
+
+def test_the_room_that_is_left_ends_with_the_limit() -> None:
+    cluster = Cluster(
+        group(),
+        node("node-1"),
+        node("node-2"),
+        node("node-3"),
+        with_disk("node-1", "1Gi", "70Gi", "10Gi"),
+        with_disk("node-2", "12Gi", "70Gi", "10Gi"),
+        with_disk("node-3", "1Gi", "2Gi", "10Gi"),
+    )
+    assert reconciled(cluster)["available"] == "11Gi"
 
 
 def test_a_group_without_nodes_says_so() -> None:
