@@ -289,7 +289,7 @@ def _ready(
         if _count(seen, status):
             idle = [_idle(seen.without_agent)] if seen.without_agent else []
             return "False", reason, "; ".join([have, *idle, *_told(obstacles)])
-    return "False", "NodeNotReady", f"{have}; the others are not ready"
+    return "False", "NodeNotReady", f"{have}; {_not_ready(seen)}"
 
 
 def _progressing(seen: Observation, counts: ModelCopies, obstacles: Mapping[str, str]) -> _State:
@@ -307,7 +307,7 @@ def _progressing(seen: Observation, counts: ModelCopies, obstacles: Mapping[str,
         return "False", NO_AGENT_ON_NODE, _idle(seen.without_agent)
     if pending := _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
         return "True", "DownloadPending", "; ".join([f"{_nodes(pending)} yet to start", *_told(obstacles)])
-    return "False", "NodeNotReady", "the remaining nodes are not ready"
+    return "False", "NodeNotReady", _not_ready(seen)
 
 
 def _is_stranded(seen: Observation) -> bool:
@@ -334,6 +334,11 @@ def _nodes(count: int) -> str:
 
 def _idle(nodes: Sequence[str]) -> str:
     return f"no agent is ready on {listed('node', nodes)}"
+
+
+def _not_ready(seen: Observation) -> str:
+    names = [view.node for view in seen.nodes if view.status == NodeStatus.NODE_NOT_READY]
+    return f"{listed('node', names)} {'is' if len(names) == 1 else 'are'} not ready"
 
 
 def _causes(failures: Iterable[NodeFailure]) -> dict[str, str]:

@@ -51,7 +51,7 @@ def test_a_cache_that_is_not_everywhere_any_more_says_why() -> None:
     ]
     away = of({"a": "NotReady"})
     assert cache_events(everywhere, away) == [
-        ("Normal", "NotAvailable", "0 of 1 nodes have the model; the others are not ready"),
+        ("Normal", "NotAvailable", "0 of 1 nodes have the model; node a is not ready"),
     ]
 
 
