@@ -353,5 +353,6 @@ def _filed(
         try:
             filed[name] = extract(decoded[decode])
         except Exception:  # foreign code
-            log.exception("An index function failed", index=str(name), kind=stored.kind.__name__, key=str(stored.key))
+            index = getattr(name, "__qualname__", name)
+            log.exception("An index function failed", index=index, kind=stored.kind.__name__, key=str(stored.key))
     return filed

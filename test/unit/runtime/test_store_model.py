@@ -1,7 +1,7 @@
 """Whatever is put, deleted and replaced, and whenever indexes come, they say what the functions give for the objects.
 
-A hypothesis state machine compares `ThreadSafeStore` with a dict of the objects. The function of one index fails on some
-objects, of another index the reading.
+A hypothesis state machine compares `ThreadSafeStore` with a dict of the objects. On some objects the function of one
+index fails, or the reading of another.
 """
 
 from __future__ import annotations
