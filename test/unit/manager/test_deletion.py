@@ -152,7 +152,8 @@ def test_a_status_that_never_changes_ends_the_wait_after_ten_minutes_with_an_eve
     cluster.clock.advance(result.requeue_after)
     assert ends(cluster)
     assert [line for line in cluster.recorder.lines if "CleanUpTimedOut" in line] == [
-        "Warning CleanUpTimedOut Gave up waiting for the model's removal from node-1, node-2: the agents clean up later"
+        "Warning CleanUpTimedOut Gave up waiting for nodes node-1, node-2 to remove the model: "
+        "the agents clean up later"
     ]
 
 
