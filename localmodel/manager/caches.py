@@ -201,8 +201,10 @@ class CacheReconciler(Reconciler):
         return problems, bool(kept), None
 
     def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
-        constraints = self._constraints.of(self.live, service)
-        return first_admitting(constraints, groups.values(), known_nodes(self.client)) if constraints else ""
+        if not (constraints := self._constraints.of(self.live, service)):
+            return ""
+        nodes = known_nodes(self.client)
+        return first_admitting(constraints, ((name, self._members.of(it, nodes)) for name, it in groups.items()))
 
     def _release_volumes(self, cache: Cache) -> None:
         """Removes, before the cache goes, what nothing else would remove."""
