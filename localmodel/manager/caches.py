@@ -102,7 +102,6 @@ class CacheReconciler(Reconciler):
         self._written: dict[Request, tuple[str, LocalModelCacheStatus]] = {}
         """By cache: its uid and the status that was written last. What is read may be older, and under KServe's CRDs
         lacks our fields for good. One worker at a time touches an entry."""
-
         self._constraints = ServiceConstraints()
         self._credentials = CredentialCopies()
         self._retiring = Retiring()
@@ -143,6 +142,7 @@ class CacheReconciler(Reconciler):
             return None
         if cache.is_deleting:
             return self._finalize(cache)
+        self._deletions.forget(request)  # one of an earlier cache of the name
         if add_finalizer(cache, self.finalizer):
             cache = self.client.update(cache)
 
@@ -155,7 +155,9 @@ class CacheReconciler(Reconciler):
             problems.insert(0, missing_groups(missing))
         problems += credentials.problems + self._settings.problems()
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        if failure := failure or credentials.failure:
+        if (
+            failure := failure or credentials.failure
+        ) and not wait:  # the next try may be a minute off: first the status
             raise failure
         return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
 
@@ -292,14 +294,11 @@ class CacheReconciler(Reconciler):
         credentials = self._copy_credentials(cache)
         if credentials.failure is not None:
             raise credentials.failure
+        left = self._deletions.time_left(cache, self.clock)  # first: from here on no news wait for the status
         waiting = self._deletions.waiting_for(cache, reader=self.client, live=self.live, clock=self.clock)
-        left = self._deletions.time_left(cache, self.clock)
         if waiting and left > 0:
-            groups = self._known_groups_of(cache)
-            consumers = consumers_of(self.client, cache)
-            wait = self._write_status(
-                cache, lambda: self._observe(cache, groups.values(), consumers, waiting_for=waiting)
-            )
+            groups, consumers = self._known_groups_of(cache).values(), consumers_of(self.client, cache)
+            wait = self._write_status(cache, lambda: self._observe(cache, groups, consumers, waiting_for=waiting))
             return Result(requeue_after=wait or min(left, CLEAN_UP_CHECK_SECONDS))
         if waiting:
             message = f"Gave up waiting for {listed('node', waiting)} to remove the model: the agents clean up later"
@@ -319,8 +318,8 @@ class CacheReconciler(Reconciler):
     # what concerns a cache --------------------------------------------------------------------------------------------
 
     def _until_due(self, cache: Request) -> float:
-        """Seconds until news of nodes can change the status; a deletion waits for nothing else."""
-        return 0.0 if cache in self._deletions else self._pacer.delay(cache, self.clock)
+        """Seconds until news of nodes can change the status. A deletion waits for nothing but them, from all nodes."""
+        return BURST_SECONDS if cache in self._deletions else self._pacer.delay(cache, self.clock)
 
     def _config(self) -> LocalModelConfig:
         return self._settings.current(self.client, self.recorder).local_model
