@@ -52,7 +52,7 @@ from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .credentialcopies import CredentialCopies, Outcome
 from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
-from .entries import group_has_node, key_of
+from .entries import group_has_node
 from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
@@ -83,8 +83,8 @@ log = structlog.get_logger(__name__)
 
 BURST_SECONDS: Final = 0.2
 """How long a change that concerns many caches waits for others like it, as an update of all agents."""
-NOT_STARTED: Final = frozenset({"", ModelStatus.MODEL_DOWNLOAD_PENDING})
-"""States of a model for which it matters whether the node has an agent."""
+STARTED: Final = frozenset(ModelStatus) - {ModelStatus.MODEL_DOWNLOAD_PENDING}
+"""States of a model for which it does not matter whether the node has an agent."""
 VOLUME_CHECK_SECONDS: Final = 60.0
 """How often it looks again at a volume that stands in the way: what is not ours is not watched."""
 
@@ -349,10 +349,8 @@ class CacheReconciler(Reconciler):
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
         """The caches that wait for the agent's node to start, or to remove what is no entry any more."""
         node = self.client.find(LocalModelNode, pod.spec.node_name) if pod.spec.node_name else None
-        if node is None:
-            return ()
-        said, entries = node.status.model_status, {key_of(entry) for entry in node.spec.local_models}
-        waiting = [key for key in reports_of(node) if key not in entries or said.get(key, "") in NOT_STARTED]
+        reports = reports_of(node) if node is not None else {}
+        waiting = [key for key, said in reports.items() if not said.uri or said.status not in STARTED]
         return [request for key in waiting for request in self._in_scope(Request.parse(key))]
 
     def _of_service(self, service: Object) -> Iterable[Request]:
