@@ -95,7 +95,7 @@ class CacheReconciler(Reconciler):
     kind: ClassVar[type[LocalModelCache] | type[LocalModelNamespaceCache]]
     finalizer: ClassVar[str]
 
-    def __init__(self, settings: Settings, metrics: CacheMetrics | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: CacheMetrics | None = None, members: Members | None = None) -> None:
         self._settings = settings
         self._metrics = metrics or CacheMetrics()
         self._pacer = Pacer()
@@ -105,7 +105,7 @@ class CacheReconciler(Reconciler):
         self._constraints = ServiceConstraints()
         self._credentials = CredentialCopies()
         self._retiring = Retiring()
-        self._members = Members()
+        self._members = members or Members()
         self._deletions = Deletions(settings.namespace)
 
     def setup(self, builder: Builder) -> None:

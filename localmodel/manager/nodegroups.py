@@ -77,11 +77,11 @@ class OtherSpec(Predicate):
 class LocalModelNodeGroupReconciler(Reconciler):
     """Keeps the agents and the status of each group."""
 
-    def __init__(self, settings: Settings, metrics: GroupMetrics | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: GroupMetrics | None = None, members: Members | None = None) -> None:
         self._settings = settings
         self._metrics = metrics or GroupMetrics()
         self._agents = AgentSets()
-        self._members = Members()
+        self._members = members or Members()
         self._pacer = Pacer()
         self._written: dict[str, tuple[LocalModelNodeGroup, LocalModelNodeGroupStatus]] = {}
         """By group: what it was and the status that was written last; under KServe's CRDs it is not read back whole."""

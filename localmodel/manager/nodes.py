@@ -84,11 +84,11 @@ class NodeReconciler(Reconciler):
     is not served, nothing comes of it and nothing goes for want of it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, members: Members | None = None) -> None:
         self._settings = settings
         self._waves = Waves(settings.namespace)
         self._constraints = ServiceConstraints()
-        self._members = Members()
+        self._members = members or Members()
         self._pacer = Pacer()
         """When the labels of each node were patched last."""
         self._may_not_label = False

@@ -14,6 +14,7 @@ from support.manager import IndexedClient
 from localmodel.manager.caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
 from localmodel.manager.groupmetrics import GroupMetrics
 from localmodel.manager.indexes import add_indexes
+from localmodel.manager.known import Members
 from localmodel.manager.nodegroups import LocalModelNodeGroupReconciler
 from localmodel.manager.nodes import NodeReconciler
 from localmodel.manager.settings import Settings
@@ -111,14 +112,14 @@ class Pumped:
         self.lost = 0
         """Events that a handler raised on."""
         self.runs = 0
-        settings = Settings()
+        settings, self.members = Settings(), Members()
         self.controllers: list[tuple[Reconciler, TimedQueue]] = [
             (self._wired(reconciler), TimedQueue(clock))
             for reconciler in (
-                NodeReconciler(settings),
-                LocalModelCacheReconciler(settings),
-                LocalModelNamespaceCacheReconciler(settings),
-                LocalModelNodeGroupReconciler(settings, self.metrics),
+                NodeReconciler(settings, members=self.members),
+                LocalModelCacheReconciler(settings, members=self.members),
+                LocalModelNamespaceCacheReconciler(settings, members=self.members),
+                LocalModelNodeGroupReconciler(settings, self.metrics, self.members),
             )
         ]
         for reconciler, queue in self.controllers:

@@ -151,3 +151,16 @@ def test_an_agents_report_decodes_no_object(monkeypatch: pytest.MonkeyPatch) -> 
         ["team-a/iris"],
         ["gpu"],
     ]
+
+
+def test_what_is_known_of_a_groups_nodes_goes_with_the_group() -> None:
+    clock = FakeClock()
+    server = IndexedClient(
+        node(), node("node-2", pool="cpu"), group(), group("cpu"), cache("iris", "gpu", "cpu"), clock=clock
+    )
+    it = Pumped(server, clock)
+    it.settle(2)
+    assert set(it.members._known) == {"gpu", "cpu"}
+    server.delete(group())
+    it.settle(2)
+    assert set(it.members._known) == {"cpu"}
