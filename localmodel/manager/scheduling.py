@@ -59,6 +59,10 @@ def constraints_of(service: Mapping[str, Any], kind: str) -> Constraints:
     return Constraints(node_selector=selector, required=_apart_from_models(required))
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _map(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -66,8 +70,8 @@ def _map(value: object) -> Mapping[str, Any]:
 def _apart_from_models(required: Mapping[str, Any]) -> Json | None:
     """The affinity without what it says of the labels that tell which models a node has; None if nothing is left."""
     terms = []
-    for term in required.get("nodeSelectorTerms") or ():
-        said = _map(term).get("matchExpressions") or ()
+    for term in _list(required.get("nodeSelectorTerms")):
+        said = _list(_map(term).get("matchExpressions"))
         kept = [expression for expression in said if not is_ready_label(str(_map(expression).get("key")))]
         if said and not kept and not _map(term).get("matchFields"):
             return None  # any node will do

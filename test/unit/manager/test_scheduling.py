@@ -72,6 +72,10 @@ def test_a_service_that_asks_for_nodes_with_the_model_gets_the_group_that_will_h
             {"affinity": required_terms({"matchExpressions": [HAS_IT], "matchFields": ["f"]}, "odd")},
             Constraints(required={"nodeSelectorTerms": [{"matchExpressions": [], "matchFields": ["f"]}, "odd"]}),
         ),
+        (
+            {"affinity": required_terms({"matchExpressions": 7})},
+            Constraints(required={"nodeSelectorTerms": [{"matchExpressions": 7}]}),
+        ),
     ],
 )
 def test_the_labels_of_nodes_that_have_a_model_constrain_nothing(pod: Any, expected: Constraints) -> None:
