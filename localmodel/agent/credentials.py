@@ -32,10 +32,11 @@ from localmodel.api.credentials import (
     storage_lookup_key,
 )
 from localmodel.api.model import LocalModelStorageSpec
+from localmodel.api.names import is_object_name
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError
-from localmodel.runtime.objects import Secret, ServiceAccount
+from localmodel.runtime.objects import Secret, ServiceAccount, T
 
 from .errors import CredentialsError
 from .s3 import s3_settings
@@ -208,7 +209,7 @@ class CredentialsBuilder:
     # a service account -------------------------------------------------------------------------------------------
 
     def _from_service_account(self, name: str) -> Credentials:
-        account = self._reader.find(ServiceAccount, name, namespace=self._namespace)
+        account = self._find(ServiceAccount, name)
         if account is None:
             raise CredentialsError(f"ServiceAccount {self._namespace}/{name} does not exist")
         return self._from_account(account)
@@ -220,13 +221,17 @@ class CredentialsBuilder:
             # The pod runs as the account, or the role would be worth nothing (D-49).
             found += Credentials(env=_literals(settings), service_account=account.name)
         for reference in account.secrets:
-            secret = self._reader.find(Secret, reference.name, namespace=self._namespace)
+            secret = self._find(Secret, reference.name)
             if secret is None:
                 raise CredentialsError(
                     f"Secret {self._namespace}/{reference.name} of ServiceAccount {account.name} does not exist"
                 )
             found += self._from_account_secret(secret)
         return found
+
+    def _find(self, kind: type[T], name: str) -> T | None:
+        """None where it is not there, which goes without asking for what is no name: people write them."""
+        return self._reader.find(kind, name, namespace=self._namespace) if is_object_name(name) else None
 
     def _from_account_secret(self, secret: Secret, place: Place | None = None) -> Credentials:
         """One row of the table in kserve-behaviour.md 9.3. `place`: of a copy, where its keys are."""

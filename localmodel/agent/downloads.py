@@ -15,7 +15,6 @@ import structlog
 
 from localmodel.api.names import JOB_NODE_LABEL
 from localmodel.api.node import LocalModelInfo, ModelStatus
-from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.controllerutil import get_controller_of
@@ -160,7 +159,7 @@ class Downloads:
     def _make_job(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
         """Makes the Job of an attempt; what came of it, in words. Raises AgentError where something is in the way."""
         entry = self._requirements.complete(wanted.leader)
-        group = self._live.find(LocalModelNodeGroup, entry.node_group) if entry.node_group else None
+        group = self._requirements.group(entry.node_group)
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
         size = required_size(entry)

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 import structlog
 
 from localmodel.api.container import ClusterStorageContainer, ContainerFormatError, find_download_container
-from localmodel.api.names import CACHE_ANNOTATION, download_pvc_name, other_download_pvc_name, status_key
+from localmodel.api.names import (
+    CACHE_ANNOTATION,
+    download_pvc_name,
+    is_object_name,
+    other_download_pvc_name,
+    status_key,
+)
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
@@ -48,6 +54,10 @@ class Requirements:
             }
         )
 
+    def group(self, name: str) -> LocalModelNodeGroup | None:
+        """None where there is none, which goes without asking for what is no name."""
+        return self._live.find(LocalModelNodeGroup, name) if is_object_name(name) else None
+
     def limit_of(self, group: LocalModelNodeGroup) -> int | None:
         """The group's storageLimit in bytes; raises DownloadSetupError for one that cannot be read."""
         try:
@@ -62,7 +72,7 @@ class Requirements:
         groups = {entry.node_group for entry in entries if entry.node_group}
         for name in sorted(groups - self._limits.keys()):
             try:
-                group = self._live.find(LocalModelNodeGroup, name)
+                group = self.group(name)
                 self._limits[name] = self.limit_of(group) if group is not None else None
             except (DownloadSetupError, RuntimeLibraryError) as error:
                 log.warning("storage limit of a node group is not known", group=name, error=str(error))

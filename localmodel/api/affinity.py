@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from localmodel.runtime.objects import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
@@ -31,7 +33,7 @@ def node_matches(affinity: Mapping[str, Any] | None, node: Node) -> bool:
     if not required:
         return False
     try:
-        selector = NodeSelector.from_dict(required)
+        selector = _selector(msgspec.json.encode(required))
     except ValidationError as error:
         raise SelectorError(f"nodeAffinity.required is not a node selector: {error}") from error
 
@@ -45,6 +47,12 @@ def node_matches(affinity: Mapping[str, Any] | None, node: Node) -> bool:
     if problems:
         raise SelectorError("; ".join(problems))
     return False
+
+
+@lru_cache(256)
+def _selector(required: bytes) -> NodeSelector:
+    """Decoded once for all nodes that it is asked about; only to be read."""
+    return NodeSelector.from_dict(msgspec.json.decode(required))
 
 
 def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:

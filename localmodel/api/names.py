@@ -92,11 +92,16 @@ def group_label_value(name: str) -> str:
     >>> group_label_value("gpu"), group_label_value("g" * 64)[-20:]
     ('gpu', 'ggg-4e52b0a8d918b923')
     """
-    if len(name) <= LABEL_LIMIT and _LABEL_VALUE.fullmatch(name):
+    if is_label_value(name):
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
     readable = re.sub(r"[^A-Za-z0-9._-]", "-", name)[: LABEL_LIMIT - len(digest) - 1].strip("._-")
     return f"{readable}-{digest}" if readable else digest
+
+
+def is_label_value(text: str) -> bool:
+    """Whether a label can have the value, which is not empty."""
+    return len(text) <= LABEL_LIMIT and _LABEL_VALUE.fullmatch(text) is not None
 
 
 def is_object_name(name: str) -> bool:

@@ -25,11 +25,7 @@ from localmodel.api import (
     NodeStatus,
 )
 from localmodel.api.config import LocalModelConfig
-from localmodel.api.names import (
-    CACHE_ANNOTATION,
-    CACHE_FINALIZER,
-    NAMESPACE_CACHE_FINALIZER,
-)
+from localmodel.api.names import CACHE_ANNOTATION, CACHE_FINALIZER, NAMESPACE_CACHE_FINALIZER
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
@@ -52,6 +48,7 @@ from .agentstatus import mismatch_problem
 from .consumers import Consumers, consumers_of
 from .credentialcopies import CredentialCopies, Outcome
 from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
+from .earlypods import EarlyPods
 from .entries import group_has_node
 from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
@@ -65,7 +62,7 @@ from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
 from .served import if_served
 from .settings import Settings
-from .status import Observation, Problem, cache_status, listed, missing_groups, observe, transitions
+from .status import Observation, Problem, cache_status, listed, missing_groups, observe, size_problems, transitions
 from .volumes import Volumes
 from .watching import (
     AGENT_CHANGED,
@@ -153,11 +150,10 @@ class CacheReconciler(Reconciler):
         check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
-        problems += credentials.problems + self._settings.problems()
+        problems += [*size_problems(cache.spec), *credentials.problems, *self._settings.problems()]
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        if (
-            failure := failure or credentials.failure
-        ) and not wait:  # the next try may be a minute off: first the status
+        failure = failure or credentials.failure
+        if failure and not wait:  # the next try may be a minute off: first the status
             raise failure
         return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
 
@@ -179,7 +175,8 @@ class CacheReconciler(Reconciler):
         """
         config = self._config()
         managed = not config.disable_volume_management
-        volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder)
+        early = EarlyPods(self.live, config.jobs_namespace) if self._settings.guards_pods else None
+        volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder, early_pods=early)
         serving = consumers.claims if managed else frozenset()
         single_models = config.serves_single_models
         pairs = volumes.named(wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models))

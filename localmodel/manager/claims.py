@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache
 from localmodel.api.names import (
     CACHE_ANNOTATION,
     CACHE_UID_LABEL,
     download_pvc_name,
+    is_object_name,
     model_pvc_name,
     other_download_pvc_name,
     serving_pvc_name,
@@ -27,6 +30,8 @@ from localmodel.runtime.objects import ObjectKey, PersistentVolume, PersistentVo
 
 from .indexes import BY_CLAIM, BY_CLAIM_REF
 
+log = structlog.get_logger(__name__)
+
 CacheKind = type[LocalModelCache] | type[LocalModelNamespaceCache]
 
 
@@ -37,7 +42,7 @@ class Exposure:
     cache: ObjectKey
     """The namespace is empty for a LocalModelCache."""
     key: str = ""
-    """The model's storage key; empty where the cache is gone, so that it is not known."""
+    """The model's storage key; empty where the cache is gone or cannot be read, so that it is not known."""
     single: bool = False
     """It shows the model's folder alone, else all that the group's nodes keep."""
     downloads: bool = False
@@ -64,6 +69,8 @@ class Claims:
     def ask(self, claim: ObjectKey, jobs_namespace: str) -> Answer:
         """Raises nothing that a reader raises: that is the answer's `doubt`."""
         candidates: tuple[Exposure, ...] = ()
+        if not is_object_name(claim.name):
+            return Answer()
         try:
             volumes = self._reader.list(PersistentVolume, fields={BY_CLAIM_REF: str(claim)})
             if volumes:
@@ -72,7 +79,7 @@ class Claims:
             if not candidates:
                 return Answer()
             found = self._live.find(PersistentVolumeClaim, claim.name, namespace=claim.namespace)
-            if found is None or not found.spec.volume_name:
+            if found is None or not is_object_name(found.spec.volume_name):
                 return Answer(exposures=candidates)  # it gets our volume, which names it
             volume = self._live.find(PersistentVolume, found.spec.volume_name)
             if volume is None:
@@ -82,7 +89,12 @@ class Claims:
             return Answer(exposures=candidates, doubt=f"what PersistentVolumeClaim {claim} shows is not known: {error}")
 
     def cache(self, key: ObjectKey) -> Cache | None:
-        """From memory, else from the API server; None if it is gone. Raises what the readers raise."""
+        """From memory, else from the API server; None if it is gone, or if no cache can be called so.
+
+        Raises what the readers raise.
+        """
+        if not is_object_name(key.name):
+            return None  # what users write into labels, before the API server has looked at it
         kind: CacheKind = LocalModelNamespaceCache if key.namespace else LocalModelCache
         found: Cache | None = self._reader.find(kind, key.name, namespace=key.namespace)
         return found or self._live.find(kind, key.name, namespace=key.namespace)
@@ -92,7 +104,11 @@ class Claims:
         return Answer(exposures=tuple(self._of_cache(owner, claim, jobs_namespace) for owner in owners))
 
     def _of_cache(self, key: ObjectKey, claim: ObjectKey, jobs_namespace: str) -> Exposure:
-        cache = self.cache(key)
+        try:
+            cache = self.cache(key)
+        except RuntimeLibraryError as error:
+            log.debug("A cache cannot be read", cache=str(key), error=str(error))
+            cache = None  # its volume is ours all the same
         if cache is None:
             return Exposure(cache=key)
         # That of a group which the cache has no more goes; until then it is taken to show everything.

@@ -11,6 +11,7 @@ somebody else's, and left alone. Nothing here says a value: not in logs, events,
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -143,7 +144,9 @@ class CredentialCopies:
         """The cache is gone. If its copy is not, somebody took the finalizer away. Raises what the clients raise."""
         known = self._known.get(request)
         if known is not None and known.is_there:
-            _Copies(client=client, live=live).remove(known.uid, known.namespace)
+            kept = _Copies(client=client, live=live).remove(known.uid, known.namespace)
+            if kept is not None:  # there is no cache any more to show it
+                log.warning("Copy of credentials is left", cache=str(request), error=kept.message)
         self._known.pop(request, None)
 
 
@@ -235,18 +238,14 @@ class _Copies:
     def _create(self, wanted: Secret) -> None:
         try:
             self._client.create(wanted)
-        except (ForbiddenError, AlreadyExistsError):
-            raise
         except ApiError as error:
-            raise _without_content(error, wanted.key) from None
+            raise _without_content(error, wanted) from None
 
     def _update(self, changed: Secret) -> None:
         try:
             self._client.update(changed)
-        except (ForbiddenError, ConflictError):
-            raise
         except ApiError as error:
-            raise _without_content(error, changed.key) from None
+            raise _without_content(error, changed) from None
 
     def _delete(self, existing: Secret) -> None:
         try:
@@ -268,8 +267,18 @@ def _role_missing(key: ObjectKey, error: ForbiddenError) -> str:
     return f"Secret {key} may not be written: give the manager the Role {JOBS_ROLE} in {key.namespace}: {error}"
 
 
-def _without_content(error: ApiError, key: ObjectKey) -> ApiError:
-    """The error of a write without the server's words, which may quote what was sent."""
+def _without_content(error: ApiError, written: Secret) -> ApiError:
+    """The error of a write without the server's words, which may quote what was sent.
+
+    Refusals keep theirs, so that a person sees which right or quota it is, unless a policy has put a value into them.
+    """
+    if isinstance(error, ForbiddenError) and not _quotes(str(error), written):
+        return error
     details = {"retryAfterSeconds": error.retry_after} if error.retry_after else None
-    message = f"Secret {key} cannot be written: {error.code} {error.reason}"
+    message = f"Secret {written.key} cannot be written: {error.code} {error.reason}"
     return type(error).of(message, code=error.code, reason=error.reason, details=details)
+
+
+def _quotes(text: str, secret: Secret) -> bool:
+    values = [*secret.data.values(), *(b64decode(it).decode(errors="ignore") for it in secret.data.values())]
+    return any(value in text for value in values if value)

@@ -36,6 +36,10 @@ NOT_COPIED: Final = "CredentialsNotCopied"
 OPAQUE: Final = "Opaque"
 MAX_BYTES: Final = 1 << 20
 """The most that a Secret's values may have together: MaxSecretSize of Kubernetes."""
+MAX_SETTINGS: Final = 1 << 17
+"""Characters of SOURCES_ANNOTATION: half of what Kubernetes allows for all annotations of an object."""
+MAX_SECRETS: Final = 32
+"""The most Secrets of an account: whoever writes its list must not keep the manager busy reading them."""
 
 
 class UnavailableError(Exception):
@@ -69,13 +73,6 @@ def wanted_copy(cache: Cache, named: Named, namespace: str, config: CredentialsC
         copy.data = _storage_data(cache.namespace, named, config, live)
     else:
         _add_account(copy, cache.namespace, named, config, live)
-    size = sum(len(base64.b64decode(value)) for value in copy.data.values())
-    if size > MAX_BYTES:
-        what = "together " if isinstance(named, Account) else ""
-        raise UnavailableError(
-            NOT_COPIED,
-            f"the credentials in namespace {cache.namespace} {what}have {size} bytes, and a Secret takes {MAX_BYTES}",
-        )
     return copy
 
 
@@ -96,21 +93,47 @@ def _add_account(copy: Secret, namespace: str, named: Account, config: Credentia
         raise UnavailableError(
             NOT_FOUND, f"ServiceAccount {namespace}/{named.name} does not exist: serviceAccountName names it"
         )
+    names = list(dict.fromkeys(reference.name for reference in account.secrets)) if account is not None else []
+    if len(names) > MAX_SECRETS:
+        raise UnavailableError(
+            NOT_COPIED,
+            f"ServiceAccount {namespace}/{named.name} has {len(names)} Secrets, and those of at most {MAX_SECRETS} are "
+            "copied: give it only the Secrets of the download",
+        )
     sources: list[CopiedSecret] = []
-    for name in dict.fromkeys(reference.name for reference in account.secrets) if account is not None else ():
+    for name in names:
         key = ObjectKey(namespace, name)
         secret = _read(Secret, key, live)
         if secret is None:
             raise UnavailableError(NOT_FOUND, f"Secret {key} of ServiceAccount {named.name} does not exist")
         if source := _copied(secret, copy, config):
             sources.append(source)
+        _check_size(copy, named)
     if account is not None and not sources and ROLE_ANNOTATION in account.metadata.annotations:
         raise UnavailableError(
             NOT_COPIED,
             f"ServiceAccount {namespace}/{named.name} has a cloud role ({ROLE_ANNOTATION}) and no Secret with "
             "credentials: a role cannot be copied to the job namespace, give the account a Secret",
         )
-    copy.metadata.annotations[SOURCES_ANNOTATION] = format_sources(sources)
+    settings = format_sources(sources)
+    if len(settings) > MAX_SETTINGS:
+        raise UnavailableError(
+            NOT_COPIED,
+            f"the annotations {S3_ANNOTATION_PREFIX}* of the Secrets of ServiceAccount {namespace}/{named.name} have "
+            f"{len(settings)} characters together, and at most {MAX_SETTINGS} are copied",
+        )
+    copy.metadata.annotations[SOURCES_ANNOTATION] = settings
+
+
+def _check_size(copy: Secret, named: Account) -> None:
+    """After each Secret, so that never more than two are in memory. Raises UnavailableError."""
+    size = sum(len(base64.b64decode(value)) for value in copy.data.values())
+    if size > MAX_BYTES:
+        raise UnavailableError(
+            NOT_COPIED,
+            f"the credentials of ServiceAccount {named.name} have more than {MAX_BYTES} bytes together, which a Secret "
+            "does not take",
+        )
 
 
 def _copied(secret: Secret, copy: Secret, config: CredentialsConfig) -> CopiedSecret | None:

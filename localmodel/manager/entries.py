@@ -13,6 +13,7 @@ from localmodel.api.names import status_key
 from localmodel.runtime.objects import Node
 
 from .credentials import entry_credentials
+from .sizes import size_fault
 
 
 def group_has_node(group: LocalModelNodeGroup, node: Node) -> bool:
@@ -84,7 +85,8 @@ def desired_entries(
     """The entries that the node shall have, sorted by key.
 
     Of several groups that a cache and the node share, the first in the cache's list counts (D-36). An entry that came
-    from a group which cannot be read now stays. A node that is not ready gets no new entry, and keeps those it has.
+    from a group which cannot be read now stays, and so does one whose cache has become too large (see `sizes`). A node
+    that is not ready gets no new entry, and keeps those it has.
     """
     present: Mapping[str, LocalModelInfo] = {key_of(entry): entry for entry in existing}
     wanted: dict[str, LocalModelInfo] = {}
@@ -95,7 +97,9 @@ def desired_entries(
         known = present.get(key)
         group = _group_for(cache, node_groups, known)
         if group and (ready or known is not None):
-            wanted[key] = entry_for(cache, group, config)
+            entry = entry_for(cache, group, config) if not size_fault(cache.spec) else known
+            if entry is not None:
+                wanted[key] = entry
     return [wanted[key] for key in sorted(wanted)]
 
 

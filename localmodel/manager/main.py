@@ -170,6 +170,7 @@ def add_webhooks(manager: Manager, settings: Settings) -> None:
         clock=manager.clock,
     )
     pods.register(manager.webhook_server)
+    settings.guards_pods = True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

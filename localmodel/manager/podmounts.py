@@ -55,6 +55,16 @@ def claim_volumes(pod: Json) -> list[ClaimVolume]:
     ]
 
 
+def ephemeral_volumes(pod: Json) -> list[ClaimVolume]:
+    """The pod's generic ephemeral volumes: claims called `<pod>-<volume>`, which are made when the pod is there.
+
+    The name can be one of ours, and then the claim binds our volume, which waits for it.
+    """
+    name = pod.get("metadata", {}).get("name", "")
+    volumes = pod.get("spec", {}).get("volumes") or ()
+    return [ClaimVolume(it["name"], f"{name}-{it['name']}", False) for it in volumes if it.get("ephemeral")]
+
+
 def mounts_of(pod: Json, volume: ClaimVolume, containers: Iterable[str] = CONTAINERS) -> Iterator[Mount]:
     """The volume's mounts in the containers of those fields of the pod."""
     for name, mount in _mounts(pod, volume.name, containers):

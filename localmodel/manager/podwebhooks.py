@@ -20,6 +20,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any, Final
 
+import structlog
+
 from localmodel.api import Cache, LocalModelNodeGroup
 from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import LOCAL_MODEL_LABEL, LOCAL_MODEL_NAMESPACE_LABEL, model_pvc_name, storage_key
@@ -42,8 +44,19 @@ from localmodel.runtime.webhook import (
 from localmodel.runtime.webhook.builder import Registrar
 
 from .claims import Answer, Claims, Exposure, group_of
-from .podmounts import CONTAINERS, ClaimVolume, Mount, claim_volumes, fault_of, mounts_of, show_single
+from .podmounts import (
+    CONTAINERS,
+    ClaimVolume,
+    Mount,
+    claim_volumes,
+    ephemeral_volumes,
+    fault_of,
+    mounts_of,
+    show_single,
+)
 from .settings import Settings
+
+log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
@@ -139,7 +152,7 @@ class PodWebhooks:
         fields = CONTAINERS if request.operation == Operation.CREATE else (EPHEMERAL,)
         before = _names(request.old_object or {}) if fields == (EPHEMERAL,) else frozenset()
         with deadline.limit(self._clock, SECONDS):
-            for volume in claim_volumes(pod):
+            for volume in (*claim_volumes(pod), *ephemeral_volumes(pod)):
                 mounts = [it for it in mounts_of(pod, volume, fields) if it.container not in before]
                 answer = self._ask(ObjectKey(request.namespace, volume.claim)) if mounts else Answer()
                 for mount in mounts if answer.exposures else ():
@@ -150,9 +163,11 @@ class PodWebhooks:
 
     def _ask(self, claim: ObjectKey) -> Answer:
         try:
-            return self._claims.ask(claim, self._config().jobs_namespace)
+            config = self._config()
         except RuntimeLibraryError as error:
-            return Answer(doubt=f"the configuration is not known: {error}")
+            log.debug("The configuration cannot be read", error=str(error))
+            config = self._settings.last_good.local_model  # only the job namespace counts here
+        return self._claims.ask(claim, config.jobs_namespace)
 
     def _config(self) -> LocalModelConfig:
         return self._settings.current(self._reader, self._recorder).local_model

@@ -53,6 +53,8 @@ class Settings:
         self._clock = clock or RealClock()
         self.namespace = namespace
         """Where the manager runs: of the ConfigMap and of the agents' Pods (POD_NAMESPACE)."""
+        self.guards_pods = False
+        """Whether this manager serves the webhooks of pods; set before it starts."""
         self._invalid = Gauge(
             "localmodel_config_invalid",
             f"1 for a key of {CONFIG_MAP_NAME} that cannot be used, so that its last good state holds",
@@ -85,6 +87,11 @@ class Settings:
                 self._load(config_map, recorder)
                 self._seen = version
             return self._last_good
+
+    @property
+    def last_good(self) -> InferenceServiceConfig:
+        """What `current` returned last; defaults before that. Asks nobody."""
+        return self._last_good
 
     def _ask(self) -> ConfigMap | None:
         if self._live is None:

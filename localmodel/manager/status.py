@@ -14,6 +14,7 @@ from typing import Final
 
 from localmodel.api import (
     CacheProgress,
+    LocalModelCacheSpec,
     LocalModelCacheStatus,
     ModelCopies,
     ModelStatus,
@@ -27,6 +28,7 @@ from localmodel.runtime.conditions import ConditionStatus, find_status_condition
 from localmodel.runtime.events import EventType
 
 from .reports import Report
+from .sizes import size_fault
 
 MAX_FAILURES: Final = 10
 MAX_SINGLE_EVENTS: Final = 5
@@ -210,6 +212,14 @@ def transitions(
         if _identity(failure) not in known
     ]
     return events
+
+
+def size_problems(spec: LocalModelCacheSpec) -> list[Problem]:
+    """One problem for a specification that is too large for the entries of nodes, or none."""
+    fault = size_fault(spec)
+    if not fault:
+        return []
+    return [Problem(reason="SpecTooLarge", message=f"no node is told of it: {fault}", new_copies_only=True)]
 
 
 def missing_groups(names: Sequence[str]) -> Problem:

@@ -9,11 +9,11 @@ definitions let through is refused here (D-24, D-28). `config/webhook` registers
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from localmodel.api import Cache, LocalModelCache, LocalModelNamespaceCache, LocalModelNodeGroup
-from localmodel.api.names import LOCAL_MODEL_LABEL
+from localmodel.api.names import LOCAL_MODEL_LABEL, is_label_value, is_object_name
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.objects import ObjectKey, PartialObjectMetadata, parse_quantity
@@ -21,6 +21,7 @@ from localmodel.runtime.webhook import AdmissionRequest, CustomValidator, Denied
 from localmodel.runtime.webhook.builder import Registrar
 
 from .indexes import SERVICES, cache_of_service
+from .sizes import size_fault
 
 C = TypeVar("C", bound=Cache)
 
@@ -68,14 +69,19 @@ class CacheValidator(CustomValidator[C], Generic[C]):
         """Warnings about groups that the cache did not name before; raises DeniedError."""
 
     def _users(self, cache: C, kind: type[PartialObjectMetadata]) -> list[PartialObjectMetadata]:
+        if not is_label_value(cache.name):
+            return []  # no service can name it
         try:
             found = self._live.list(kind, namespace=cache.namespace, labels={LOCAL_MODEL_LABEL: cache.name})
         except NotFoundError:  # the kind is not installed
             return []
         return [service for service in found if cache_of_service(service) == ObjectKey(cache.namespace, cache.name)]
 
-    def _missing(self, groups: Iterable[str]) -> list[str]:
-        return [name for name in dict.fromkeys(groups) if self._live.find(LocalModelNodeGroup, name) is None]
+    def _missing(self, groups: Iterable[str]) -> Iterator[str]:
+        """Asked for one by one, as far as the caller goes on: users write the list."""
+        for name in dict.fromkeys(groups):
+            if not is_object_name(name) or self._live.find(LocalModelNodeGroup, name) is None:
+                yield name
 
 
 class LocalModelCacheValidator(CacheValidator[LocalModelCache]):
@@ -118,6 +124,8 @@ def _check_spec(cache: Cache) -> None:
         raise DeniedError("spec.sourceModelUri: say where the model comes from, as hf://org/model")
     if not spec.node_groups:
         raise DeniedError("spec.nodeGroups: name at least one LocalModelNodeGroup")
+    if fault := size_fault(spec):
+        raise DeniedError(f"spec: {fault}")
     try:
         parse_quantity(spec.model_size)
     except ValueError as error:

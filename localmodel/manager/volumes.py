@@ -20,7 +20,7 @@ import structlog
 from pydantic import ValidationError
 
 from localmodel.api import Cache, LocalModelNodeGroup
-from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, status_key
+from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, is_object_name, status_key
 from localmodel.runtime.client import Client, Preconditions, Reader
 from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
 from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
@@ -35,6 +35,7 @@ from localmodel.runtime.objects import (
     PersistentVolumeSpec,
 )
 
+from .earlypods import EarlyPods
 from .indexes import BY_CACHE_UID
 from .pairs import VolumePair, serving_pair
 from .status import Problem
@@ -53,11 +54,21 @@ _LOST: Final = "Lost"
 class Volumes:
     """Makes, mends and removes the volumes of one cache. Made anew for each run of its reconciler."""
 
-    def __init__(self, cache: Cache, *, client: Client, live: Reader, recorder: EventRecorder) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        client: Client,
+        live: Reader,
+        recorder: EventRecorder,
+        early_pods: EarlyPods | None = None,
+    ) -> None:
+        """`early_pods` are looked for where the manager serves the webhooks of pods."""
         self._cache = cache
         self._client = client
         self._live = live
         self._recorder = recorder
+        self._early_pods = early_pods
 
     def named(self, pairs: Iterable[VolumePair]) -> list[VolumePair]:
         """The pairs, with a hash in the name of what another pair or another cache has the plain name of (D-59).
@@ -109,8 +120,16 @@ class Volumes:
             return [_invalid(f"LocalModelNodeGroup {group.name}", error)]
         if (foreign := self._foreign_claim(claim, pair)) is not None:
             return [self._conflict(foreign, pair)]
+        if (early := self._early_pod(pair)) is not None:
+            return [early]
         problems = self._ensure(volume, pair)
         return problems or self._ensure(claim, pair)
+
+    def _early_pod(self, pair: VolumePair) -> Problem | None:
+        """A pod that waits for the claim and was never judged, before the volume is made that it would see."""
+        if self._early_pods is None or not pair.serving or self._client.find(PersistentVolume, pair.volume) is not None:
+            return None
+        return self._early_pods.problem(self._cache, pair.claim)
 
     def _foreign_claim(self, wanted: PersistentVolumeClaim, pair: VolumePair) -> PersistentVolumeClaim | None:
         """Somebody else's claim of that name, before a volume is made that it would bind, as the volume names it.
@@ -144,10 +163,11 @@ class Volumes:
         """
         for pair in pairs:
             namespace = pair.claim.namespace
-            keys = [ObjectKey(namespace, name) for name in (pair.claim.name, pair.other_claim) if name]
+            # A cache may name a group that cannot be: then there was no volume of it either.
+            keys = [ObjectKey(namespace, it) for it in (pair.claim.name, pair.other_claim) if is_object_name(it)]
             claims = [self._live.find(PersistentVolumeClaim, key.name, namespace=namespace) for key in keys]
             names = [pair.volume, *(self._other_name(replace(pair, claim=key)) for key in keys)]
-            volumes = [self._live.find(PersistentVolume, name) for name in names]
+            volumes = [self._live.find(PersistentVolume, name) for name in names if is_object_name(name)]
             for obj in (*claims, *volumes):
                 if obj is not None and self._is_ours(obj) and get_controller_of(obj) is None:
                     self._delete(obj)

@@ -28,6 +28,7 @@ from localmodel.api.names import AGENT_LABEL, AGENT_LABEL_VALUE, storage_key
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.objects import Node, Pod
 from localmodel.runtime.rest import LiveClient
+from localmodel.runtime.typedwatch import watch
 from localmodel.sandbox import install
 from localmodel.sandbox.apiserver.kubeconfig import token_credentials, write_kubeconfig
 from localmodel.sandbox.cluster import free_port
@@ -41,6 +42,8 @@ MODELS = 100
 GROUPS = ("a", "b")
 REPORTS = 20
 """Status writes of each node's agent for the whole roll-out."""
+LIMIT = 10
+"""`maxConcurrentDownloads` of each group, where there is one."""
 SIZE = 10 << 30
 QUIET_SECONDS = 12.0
 """Longer than any interval at which the manager coalesces writes."""
@@ -125,8 +128,8 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 
 
 @contextmanager
-def running(nodes: int) -> Iterator[Bench]:
-    """A server with that many nodes, an agent on each, and two groups that share them."""
+def running(nodes: int, *, limit: int = 0) -> Iterator[Bench]:
+    """A server with that many nodes, an agent on each, and two groups that share them, each with that limit."""
     with tempfile.TemporaryDirectory() as name, Supervisor(log_directory=Path(name) / "logs") as supervisor:
         directory = Path(name)
         kubeconfig = directory / "kubeconfig"
@@ -140,7 +143,7 @@ def running(nodes: int) -> Iterator[Bench]:
         other = other_kubeconfig(kubeconfig, install.MANAGER_ACCOUNT, token_credentials(token))
         write_kubeconfig(directory / "manager", other)
         for group in GROUPS:
-            client.create(node_group(group))
+            client.create(node_group(group, limit))
         in_parallel(lambda index: add_node(client, index), range(nodes))
         yield Bench(directory, supervisor, client, QUIET_SECONDS if nodes >= SMALL else 1.5)
         client.close()
@@ -169,7 +172,7 @@ def add_node(client: LiveClient, index: int) -> None:
     client.status.patch(client.create(Pod.from_dict({"metadata": metadata, "spec": spec})), ready)
 
 
-def node_group(name: str) -> LocalModelNodeGroup:
+def node_group(name: str, limit: int) -> LocalModelNodeGroup:
     expression = {"key": "pool", "operator": "In", "values": [name]}
     volume = {
         "accessModes": ["ReadWriteOnce"],
@@ -184,6 +187,7 @@ def node_group(name: str) -> LocalModelNodeGroup:
             "metadata": {"name": name},
             "spec": {
                 "storageLimit": "2Ti",
+                "maxConcurrentDownloads": limit,
                 "persistentVolumeSpec": volume,
                 "persistentVolumeClaimSpec": {**claim, "storageClassName": "local-storage"},
             },
@@ -216,6 +220,41 @@ def report(client: LiveClient, node: str, models: Iterable[int]) -> None:
             "downloadedTime": "2026-01-01T00:00:00Z",
         }
     client.status.patch(LocalModelNode.from_dict({"metadata": {"name": node}}), {"status": status})
+
+
+def in_waves(context: Context) -> dict[str, float]:
+    """The same by CPU time, with `LIMIT` nodes of each group at a time: a node that has entries reports on them."""
+    nodes, models = context.size, MODELS if context.size >= SMALL else 6
+    step = max(1, models // REPORTS)
+    with running(nodes, limit=LIMIT) as bench, ThreadPoolExecutor(4) as agents:
+        client = bench.client
+        child = bench.start_manager()
+        wait_for(lambda: is_served(bench), "the manager is ready")
+        bench.until_quiet()
+        before = cpu_seconds(child.pid)
+        seen: set[str] = set()
+
+        def work(node: str) -> None:
+            for first in range(0, models, step):
+                report(client, node, range(first, min(first + step, models)))
+
+        with watch(client, LocalModelNode) as changes:
+            in_parallel(lambda index: client.create(cache(index)), range(models))
+            for change in changes:
+                if change.object.name not in seen and len(change.object.spec.local_models) == models:
+                    seen.add(change.object.name)
+                    agents.submit(work, change.object.name)
+                if len(seen) == nodes:
+                    break
+        wait_for(lambda: all(is_available(it, nodes) for it in client.list(LocalModelCache)), "all copies are there")
+        writes = bench.until_quiet()
+        cpu = cpu_seconds(child.pid) - before
+        numbers = {"cpu_seconds": cpu, "cpu_us_per_copy": cpu / (nodes * models) * 1e6}
+        return numbers | counts(writes)
+
+
+def in_waves_on_half(context: Context) -> dict[str, float]:
+    return in_waves(replace(context, size=context.size // 2))
 
 
 def rollout(context: Context) -> dict[str, float]:

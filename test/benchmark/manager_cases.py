@@ -52,4 +52,16 @@ ROLLOUT = Case(
     ),
 )
 
-MANAGER_CASES = {case.name: case for case in (ROLLOUT,)}
+WAVES = Case(
+    name="manager-waves",
+    title="The same with 500 nodes in waves of ten for each group",
+    size=Size(full=500, quick=200, tiny=20),
+    rounds=1,
+    sides={"all": "manager:in_waves", "half": "manager:in_waves_on_half"},
+    lines=(
+        _growth("CPU time, 500 nodes beside 250, in waves", "all", "half"),
+        Line(what="CPU time of a copy, 500 nodes, in waves", side="all", number="cpu_us_per_copy", unit="µs"),
+    ),
+)
+
+MANAGER_CASES = {case.name: case for case in (ROLLOUT, WAVES)}

@@ -43,8 +43,12 @@ class IndexedClient(FakeClient):
     def list(
         self, kind: type[T], *, namespace: str = "", labels: Any = "", fields: Any = "", limit: int = 0
     ) -> list[T]:
-        found = super().list(kind, namespace=namespace, labels=labels)
-        for term in FieldSelector.of(fields).requirements:
+        terms = FieldSelector.of(fields).requirements
+        served = tuple(term for term in terms if (kind, term.field) not in self._indexes)
+        found = super().list(kind, namespace=namespace, labels=labels, fields=str(FieldSelector(served)))
+        for term in terms:
+            if term in served:
+                continue
             extract = self._indexes[kind, term.field]
             found = [obj for obj in found if term.value in extract(obj)]
         return found[:limit] if limit else found

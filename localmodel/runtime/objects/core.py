@@ -56,7 +56,9 @@ class ConfigMap(Object):
 
 
 class Secret(Object):
-    """`data` values are base64."""
+    """`data` values are base64; no error about one says what is in it."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     mapping: ClassVar[RESTMapping] = RESTMapping.of("", "v1", "Secret")
     type: str = ""

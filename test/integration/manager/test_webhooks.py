@@ -18,6 +18,7 @@ from support.webhooks import ALLOW, FakeWebhooks, add, configuration, fake_webho
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache
 from localmodel.api.names import model_pvc_name, storage_key
 from localmodel.runtime.client import WriteOptions
+from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ApiError, ForbiddenError
 from localmodel.runtime.objects import ConfigMap, Namespace, ObjectMeta, PersistentVolumeClaim, Pod
 from localmodel.runtime.rest import LiveClient
@@ -135,6 +136,12 @@ def test_what_leaves_the_spec_as_it_is_is_not_asked_about(client: LiveClient) ->
         client.patch(cache("labelled"), {"spec": {"sourceModelUri": "hf://o/else"}})
 
 
+def test_a_cache_whose_name_is_no_label_can_be_deleted(client: LiveClient) -> None:
+    name = "n" * 64
+    client.delete(client.create(cache(name, sourceModelUri="hf://o/long")))
+    eventually(lambda: client.find(LocalModelCache, name) is None)
+
+
 # pods
 
 
@@ -189,6 +196,31 @@ def test_a_pod_that_mounts_all_models_is_refused_and_one_of_its_model_is_not(ser
     with pytest.raises(ForbiddenError, match=r"pod all: .* claim served-gpu of LocalModelCache served shows every"):
         serving.create(pod("all"))
     serving.create(pod("own", sub_path=f"models/{storage_key(URI)}"))
+
+
+def test_a_claim_that_is_made_for_a_pod_takes_no_name_of_a_caches(serving: LiveClient) -> None:
+    it = pod("served").to_dict()
+    it["spec"]["volumes"] = [{"name": "gpu", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]
+    it["spec"]["containers"][0]["volumeMounts"][0]["name"] = "gpu"
+    with pytest.raises(ForbiddenError, match="shows every model of a node"):
+        serving.create(Pod.from_dict(it))
+
+
+def test_no_claim_is_made_for_a_pod_that_was_there_first_and_mounts_all(client: LiveClient) -> None:
+    early = client.create(pod("early", claim="late-gpu"))
+    client.create(namespace_cache("late", sourceModelUri="hf://o/late"))
+    client.create(service("late", "team-a", "late", of="team-a"))
+    eventually(lambda: ready_reason(client, "late") == "PodMountsTooMuch")
+    assert not has_claim(client, "late-gpu")
+    client.delete(early)
+    client.patch(namespace_cache("late"), {"spec": {"priority": 1}})  # else within a minute
+    eventually(lambda: has_claim(client, "late-gpu"))
+
+
+def ready_reason(client: LiveClient, name: str) -> str:
+    found = client.get(LocalModelNamespaceCache, name, namespace="team-a")
+    condition = find_status_condition(found.status.conditions, "Ready")
+    return condition.reason if condition is not None else ""
 
 
 @pytest.mark.parametrize("order", [FIRST, LAST])

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from support.rigid import Rigid
 
 from localmodel.agent.credentials import Credentials, CredentialsBuilder, fingerprint
 from localmodel.agent.errors import CredentialsError
@@ -44,7 +45,7 @@ def account(*secrets: str, name: str = "sa", **annotations: str) -> ServiceAccou
 
 def build(*objects: Object, config: CredentialsConfig | None = None, **entry: Any) -> Credentials:
     info = LocalModelInfo(model_name="iris", source_model_uri="s3://b/m", **entry)
-    return CredentialsBuilder(FakeClient(*objects), JOBS, config or CredentialsConfig()).build(info)
+    return CredentialsBuilder(Rigid(FakeClient(*objects)), JOBS, config or CredentialsConfig()).build(info)
 
 
 def env(found: Credentials) -> dict[str, Any]:
@@ -151,6 +152,9 @@ def test_parameters_without_a_key_use_the_default_service_account_and_count() ->
     [
         ((), {"service_account_name": "sa"}, "ServiceAccount jobs/sa does not exist"),
         ((account("s"),), {"service_account_name": "sa"}, "Secret jobs/s of ServiceAccount sa does not exist"),
+        ((), {"service_account_name": "a?b"}, r"ServiceAccount jobs/a\?b does not exist"),
+        ((account("a/b"),), {"service_account_name": "sa"}, "Secret jobs/a/b of ServiceAccount sa does not exist"),
+        ((account(""),), {"service_account_name": "sa"}, "Secret jobs/ of ServiceAccount sa does not exist"),
         ((), {"storage": LocalModelStorageSpec(key="k")}, "Secret jobs/storage-config with the key 'k' does not exist"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rigid import Rigid
 
 from localmodel.agent.digests import DigestWorker
 from localmodel.agent.errors import InsufficientStorageError
@@ -164,6 +165,12 @@ def test_where_claims_may_not_be_read_a_download_mounts_the_plain_one() -> None:
     client = FakeClient(claim(PLAIN, "a-b"))
     client.faults.fail(ForbiddenError.of("no"), verb="get")
     assert Requirements(client).claim_for(LocalModelInfo(model_name="a", node_group="b-c"), "jobs") == PLAIN
+
+
+def test_a_group_that_nothing_can_be_called_is_not_there_and_stops_no_other_entry() -> None:
+    requirements = Requirements(Rigid(FakeClient()))
+    assert requirements.group("a/b") is None
+    assert requirements.storage_limit([LocalModelInfo(model_name="a", node_group="a/b")]) is None
 
 
 # messages --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from localmodel.manager.credentials import (
     entry_credentials,
     named_credentials,
 )
-from localmodel.manager.credentialsources import MAX_BYTES, UnavailableError, wanted_copy
+from localmodel.manager.credentialsources import MAX_BYTES, MAX_SECRETS, MAX_SETTINGS, UnavailableError, wanted_copy
 from localmodel.runtime.errors import ForbiddenError, ServiceUnavailableError
 from localmodel.runtime.objects import Object, Secret, ServiceAccount
 from localmodel.runtime.testing import FakeClient
@@ -204,6 +204,13 @@ def test_secrets_of_other_namespaces_are_not_read() -> None:
 
 # what cannot be had ---------------------------------------------------------------------------------------------------
 
+
+def annotated(name: str, endpoint: str) -> Secret:
+    found = secret(name, awsSecretAccessKey="x")
+    found.metadata.annotations = {"serving.kserve.io/s3-endpoint": endpoint}
+    return found
+
+
 ROLE = {"metadata": {"name": "reader", "namespace": "team-a", "annotations": {"eks.amazonaws.com/role-arn": "arn"}}}
 
 
@@ -216,13 +223,26 @@ ROLE = {"metadata": {"name": "reader", "namespace": "team-a", "annotations": {"e
         (Account(name="reader"), (account("reader", "s"),), "CredentialsNotFound", "Secret team-a/s of ServiceAccount"),
         (Account(name="reader"), (ServiceAccount.from_dict(ROLE),), "CredentialsNotCopied", "has a cloud role"),
         (Account(name="reader"), (account("reader", "s"), secret("s", HF_TOKEN="x" * (MAX_BYTES + 1))),
-         "CredentialsNotCopied", "have 1048577 bytes, and a Secret takes 1048576"),
+         "CredentialsNotCopied", "have more than 1048576 bytes together"),
+        (Account(name="reader"), (account("reader", *map(str, range(MAX_SECRETS + 1))),),
+         "CredentialsNotCopied", "has 33 Secrets, and those of at most 32 are copied"),
+        (Account(name="reader"), (account("reader", "s"), annotated("s", "x" * MAX_SETTINGS)),
+         "CredentialsNotCopied", "characters together, and at most 131072 are copied"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_copied_is_named(named: Named, objects: tuple[Object, ...], reason: str, words: str) -> None:
     with pytest.raises(UnavailableError, match=words) as raised:
         copied(named, *objects)
     assert raised.value.problem.reason == reason
+
+
+def test_no_more_is_read_of_an_account_than_a_copy_can_take() -> None:
+    """Else whoever fills a namespace with Secrets fills the manager's memory."""
+    names = [str(number) for number in range(5)]
+    client = FakeClient(account("reader", *names), *(secret(it, HF_TOKEN="x" * (MAX_BYTES // 2)) for it in names))
+    with pytest.raises(UnavailableError, match="have more than"):
+        wanted_copy(of(), Account(name="reader"), JOBS, CONFIG, client)
+    assert [action.name for action in client.actions if action.kind is Secret] == ["0", "1", "2"]
 
 
 def test_a_role_beside_secrets_does_not_count() -> None:

@@ -17,6 +17,7 @@ from support.manager import (
     node,
     service,
 )
+from support.rigid import Rigid
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import CACHE_FINALIZER
@@ -366,6 +367,16 @@ def test_a_namespace_that_is_terminating_lets_its_cache_go() -> None:
 
 
 # in use -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_that_nothing_can_be_called_holds_no_deletion_up() -> None:
+    cluster = Cluster(group(), namespace_cache("iris", "gpu", "a/b"))
+    cluster.namespace_caches.live = Rigid(cluster.client)
+    cluster.reconcile_cache(namespace="team-a")
+    cluster.client.delete(cluster.namespace_cache())
+    cluster.reconcile_cache(namespace="team-a")
+    assert cluster.client.find(LocalModelNamespaceCache, "iris", namespace="team-a") is None
+    assert cluster.client.list(PersistentVolumeClaim) == []
 
 
 def test_without_webhooks_a_cache_in_use_goes_and_its_volumes_stay_with_their_pods() -> None:

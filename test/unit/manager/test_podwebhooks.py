@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.manager import JOBS, Cluster, cache, config_map, group, namespace_cache, service
 from support.rights import MANAGER, ActingAs
+from support.rigid import Rigid
 
 from localmodel.agent.jobs import DownloadRequest, build_job
 from localmodel.api import LocalModelInfo, LocalModelNode
@@ -16,7 +17,7 @@ from localmodel.manager.settings import Settings
 from localmodel.runtime import deadline
 from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.errors import ServiceUnavailableError
-from localmodel.runtime.objects import Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
+from localmodel.runtime.objects import ConfigMap, Object, ObjectMeta, PersistentVolume, PersistentVolumeClaim
 from localmodel.runtime.testing import FakeClient
 from localmodel.runtime.webhook import AdmissionRequest, AdmissionResponse, DeniedError, Operation
 from localmodel.runtime.webhook.patch import apply_patch
@@ -248,6 +249,19 @@ def test_a_pod_without_a_name_is_called_by_what_it_has() -> None:
     assert refusal(hooks(served()), it).startswith("pod s-predictor-: ")
 
 
+@pytest.mark.parametrize("volumes", [True, False])
+def test_a_claim_made_for_the_pod_cannot_take_the_name_of_a_caches(volumes: bool) -> None:
+    """A user of the namespace deletes the claim iris-gpu; its volume then binds the next one of the name."""
+    it = pod("iris-gpu", {"mountPath": "/all", "readOnly": True})
+    it["metadata"]["name"] = "iris"
+    it["spec"]["volumes"] = [{"name": "gpu", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]
+    it["spec"]["containers"][0]["volumeMounts"][0]["name"] = "gpu"
+    webhooks = hooks(served(volumes=volumes))
+    assert "claim iris-gpu of LocalModelCache iris" in refusal(webhooks, it)
+    it["metadata"]["name"] = "data"
+    assert webhooks.validate(asked(it)).warnings == ()
+
+
 def test_other_claims_are_nobodys_business_and_cost_no_request() -> None:
     cluster = served()
     live = FakeClient()
@@ -268,6 +282,16 @@ def test_somebody_elses_claim_of_the_name_is_not_judged() -> None:
     )
     cluster = served(volume, foreign)
     assert hooks(cluster).validate(asked(pod("iris-gpu", {"mountPath": "/data"}), "team-b")).allowed
+
+
+def test_a_claim_of_the_name_that_wants_a_volume_which_cannot_be_is_judged_as_ours() -> None:
+    """An API server takes any text as the name of a claim's volume."""
+    odd = PersistentVolumeClaim.from_dict(
+        {"metadata": {"name": "iris-gpu", "namespace": "team-a"}, "spec": {"volumeName": "a?b"}}
+    )
+    cluster = served(odd, volumes=False)
+    webhooks = hooks(cluster, live=Rigid(cluster.client))
+    assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
 
 
 def test_a_pod_that_names_the_claim_before_it_is_there_is_judged_alike() -> None:
@@ -337,6 +361,14 @@ def test_where_it_cannot_tell_the_pod_is_let_in_with_a_warning_or_refused_on_dem
         webhooks.validate_strictly(asked(it))
 
 
+def test_a_claim_of_ours_is_guarded_although_the_configuration_cannot_be_read() -> None:
+    cluster = served()
+    webhooks = hooks(cluster)
+    cluster.client.faults.fail(ServiceUnavailableError.of("later"), verb="get", kind=ConfigMap, times=None)
+    assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
+    assert webhooks.validate(asked(pod())).warnings == ()
+
+
 def test_an_answer_takes_less_than_a_second() -> None:
     cluster = served(scope=MODEL, volumes=False)
     slow = Slow(cluster.client)
@@ -351,6 +383,26 @@ def test_a_claim_that_is_ours_by_its_name_is_guarded_although_the_api_server_doe
     webhooks = hooks(cluster, live=cluster.live)
     assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all"}))
     assert webhooks.validate_strictly(asked(pod())).allowed
+
+
+def test_a_volume_of_a_cache_that_cannot_be_read_is_guarded_all_the_same() -> None:
+    """As where many volumes of a pod have used up the time of the answer."""
+    cluster = served()
+    cluster.client.delete(cluster.cache())
+    cluster.reconcile_cache()
+    webhooks = hooks(cluster, live=Slow(cluster.client))
+    assert refusal(webhooks, pod("iris-gpu", {"mountPath": "/all", "readOnly": True}))
+    assert webhooks.validate_strictly(asked(pod())).allowed
+
+
+@pytest.mark.parametrize("claim", ["iris-a?b", ""])
+def test_what_nothing_can_be_called_is_asked_of_nobody(claim: str) -> None:
+    """A mutating webhook is asked before the API server has looked at the pod."""
+    cluster = Cluster(cache("iris", "a?b"), config_map(MODEL))
+    live = Rigid(cluster.client)
+    it = pod(claim, labels=kserve_labels("a?b"))
+    response = hooks(cluster, reader=cluster.client, live=live).mutate(asked(it))
+    assert (response.patch, response.warnings) == ((), ())
 
 
 def test_a_volume_of_a_cache_that_is_gone_shows_no_more_than_one_model() -> None:

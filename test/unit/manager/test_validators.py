@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.manager import Cluster, cache, group, namespace_cache, service
+from support.rigid import Rigid
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, NamespacedName
 from localmodel.manager.indexes import InferenceService, LLMInferenceService
@@ -170,3 +171,16 @@ def test_a_cache_is_not_deleted_if_nobody_can_say_who_uses_it() -> None:
         LocalModelNamespaceCacheValidator(client).validate_delete(
             LocalModelNamespaceCache(metadata=ObjectMeta(name="iris", namespace="team-a")), REQUEST
         )
+
+
+def test_a_group_that_nothing_can_be_called_does_not_exist() -> None:
+    live = Rigid(Cluster().client)
+    (warning,) = LocalModelCacheValidator(live).validate_create(cache("iris", "a/b"), REQUEST) or []
+    assert warning == "LocalModelNodeGroup a/b not found: the cache waits for it"
+    with pytest.raises(DeniedError, match=r"^NodeGroup a/b not found"):
+        LocalModelNamespaceCacheValidator(live).validate_create(namespace_cache("iris", "a/b"), REQUEST)
+
+
+def test_a_cache_whose_name_is_no_label_has_no_services_and_can_be_deleted() -> None:
+    it = cache("i" * 64)
+    assert validator(group(), it).validate_delete(it, REQUEST) is None

@@ -169,10 +169,20 @@ def test_a_volume_does_not_go_while_a_pod_names_it() -> None:
         settle(cluster, 60.0)
     assert claims(cluster) == ["iris-gpu", SINGLE]
     cluster.client.delete(cluster.client.get(Pod, "p", namespace="team-a"))
-    settle(cluster)
+    settle(cluster, 60.0)
     assert claims(cluster) == ["iris-gpu", SINGLE]
     settle(cluster, 60.0)
     assert claims(cluster) == ["iris-gpu"]
+
+
+def test_pods_are_asked_for_once_a_minute_however_often_the_cache_changes() -> None:
+    cluster = served(pod(SINGLE))
+    set_scope(cluster, "root")
+    cluster.client.actions.clear()
+    for _ in range(61):
+        settle(cluster)
+    asked = [action for action in cluster.client.actions if action.verb == "list" and action.namespace == "team-a"]
+    assert len([action for action in asked if action.kind is Pod]) == 2
 
 
 def test_without_a_right_on_pods_it_stays_until_the_services_go() -> None:

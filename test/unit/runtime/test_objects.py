@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from localmodel.runtime.objects import (
     ConfigMap,
@@ -25,6 +25,7 @@ from localmodel.runtime.objects import (
     PartialObjectMetadata,
     Pod,
     RESTMapping,
+    Secret,
     Unstructured,
     parse_quantity,
 )
@@ -157,3 +158,10 @@ def test_what_is_no_quantity_is_refused_by_name(text: str) -> None:
 @given(st.integers(min_value=0, max_value=10**15), st.sampled_from(["", "k", "Ki", "M", "Mi", "G", "Gi"]))
 def test_more_of_the_same_unit_is_never_less(number: int, suffix: str) -> None:
     assert parse_quantity(f"{number + 1}{suffix}") > parse_quantity(f"{number}{suffix}")
+
+
+def test_an_error_about_a_secret_does_not_say_what_is_in_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Secret.from_dict({"metadata": {"name": "s"}, "data": {"token": {"s-e-c-r-e-t": 1}}})
+    assert "data.token" in str(caught.value)
+    assert "s-e-c-r-e-t" not in str(caught.value)
