@@ -49,7 +49,7 @@ from .consumers import Consumers, consumers_of
 from .credentialcopies import CredentialCopies, Outcome
 from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
 from .earlypods import EarlyPods
-from .entries import group_has_node, key_of
+from .entries import group_has_node
 from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
@@ -80,8 +80,8 @@ log = structlog.get_logger(__name__)
 
 BURST_SECONDS: Final = 0.2
 """How long a change that concerns many caches waits for others like it, as an update of all agents."""
-NOT_STARTED: Final = frozenset({"", ModelStatus.MODEL_DOWNLOAD_PENDING})
-"""States of a model for which it matters whether the node has an agent."""
+STARTED: Final = frozenset(ModelStatus) - {ModelStatus.MODEL_DOWNLOAD_PENDING}
+"""States of a model for which it does not matter whether the node has an agent."""
 VOLUME_CHECK_SECONDS: Final = 60.0
 """How often it looks again at a volume that stands in the way: what is not ours is not watched."""
 
@@ -92,18 +92,17 @@ class CacheReconciler(Reconciler):
     kind: ClassVar[type[LocalModelCache] | type[LocalModelNamespaceCache]]
     finalizer: ClassVar[str]
 
-    def __init__(self, settings: Settings, metrics: CacheMetrics | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: CacheMetrics | None = None, members: Members | None = None) -> None:
         self._settings = settings
         self._metrics = metrics or CacheMetrics()
         self._pacer = Pacer()
         self._written: dict[Request, tuple[str, LocalModelCacheStatus]] = {}
         """By cache: its uid and the status that was written last. What is read may be older, and under KServe's CRDs
         lacks our fields for good. One worker at a time touches an entry."""
-
         self._constraints = ServiceConstraints()
         self._credentials = CredentialCopies()
         self._retiring = Retiring()
-        self._members = Members()
+        self._members = members or Members()
         self._deletions = Deletions(settings.namespace)
 
     def setup(self, builder: Builder) -> None:
@@ -140,6 +139,7 @@ class CacheReconciler(Reconciler):
             return None
         if cache.is_deleting:
             return self._finalize(cache)
+        self._deletions.forget(request)  # one of an earlier cache of the name
         if add_finalizer(cache, self.finalizer):
             cache = self.client.update(cache)
 
@@ -152,7 +152,8 @@ class CacheReconciler(Reconciler):
             problems.insert(0, missing_groups(missing))
         problems += [*size_problems(cache.spec), *credentials.problems, *consumers.problems, *self._settings.problems()]
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        if failure := failure or credentials.failure:
+        failure = failure or credentials.failure
+        if failure and not wait:  # the next try may be a minute off: first the status
             raise failure
         return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
 
@@ -199,8 +200,10 @@ class CacheReconciler(Reconciler):
         return problems, bool(kept), None
 
     def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
-        constraints = self._constraints.of(self.live, service)
-        return first_admitting(constraints, groups.values(), known_nodes(self.client)) if constraints else ""
+        if not (constraints := self._constraints.of(self.live, service)):
+            return ""
+        nodes = known_nodes(self.client)
+        return first_admitting(constraints, ((name, self._members.of(it, nodes)) for name, it in groups.items()))
 
     def _release_volumes(self, cache: Cache) -> None:
         """Removes, before the cache goes, what nothing else would remove."""
@@ -288,14 +291,11 @@ class CacheReconciler(Reconciler):
         credentials = self._copy_credentials(cache)
         if credentials.failure is not None:
             raise credentials.failure
+        left = self._deletions.time_left(cache, self.clock)  # first: from here on no news wait for the status
         waiting = self._deletions.waiting_for(cache, reader=self.client, live=self.live, clock=self.clock)
-        left = self._deletions.time_left(cache, self.clock)
         if waiting and left > 0:
-            groups = self._known_groups_of(cache)
-            consumers = consumers_of(self.client, cache)
-            wait = self._write_status(
-                cache, lambda: self._observe(cache, groups.values(), consumers, waiting_for=waiting)
-            )
+            groups, consumers = self._known_groups_of(cache).values(), consumers_of(self.client, cache)
+            wait = self._write_status(cache, lambda: self._observe(cache, groups, consumers, waiting_for=waiting))
             return Result(requeue_after=wait or min(left, CLEAN_UP_CHECK_SECONDS))
         if waiting:
             message = f"Gave up waiting for {listed('node', waiting)} to remove the model: the agents clean up later"
@@ -315,8 +315,8 @@ class CacheReconciler(Reconciler):
     # what concerns a cache --------------------------------------------------------------------------------------------
 
     def _until_due(self, cache: Request) -> float:
-        """Seconds until news of nodes can change the status; a deletion waits for nothing else."""
-        return 0.0 if cache in self._deletions else self._pacer.delay(cache, self.clock)
+        """Seconds until news of nodes can change the status. A deletion waits for nothing but them, from all nodes."""
+        return BURST_SECONDS if cache in self._deletions else self._pacer.delay(cache, self.clock)
 
     def _config(self) -> LocalModelConfig:
         return self._settings.current(self.client, self.recorder).local_model
@@ -346,10 +346,8 @@ class CacheReconciler(Reconciler):
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
         """The caches that wait for the agent's node to start, or to remove what is no entry any more."""
         node = self.client.find(LocalModelNode, pod.spec.node_name) if pod.spec.node_name else None
-        if node is None:
-            return ()
-        said, entries = node.status.model_status, {key_of(entry) for entry in node.spec.local_models}
-        waiting = [key for key in reports_of(node) if key not in entries or said.get(key, "") in NOT_STARTED]
+        reports = reports_of(node) if node is not None else {}
+        waiting = [key for key, said in reports.items() if not said.uri or said.status not in STARTED]
         return [request for key in waiting for request in self._in_scope(Request.parse(key))]
 
     def _of_service(self, service: Object) -> Iterable[Request]:

@@ -106,7 +106,7 @@ def _agents(reader: Reader, namespace: str, node: str) -> frozenset[str] | None:
 class Members:
     """Which nodes belong to which groups. A node is looked at again when it or the group's affinity has changed.
 
-    Thread-safe.
+    Thread-safe: the reconcilers of a manager share one, and that of the groups makes it forget those that are gone.
     """
 
     def __init__(self) -> None:

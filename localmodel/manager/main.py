@@ -39,6 +39,7 @@ from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconcile
 from .containers import ClusterStorageContainerReconciler
 from .groupmetrics import GroupMetrics
 from .indexes import SERVICES, add_indexes
+from .known import Members
 from .metrics import CacheMetrics
 from .nodegroups import LocalModelNodeGroupReconciler
 from .nodes import NodeReconciler
@@ -146,12 +147,12 @@ def cache_options(namespace: str) -> CacheOptions:
 def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -> None:
     """Gives the manager its indexes and reconcilers; before it starts."""
     add_indexes(manager.cache)
-    metrics = CacheMetrics(manager.metrics.registry)
+    metrics, members = CacheMetrics(manager.metrics.registry), Members()
     for reconciler in (
-        NodeReconciler(settings),
-        LocalModelCacheReconciler(settings, metrics),
-        LocalModelNamespaceCacheReconciler(settings, metrics),
-        LocalModelNodeGroupReconciler(settings, GroupMetrics(manager.metrics.registry)),
+        NodeReconciler(settings, members),
+        LocalModelCacheReconciler(settings, metrics, members),
+        LocalModelNamespaceCacheReconciler(settings, metrics, members),
+        LocalModelNodeGroupReconciler(settings, GroupMetrics(manager.metrics.registry), members),
         ClusterStorageContainerReconciler(settings, registry=manager.metrics.registry),
         ConfigurationReconciler(settings),
     ):

@@ -25,7 +25,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, set_status_condition
 from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError
 from localmodel.runtime.event import Event, UpdateEvent
-from localmodel.runtime.handler import EnqueueRequestsFromMapFunc, RequestQueue
+from localmodel.runtime.handler import EnqueueRequestsFromMapFunc, EventHandler, RequestQueue
 from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, Pod
 from localmodel.runtime.predicate import GenerationChanged, Predicate, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
@@ -39,7 +39,7 @@ from .known import Members, find_node, known_nodes, nodes_with_agent
 from .pacing import Pacer, interval_for
 from .placement import agent_daemon_sets, covers, hand_installed
 from .readiness import group_events
-from .reports import ALL, Disk, disk_of
+from .reports import ALL, Disk, disk_of, version_of
 from .served import if_served
 from .settings import Settings
 from .status import Problem
@@ -53,13 +53,18 @@ CHECK_SECONDS: Final = 60.0
 """How often it looks again at what it cannot watch: DaemonSets that it may not read, or without the agents' label."""
 
 
-class EnqueueDiskReported(EnqueueRequestsFromMapFunc[LocalModelNode]):
-    """Queues the groups of a LocalModelNode that reports other numbers of its disk, that comes or that goes."""
+class EnqueueDiskReported(EventHandler):
+    """For LocalModelNodes: queues the groups of the node that reports other numbers of its disk."""
+
+    def __init__(self, groups_of: Callable[[str], Iterable[Request]]) -> None:
+        self._groups_of = groups_of
 
     def handle(self, event: Event[Any], queue: RequestQueue) -> None:
         before, after = event.parts(disk_of)
-        if not isinstance(event, UpdateEvent) or before != after:
-            super().handle(event, queue)
+        if before != after:
+            old, new = event.parts(version_of)
+            for request in {request: None for name in new or old for request in self._groups_of(name)}:
+                queue.add(request)
 
 
 class OtherSpec(Predicate):
@@ -72,11 +77,11 @@ class OtherSpec(Predicate):
 class LocalModelNodeGroupReconciler(Reconciler):
     """Keeps the agents and the status of each group."""
 
-    def __init__(self, settings: Settings, metrics: GroupMetrics | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: GroupMetrics | None = None, members: Members | None = None) -> None:
         self._settings = settings
         self._metrics = metrics or GroupMetrics()
         self._agents = AgentSets()
-        self._members = Members()
+        self._members = members or Members()
         self._pacer = Pacer()
         self._written: dict[str, tuple[LocalModelNodeGroup, LocalModelNodeGroupStatus]] = {}
         """By group: what it was and the status that was written last; under KServe's CRDs it is not read back whole."""
@@ -85,7 +90,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         (
             builder.for_(LocalModelNodeGroup, GenerationChanged())
             .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NODE_CHANGED)
-            .watches(LocalModelNode, CountCopies(self._metrics, EnqueueDiskReported(self._of_local_model_node)))
+            .watches(LocalModelNode, CountCopies(self._metrics, EnqueueDiskReported(self._of_node_named)))
             .watches(Pod, self._soon(self._of_agent), SINCE_START, AGENT_CHANGED)
             .watches(LocalModelNodeGroup, self._soon(self._all), SINCE_START, OtherSpec())
             .watches(ConfigMap, self._soon(self._all), SINCE_START, ResourceVersionChanged())
@@ -195,13 +200,12 @@ class LocalModelNodeGroupReconciler(Reconciler):
     def _of_node(self, node: Node) -> Iterable[Request]:
         return keys_of(group for group in self.client.list(LocalModelNodeGroup) if group_has_node(group, node))
 
-    def _of_local_model_node(self, local_model_node: LocalModelNode) -> Iterable[Request]:
-        node = find_node(self.client, local_model_node.name)
+    def _of_node_named(self, name: str) -> Iterable[Request]:
+        node = find_node(self.client, name)
         return [] if node is None else self._of_node(node)
 
     def _of_agent(self, pod: Pod) -> Iterable[Request]:
-        node = find_node(self.client, pod.spec.node_name) if pod.spec.node_name else None
-        return [] if node is None else self._of_node(node)
+        return self._of_node_named(pod.spec.node_name) if pod.spec.node_name else []
 
     @if_served
     def _all(self, changed: Object) -> Iterable[Request]:  # noqa: ARG002 - any of them may be concerned

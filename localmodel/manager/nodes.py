@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from hashlib import sha256
 from typing import Final
 
 import structlog
@@ -58,7 +59,7 @@ from .settings import Settings
 from .status import listed
 from .turns import EnqueueNextInLine, EnqueueNodeReported
 from .wanted import newly_wanted, wanted_value
-from .watching import BURST_SECONDS, NODE_CHANGED, SINCE_START, DaemonSetChanged, SpecChanged, keys_of
+from .watching import AGENT_CHANGED, BURST_SECONDS, NODE_CHANGED, SINCE_START, DaemonSetChanged, SpecChanged, keys_of
 from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
@@ -83,17 +84,17 @@ class NodeReconciler(Reconciler):
     is not served, nothing comes of it and nothing goes for want of it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, members: Members | None = None) -> None:
         self._settings = settings
         self._waves = Waves(settings.namespace)
         self._constraints = ServiceConstraints()
-        self._members = Members()
+        self._members = members or Members()
         self._pacer = Pacer()
         """When the labels of each node were patched last."""
         self._may_not_label = False
         """The last patch was refused for want of the right, which has been logged."""
         self._written: dict[str, tuple[bytes, str, int | None]] = {}
-        """By node: the object that was written last, and the uid and generation that this gave. Where an older CRD
+        """By node: a digest of what was written last, and the uid and generation that this gave. Where an older CRD
         prunes fields of ours, what is read never equals what is wanted, and this says that it was written already."""
 
     def setup(self, builder: Builder) -> None:
@@ -102,7 +103,7 @@ class NodeReconciler(Reconciler):
             builder.for_(Node, NODE_CHANGED | LabelChanged())
             .watches(Node, next_in_line, SINCE_START, NODE_CHANGED)
             .watches(LocalModelNode, EnqueueNodeReported(next_in_line, self._until_labelled))
-            .watches(Pod, next_in_line, SINCE_START)
+            .watches(Pod, next_in_line, SINCE_START, AGENT_CHANGED)
             # Also what is there when the right to read them comes, which may be late.
             .watches(DaemonSet, EnqueueRequestsFromMapFunc(self._all_nodes, delay=BURST_SECONDS), DaemonSetChanged())
             .watches(
@@ -337,11 +338,11 @@ class NodeReconciler(Reconciler):
 
 
 def _intent(node: LocalModelNode) -> bytes:
-    """What we write of the object, without what the server makes of it."""
+    """A digest of what we write of the object, without what the server makes of it: kept for each of many nodes."""
     metadata = ObjectMeta(
         name=node.name, owner_references=node.metadata.owner_references, annotations=_described(node)[1]
     )
-    return LocalModelNode(metadata=metadata, spec=node.spec).to_json()
+    return sha256(LocalModelNode(metadata=metadata, spec=node.spec).to_json()).digest()
 
 
 def _described(node: LocalModelNode) -> tuple[list[OwnerReference], dict[str, str]]:

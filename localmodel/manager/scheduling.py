@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from localmodel.api import LocalModelNodeGroup, SelectorError, node_matches
+from localmodel.api import SelectorError, node_matches
+from localmodel.api.names import is_ready_label
 from localmodel.runtime.client import Reader
 from localmodel.runtime.objects import Node, PartialObjectMetadata, Unstructured
-
-from .entries import group_has_node
 
 Json = dict[str, Any]
 
@@ -48,22 +47,41 @@ class Constraints:
 
 
 def constraints_of(service: Mapping[str, Any], kind: str) -> Constraints:
-    """Those of a service as JSON; what is not of the form that it should have constrains nothing."""
+    """Those of a service as JSON; what is not of the form that it should have constrains nothing.
+
+    Nor do the labels of nodes that have a model: it is brought to where the service shall run, and back to where it was
+    evicted, so they come last.
+    """
     pod = _map(_map(service.get("spec")).get(_POD_SPECS[kind]))
     affinity = _map(_map(pod.get("affinity")).get("nodeAffinity"))
-    selector = {str(key): str(value) for key, value in _map(pod.get("nodeSelector")).items()}
+    selector = {str(key): str(value) for key, value in _map(pod.get("nodeSelector")).items() if not is_ready_label(key)}
     required = _map(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
-    return Constraints(node_selector=selector, required=dict(required) or None)
+    return Constraints(node_selector=selector, required=_apart_from_models(required))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _map(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def first_admitting(constraints: Constraints, groups: Iterable[LocalModelNodeGroup], nodes: Iterable[Node]) -> str:
-    """The first of the groups that has a node for the pods, or an empty string."""
-    fitting = [node for node in nodes if constraints.admit(node)]
-    return next((group.name for group in groups if any(group_has_node(group, node) for node in fitting)), "")
+def _apart_from_models(required: Mapping[str, Any]) -> Json | None:
+    """The affinity without what it says of the labels that tell which models a node has; None if nothing is left."""
+    terms = []
+    for term in _list(required.get("nodeSelectorTerms")):
+        said = _list(_map(term).get("matchExpressions"))
+        kept = [expression for expression in said if not is_ready_label(str(_map(expression).get("key")))]
+        if said and not kept and not _map(term).get("matchFields"):
+            return None  # any node will do
+        terms.append({**term, "matchExpressions": kept} if len(kept) < len(said) else term)
+    return {**required, "nodeSelectorTerms": terms} if terms else dict(required) or None
+
+
+def first_admitting(constraints: Constraints, members: Iterable[tuple[str, Iterable[Node]]]) -> str:
+    """The first of the groups, given with their nodes, that has a node for the pods, or an empty string."""
+    return next((group for group, nodes in members if any(map(constraints.admit, nodes))), "")
 
 
 class ServiceConstraints:

@@ -358,7 +358,8 @@ class SharedInformer(Generic[T]):
         with self._lock:
             if not deleted:
                 self._distribute_new(self.store.put(stored), stored, initial=False)
-            elif self.store.delete(stored.key) is not None:
+            elif (old := self.store.delete(stored.key)) is not None:
+                stored.filed = old.filed  # what the indexes lost with it
                 self._distribute(Deleted(stored, False))
             self._reached(scope, stored.resource_version)
 

@@ -51,6 +51,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 _encode = msgspec.json.Encoder().encode
 _NULL = msgspec.Raw(b"null")
+_NO_PARTS: Mapping[str, Any] = {}
 
 
 class Stored(msgspec.Struct, Generic[T], eq=False, gc=False):
@@ -333,8 +334,11 @@ class ThreadSafeStore(Generic[T]):
 def _filed(
     stored: Stored[T], extractors: Mapping[Hashable, tuple[Decode, ExtractParts[T]]]
 ) -> Mapping[Hashable, Mapping[str, Any]]:
-    """Decodes the object once for all indexes that read it alike. A failing function leaves it out of its index."""
-    filed: dict[Hashable, Mapping[str, Any]] = {}
+    """Decodes the object once for all indexes that read it alike.
+
+    A failing function leaves it out of its index: without parts, so that events tell of those that it had before.
+    """
+    filed: dict[Hashable, Mapping[str, Any]] = dict.fromkeys(extractors, _NO_PARTS)
     decoded: dict[Decode, Any] = {}
     for decode in {decode for decode, _ in extractors.values()}:
         try:
@@ -349,5 +353,6 @@ def _filed(
         try:
             filed[name] = extract(decoded[decode])
         except Exception:  # foreign code
-            log.exception("An index function failed", index=str(name), kind=stored.kind.__name__, key=str(stored.key))
+            index = getattr(name, "__qualname__", name)
+            log.exception("An index function failed", index=index, kind=stored.kind.__name__, key=str(stored.key))
     return filed

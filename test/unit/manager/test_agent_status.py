@@ -271,6 +271,13 @@ def test_an_agent_that_comes_or_goes_concerns_the_caches_that_wait_for_it_d39() 
     assert [request.name for request in cluster.caches._of_agent(agent_pod())] == ["waits"]
 
 
+def test_a_cache_waits_for_an_agent_too_where_the_node_has_what_another_cache_of_its_name_had_d45() -> None:
+    cluster = Cluster(group(), node(), cache("waits"))
+    cluster.reconcile_node()
+    cluster.say("waits", "ModelDownloaded", storageKey="0123456789abcdef")
+    assert [request.name for request in cluster.caches._of_agent(agent_pod())] == ["waits"]
+
+
 def test_a_pod_that_has_no_node_yet_concerns_nobody() -> None:
     cluster = Cluster(group(), node(), cache())
     cluster.reconcile_node()

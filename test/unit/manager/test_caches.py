@@ -20,6 +20,7 @@ from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModel
 from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ConflictError, ServiceUnavailableError
 from localmodel.runtime.objects import Node, ObjectMeta, PersistentVolume
+from localmodel.runtime.reconcile import Result
 
 
 def ready(of: LocalModelCache) -> tuple[str, str]:
@@ -180,6 +181,21 @@ def test_a_missing_group_never_blocks_deletion_d23() -> None:
 
 
 # errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_does_not_put_off_a_status_that_waits_for_its_time_d55() -> None:
+    """The next try after a failure may be a minute away."""
+    cluster = Cluster(node(), group(), cache())
+    cluster.client.faults.fail(ServiceUnavailableError.of("away"), verb="create", kind=PersistentVolume, times=None)
+    with pytest.raises(ServiceUnavailableError):
+        cluster.reconcile_cache()
+    cluster.client.status.patch(node(), {"status": node(ready=False).status.to_dict()})
+    waits = cluster.reconcile_cache()
+    assert waits == Result(requeue_after=1.0)
+    cluster.clock.advance(1.0)
+    with pytest.raises(ServiceUnavailableError):
+        cluster.reconcile_cache()
+    assert cluster.cache().status.node_status == {"node-1": "NodeNotReady"}
 
 
 def test_a_failed_write_is_shown_and_tried_again_d55() -> None:

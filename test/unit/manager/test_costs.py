@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from support.manager import Cluster, Queue, agent_pod, cache, config_map, group, namespace_cache, node, service
+from support.manager import (
+    Cluster,
+    IndexedClient,
+    Queue,
+    agent_pod,
+    cache,
+    config_map,
+    detailed,
+    group,
+    namespace_cache,
+    node,
+    service,
+)
+from support.pumped import Pumped
 from support.rights import MANAGER, ActingAs
 
-from localmodel.api import LocalModelNode
+from localmodel.api import LocalModelNode, NodeDisk
 from localmodel.api.names import CACHE_UID_LABEL
 from localmodel.manager.indexes import SERVICES
 from localmodel.manager.main import add_reconcilers, build_parser, cache_options
@@ -16,7 +29,8 @@ from localmodel.runtime.event import UpdateEvent
 from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, DaemonSet, PersistentVolume, PersistentVolumeClaim, Pod
-from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.store import Stored
+from localmodel.runtime.testing import FakeClient, FakeClock
 
 
 def reports(**status: str) -> LocalModelNode:
@@ -109,3 +123,44 @@ def test_volumes_are_made_only_for_groups_that_services_use_d68() -> None:
     assert [volume.name for volume in cluster.client.list(PersistentVolume)] == [
         "iris-big-download", "iris-big-team-b", "iris-gpu-download", "iris-gpu-team-a",
     ]  # fmt: skip
+
+
+def test_an_agents_report_decodes_no_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The indexes have read it, once, and every handler compares what they have; a deletion is no other."""
+    clock = FakeClock()
+    server = IndexedClient(node(), agent_pod(), group(), cache(), namespace_cache(), clock=clock)
+    it = Pumped(server, clock)
+    it.settle(2)
+
+    def unread(stored: Stored[LocalModelNode]) -> None:
+        raise AssertionError(f"{stored} was decoded")
+
+    found = server.get(LocalModelNode, "node-1")
+    detailed(found, "iris", "ModelDownloaded", bytesDownloaded=5)
+    found.status.disk = NodeDisk(used="1Gi", available="2Gi")
+    found = server.status.update(found)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalModelNode, "from_parts", unread)
+        it.see(LocalModelNode)
+        server.delete(found)
+        it.see(LocalModelNode)
+    assert it.lost == 0
+    assert [sorted(map(str, queue.due)) for _, queue in it.controllers] == [
+        ["node-1"],
+        ["iris"],
+        ["team-a/iris"],
+        ["gpu"],
+    ]
+
+
+def test_what_is_known_of_a_groups_nodes_goes_with_the_group() -> None:
+    clock = FakeClock()
+    server = IndexedClient(
+        node(), node("node-2", pool="cpu"), group(), group("cpu"), cache("iris", "gpu", "cpu"), clock=clock
+    )
+    it = Pumped(server, clock)
+    it.settle(2)
+    assert set(it.members._known) == {"gpu", "cpu"}
+    server.delete(group())
+    it.settle(2)
+    assert set(it.members._known) == {"cpu"}

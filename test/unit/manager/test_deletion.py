@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.manager import (
     JOBS,
@@ -22,6 +24,7 @@ from localmodel.api.names import CACHE_FINALIZER
 from localmodel.manager.indexes import InferenceService, LLMInferenceService
 from localmodel.manager.served import ServedKinds
 from localmodel.manager.turns import EnqueueNextInLine
+from localmodel.manager.watching import EnqueueChangedModels
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ForbiddenError, NotFoundError
@@ -54,6 +57,46 @@ def deleted(made: LocalModelCache | LocalModelNamespaceCache | None = None) -> C
         cluster.reconcile_node(name)
     cluster.clock.advance(1.0)
     return cluster
+
+
+def reported(cluster: Cluster) -> dict[str, float]:
+    """Which caches a report of the first node queues, and how much later."""
+    queue = Queue()
+    handler = EnqueueChangedModels(namespaced=False, until_due=cluster.caches._until_due)
+    handler.handle(CreateEvent(cluster.local_model_node()), queue)  # type: ignore[arg-type]
+    return queue.added
+
+
+def test_reports_of_many_nodes_on_a_deletion_cost_one_run_and_do_not_wait_for_the_status() -> None:
+    cluster = deleted()
+    cluster.reconcile_cache()
+    assert cluster.caches._pacer.delay(Request("", "iris"), cluster.clock) > 0.5
+    assert reported(cluster) == {"iris": 0.2}
+
+
+def test_reports_that_come_while_a_deletion_is_first_looked_at_do_not_wait_for_the_status() -> None:
+    cluster = deleted()
+    queued = []
+
+    def look(*args: Any, **options: Any) -> list[str]:
+        queued.append(reported(cluster))
+        return list(NODES)
+
+    cluster.caches._deletions.waiting_for = look  # type: ignore[method-assign]
+    cluster.caches._pacer.wrote(Request("", "iris"), 1.0, cluster.clock)
+    cluster.reconcile_cache()
+    assert queued == [{"iris": 0.2}]
+
+
+def test_a_cache_made_anew_before_anybody_saw_the_end_of_the_old_one_is_no_deletion() -> None:
+    cluster = deleted()
+    cluster.reconcile_cache()
+    found = cluster.cache()
+    found.metadata.finalizers = []
+    cluster.client.update(found)
+    cluster.client.create(cache())
+    cluster.reconcile_cache()
+    assert reported(cluster) == {"iris": 1.0}
 
 
 def waits(cluster: Cluster) -> str:

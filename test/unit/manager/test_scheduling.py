@@ -14,6 +14,7 @@ from localmodel.runtime.objects import PersistentVolumeClaim, Unstructured
 from localmodel.runtime.testing import FakeClient
 
 LABEL = "internal.serving.kserve.io/localmodel"
+HAS_IT: dict[str, Any] = {"key": "localmodel.kserve.io/0123456789abcdef", "operator": "In", "values": ["ready"]}
 MOUNTED = "internal.serving.kserve.io/localmodel-pvc-name"
 
 
@@ -37,9 +38,12 @@ def claims(it: Cluster) -> list[str]:
     return [c.name for c in it.client.list(PersistentVolumeClaim) if c.namespace != JOBS]
 
 
+def required_terms(*terms: Any) -> dict[str, Any]:
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": list(terms)}}}
+
+
 def required(pool: str) -> dict[str, Any]:
-    terms = [{"matchExpressions": [{"key": "pool", "operator": "In", "values": [pool]}]}]
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    return required_terms({"matchExpressions": [{"key": "pool", "operator": "In", "values": [pool]}]})
 
 
 @pytest.mark.parametrize("pod", [{"nodeSelector": {"pool": "big"}}, {"affinity": required("big")}])
@@ -50,6 +54,33 @@ def test_a_service_that_names_no_group_gets_the_one_that_its_selector_admits_d80
     it = cluster()
     serve(it, kind, **{field: pod})
     assert claims(it) == ["iris-big"]
+
+
+def test_a_service_that_asks_for_nodes_with_the_model_gets_the_group_that_will_have_it() -> None:
+    """As docs/scheduling.md says to; the label comes after the group is chosen, and goes with an eviction."""
+    on_big = {"key": "pool", "operator": "In", "values": ["big"]}
+    it = cluster()
+    serve(it, predictor={"affinity": required_terms({"matchExpressions": [HAS_IT, on_big]})})
+    assert claims(it) == ["iris-big"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        ({"nodeSelector": {HAS_IT["key"]: "ready"}}, Constraints()),
+        ({"affinity": required_terms({"matchExpressions": [HAS_IT]}, {"matchExpressions": []})}, Constraints()),
+        (
+            {"affinity": required_terms({"matchExpressions": [HAS_IT], "matchFields": ["f"]}, "odd")},
+            Constraints(required={"nodeSelectorTerms": [{"matchExpressions": [], "matchFields": ["f"]}, "odd"]}),
+        ),
+        (
+            {"affinity": required_terms({"matchExpressions": 7})},
+            Constraints(required={"nodeSelectorTerms": [{"matchExpressions": 7}]}),
+        ),
+    ],
+)
+def test_the_labels_of_nodes_that_have_a_model_constrain_nothing(pod: Any, expected: Constraints) -> None:
+    assert constraints_of({"spec": {"predictor": pod}}, "InferenceService") == expected
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,33 @@ def test_an_object_is_decoded_only_when_somebody_asks_for_it(client: FakeClient,
     client.delete(stored)
     assert done.wait(10)
     assert seen == [({}, {"key": "1"}), ({"key": "1"}, {"key": "2"}), ({"key": "2"}, {})]
-    assert decoded == ["new"] * 3, "once for each version, the last included"
+    assert decoded == ["new"] * 2, "once for each version, and not again for its end"
+    assert errors.count == 0
+
+
+def test_events_tell_what_an_index_lost_and_got_even_of_objects_that_it_cannot_take(
+    client: FakeClient, start: Any, errors: Errors
+) -> None:
+    """Else whoever was concerned before would never hear of it, and of the way back neither."""
+    seen: list[tuple[Any, Any]] = []
+
+    def data(obj: ConfigMap) -> dict[str, str]:
+        return {obj.data["key"]: "part"}
+
+    class Comparing(EventHandler):
+        def handle(self, event: Event[Any], queue: RequestQueue) -> None:
+            seen.append(event.parts(data))
+
+    source = Kind(ConfigMap, Comparing(), [Funcs(on_create=lambda event: not event.is_in_initial_list)])
+    start(source).cache.index_parts(ConfigMap, data)
+    source.wait_for_sync(10)
+    stored = client.create(config_map("new", key="1"))
+    for changed in ({}, {"key": "2"}):
+        stored.data = changed
+        stored = client.update(stored)
+    client.delete(stored)
+    eventually(lambda: len(seen) == 4)
+    assert seen == [({}, {"1": "part"}), ({"1": "part"}, {}), ({}, {"2": "part"}), ({"2": "part"}, {})]
     assert errors.count == 0
 
 
