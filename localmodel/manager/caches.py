@@ -110,7 +110,7 @@ class CacheReconciler(Reconciler):
         (
             builder.for_(self.kind, SpecChanged())
             .watches(LocalModelNodeGroup, EnqueueRequestsFromMapFunc(self._of_group), SINCE_START, GenerationChanged())
-            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node), SINCE_START, NODE_CHANGED)
+            .watches(Node, EnqueueRequestsFromMapFunc(self._of_node, delay=self._until_due), SINCE_START, NODE_CHANGED)
             .watches(LocalModelNode, reports, SINCE_START)
             .watches(ConfigMap, EnqueueRequestsFromMapFunc(self._all), SINCE_START, ResourceVersionChanged())
             .watches(Pod, EnqueueRequestsFromMapFunc(self._of_agent, delay=BURST_SECONDS), SINCE_START, AGENT_CHANGED)

@@ -131,10 +131,13 @@ class EnqueueRequestForOwner(EventHandler):
 class EnqueueRequestsFromMapFunc(EventHandler, Generic[T]):
     """Queues what a function names for the object; for an update it is asked about the old and the new one."""
 
-    def __init__(self, function: Callable[[T], Iterable[Request]], *, delay: float = 0.0) -> None:
+    def __init__(
+        self, function: Callable[[T], Iterable[Request]], *, delay: float | Callable[[Request], float] = 0.0
+    ) -> None:
         """With a `delay`, in seconds, requests are queued that much later: many events in that time cost one run.
 
-        The first event of a burst sets the time, so a steady stream of events does not hold a request back.
+        The first event of a burst sets the time, so a steady stream of events does not hold a request back. A function
+        says for each request how long it may wait.
         """
         self._function = function
         self._delay = delay
@@ -146,8 +149,9 @@ class EnqueueRequestsFromMapFunc(EventHandler, Generic[T]):
             if not isinstance(request, Request):
                 raise TypeError(f"the map function gave {request!r}: give Requests, such as Request(namespace, name)")
         for request in requests:
-            if self._delay > 0:
-                queue.add_after(request, self._delay)
+            delay = self._delay(request) if callable(self._delay) else self._delay
+            if delay > 0:
+                queue.add_after(request, delay)
             else:
                 queue.add(request)
 

@@ -101,6 +101,20 @@ def test_a_delay_collects_a_burst_of_events_into_one_request(
     assert len(queue) == 0
 
 
+def test_a_function_says_for_each_request_how_long_it_may_wait(
+    clock: FakeClock, queue: RateLimitingQueue[Request]
+) -> None:
+    handler = EnqueueRequestsFromMapFunc(
+        lambda obj: [Request("", "now"), Request("", "later")], delay=lambda request: 3.0 * (request.name == "later")
+    )
+    handler.handle(CreateEvent(config_map("a")), queue)
+    assert queue.get() == (Request("", "now"), False)
+    assert len(queue) == 0
+    clock.wait_for_waiters()
+    clock.advance(3)
+    assert queue.get() == (Request("", "later"), False)
+
+
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
