@@ -85,6 +85,8 @@ class LocalModelNodeGroupReconciler(Reconciler):
         self._pacer = Pacer()
         self._written: dict[str, tuple[LocalModelNodeGroup, LocalModelNodeGroupStatus]] = {}
         """By group: what it was and the status that was written last; under KServe's CRDs it is not read back whole."""
+        self._status_counts = False
+        """Groups have no status subresource, so each write of a status counts as a new generation."""
 
     def setup(self, builder: Builder) -> None:
         (
@@ -162,8 +164,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
         seen, old = self._written.get(group.name, (group, group.status))
         if seen.metadata.uid != group.metadata.uid:
             seen, old = group, group.status
-        if seen.spec == group.spec:
-            # Without a status subresource each write of the status counts as a new generation.
+        if self._status_counts and seen.spec == group.spec:
             group.metadata.generation = seen.metadata.generation
         disks = {key.name: disk for key, disk in self.client.parts(LocalModelNode, disk_of, ALL).items()}
         room = group_room(disks[node.name] for node in facts.nodes if node.name in disks)
@@ -190,6 +191,7 @@ class LocalModelNodeGroupReconciler(Reconciler):
                 self.client.status.update(group)
             except NotFoundError:
                 if self.live.find(LocalModelNodeGroup, group.name) is not None:
+                    self._status_counts = True
                     self.client.update(group)
         except ForbiddenError as error:
             log.warning(

@@ -107,3 +107,15 @@ def test_where_the_crd_has_no_status_subresource_the_status_is_written_with_the_
 )
 def test_bytes_are_short_to_read(count: int, text: str) -> None:
     assert format_bytes(count) == text
+
+
+def test_a_specification_that_came_back_unseen_is_a_new_generation_all_the_same() -> None:
+    cluster = Cluster(group(), node())
+    cluster.reconcile_group()
+    for limit in (1, 0):
+        cluster.client.patch(group(), {"spec": {"maxConcurrentDownloads": limit}})
+    cluster.reconcile_group()
+    found = cluster.client.get(LocalModelNodeGroup, "gpu")
+    assert (
+        {condition.observed_generation for condition in found.status.conditions} == {found.metadata.generation} == {3}
+    )
