@@ -13,9 +13,9 @@ import structlog
 
 from localmodel.api import LocalModelNodeGroup
 from localmodel.api.names import agent_daemon_set_name
-from localmodel.runtime.client import Client, Preconditions, Reader
-from localmodel.runtime.controllerutil import get_controller_of
-from localmodel.runtime.errors import ForbiddenError, InvalidError, NotFoundError
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.controllerutil import delete_exactly, get_controller_of
+from localmodel.runtime.errors import ForbiddenError, InvalidError
 from localmodel.runtime.objects import DaemonSet
 
 from .agents import APPLIED_ANNOTATION, has_what_is_wanted
@@ -59,11 +59,8 @@ class AgentSets:
         existing = client.find(DaemonSet, agent_daemon_set_name(group.name), namespace=namespace)
         if existing is None or existing.is_deleting or not is_of(existing, group):
             return
-        try:
-            client.delete(existing, preconditions=Preconditions(uid=existing.metadata.uid))
-        except NotFoundError:
-            return
-        log.info("Deleted DaemonSet of agents", daemon_set=str(existing.key), node_group=group.name)
+        if delete_exactly(client, existing):
+            log.info("Deleted DaemonSet of agents", daemon_set=str(existing.key), node_group=group.name)
 
     def _ensure(self, group: LocalModelNodeGroup, wanted: DaemonSet, client: Client, live: Reader) -> Problem | None:
         existing = client.find(DaemonSet, wanted.name, namespace=wanted.namespace)

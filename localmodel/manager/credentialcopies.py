@@ -19,9 +19,10 @@ import structlog
 
 from localmodel.api import Cache, CredentialsConfig, InferenceServiceConfig
 from localmodel.api.credentials import SOURCES_ANNOTATION, copy_name
-from localmodel.runtime.client import Client, Preconditions, Reader
+from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import AlreadyExistsError, ApiError, ConflictError, ForbiddenError, NotFoundError
+from localmodel.runtime.controllerutil import delete_exactly
+from localmodel.runtime.errors import AlreadyExistsError, ApiError, ConflictError, ForbiddenError
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import ObjectKey, PersistentVolumeClaim, Secret
 from localmodel.runtime.reconcile import Request
@@ -208,7 +209,7 @@ class _Copies:
             if changed.to_dict() == existing.to_dict():
                 return False
             if existing.immutable or existing.type != wanted.type:
-                self._delete(existing)
+                delete_exactly(self._client, existing)
                 self._create(wanted)
             else:
                 self._update(changed)
@@ -229,7 +230,7 @@ class _Copies:
         if existing is None or existing.is_deleting or not is_copy_of(existing, uid):
             return None
         try:
-            self._delete(existing)
+            delete_exactly(self._client, existing)
         except ForbiddenError as error:
             return credentials_problem(FORBIDDEN, _role_missing(existing.key, error))
         log.info("Removed copy of credentials", secret=str(existing.key))
@@ -246,12 +247,6 @@ class _Copies:
             self._client.update(changed)
         except ApiError as error:
             raise _without_content(error, changed) from None
-
-    def _delete(self, existing: Secret) -> None:
-        try:
-            self._client.delete(existing, preconditions=Preconditions(uid=existing.metadata.uid))
-        except NotFoundError:
-            return
 
 
 def _changed(existing: Secret, wanted: Secret) -> Secret:

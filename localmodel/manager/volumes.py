@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from localmodel.api import Cache, LocalModelNodeGroup
 from localmodel.api.names import CACHE_ANNOTATION, CACHE_UID_LABEL, hashed, is_object_name, status_key
-from localmodel.runtime.client import Client, Preconditions, Reader
-from localmodel.runtime.controllerutil import get_controller_of, set_controller_reference
-from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.controllerutil import delete_exactly, get_controller_of, set_controller_reference
+from localmodel.runtime.errors import AlreadyExistsError, ConflictError, InvalidError
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import (
     ObjectKey,
@@ -321,13 +321,8 @@ class Volumes:
         return Problem(reason="VolumeConflict", message=message)
 
     def _delete(self, obj: Volume) -> None:
-        if obj.is_deleting:
-            return
-        try:
-            self._client.delete(obj, preconditions=Preconditions(uid=obj.metadata.uid))
-        except NotFoundError:
-            return
-        log.info("Deleted volume", volume=str(obj))
+        if not obj.is_deleting and delete_exactly(self._client, obj):
+            log.info("Deleted volume", volume=str(obj))
 
 
 def _showing(spec: dict[str, Any], sub_path: str) -> dict[str, Any]:

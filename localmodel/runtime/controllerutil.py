@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from .client import Client
-from .errors import RuntimeLibraryError
+from .client import Client, Preconditions
+from .errors import NotFoundError, RuntimeLibraryError
 from .mergepatch import equal_as_json, merge_patch_between
 from .objects import Object, OwnerReference, T
 
@@ -28,6 +28,18 @@ class OwnerScopeError(RuntimeLibraryError):
 
 class MutateError(RuntimeLibraryError):
     """A mutate function changed the name or namespace of its object."""
+
+
+def delete_exactly(client: Client, obj: Object) -> bool:
+    """Deletes this very object, and no later one of its name; whether it was still there.
+
+    Raises ConflictError if another one is there by now, and what `Client.delete` raises but NotFoundError.
+    """
+    try:
+        client.delete(obj, preconditions=Preconditions(uid=obj.metadata.uid))
+    except NotFoundError:
+        return False
+    return True
 
 
 def get_controller_of(obj: Object) -> OwnerReference | None:

@@ -14,6 +14,7 @@ from localmodel.runtime.controllerutil import (
     contains_finalizer,
     create_or_patch,
     create_or_update,
+    delete_exactly,
     get_controller_of,
     has_owner_reference,
     remove_controller_reference,
@@ -245,3 +246,14 @@ def test_210_a_patch_names_only_what_mutate_changed() -> None:
 
     assert client.writes[-1].object == {"metadata": {"labels": {"a": "b"}}, "data": {"key": "wanted"}}
     assert stored.data == {"key": "wanted", "other": "written meanwhile"}
+
+
+def test_an_object_is_deleted_and_no_later_one_of_its_name() -> None:
+    client = FakeClient()
+    first = client.create(config_map())
+    assert delete_exactly(client, first)
+    assert not delete_exactly(client, first)
+    second = client.create(config_map())
+    with pytest.raises(ConflictError):
+        delete_exactly(client, first)
+    assert client.get(ConfigMap, "child", namespace="ns").metadata.uid == second.metadata.uid
