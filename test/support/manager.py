@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from localmodel.api import (
@@ -20,7 +20,6 @@ from localmodel.manager.settings import Settings
 from localmodel.runtime.delegating_client import DelegatingClient
 from localmodel.runtime.objects import ConfigMap, DaemonSet, Node, Object, ObjectMeta, Pod, T
 from localmodel.runtime.reconcile import Reconciler, Request, Result
-from localmodel.runtime.selectors import FieldSelector
 from localmodel.runtime.testing import FakeClient, FakeClock, FakeRecorder
 
 JOBS = "kserve-localmodel-jobs"
@@ -28,30 +27,10 @@ R = TypeVar("R", bound=Reconciler)
 
 
 class IndexedClient(FakeClient):
-    """A FakeClient that serves the cache's indexes, as the client of a manager does."""
-
-    def __init__(self, *objects: Object, **options: Any) -> None:
-        super().__init__(*objects, **options)
-        self._indexes: dict[tuple[type[Object], str], Callable[[Any], Iterable[str]]] = {}
-
-    def index_field(self, kind: type[T], name: str, extract: Callable[[T], Iterable[str]]) -> None:
-        self._indexes[kind, name] = extract
+    """A FakeClient that takes the indexes of a manager's cache."""
 
     def index_parts(self, kind: type[T], extract: Callable[[T], Mapping[str, Any]], *, decode: Any = None) -> None:
         """Nothing to do: parts are computed when they are read."""
-
-    def list(
-        self, kind: type[T], *, namespace: str = "", labels: Any = "", fields: Any = "", limit: int = 0
-    ) -> list[T]:
-        terms = FieldSelector.of(fields).requirements
-        served = tuple(term for term in terms if (kind, term.field) not in self._indexes)
-        found = super().list(kind, namespace=namespace, labels=labels, fields=str(FieldSelector(served)))
-        for term in terms:
-            if term in served:
-                continue
-            extract = self._indexes[kind, term.field]
-            found = [obj for obj in found if term.value in extract(obj)]
-        return found[:limit] if limit else found
 
 
 class Cluster:

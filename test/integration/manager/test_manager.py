@@ -31,7 +31,6 @@ from localmodel.manager.main import add_reconcilers, cache_options
 from localmodel.manager.settings import Settings
 from localmodel.runtime.conditions import find_status_condition
 from localmodel.runtime.errors import ForbiddenError
-from localmodel.runtime.manager import Manager
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import (
     DaemonSet,
@@ -44,7 +43,7 @@ from localmodel.runtime.objects import (
     PersistentVolumeClaim,
     Secret,
 )
-from localmodel.runtime.testing import FakeClient
+from localmodel.runtime.testing import BackgroundManager, FakeClient
 from localmodel.runtime.testing.fake import Action, Interceptor
 
 
@@ -56,30 +55,18 @@ class Stack:
         limits = [*interceptors, rights or ActingAs(MANAGER)]
         self.managers = FakeClient(registry=self.client.registry, interceptors=limits)
         self.managers.withdraw(LLMInferenceService)
-        self.failures: list[BaseException] = []
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._manager: BackgroundManager | None = None
 
     def start(self) -> None:
         options = ManagerOptions(metrics_addr="0", health_probe_addr="0", cache=cache_options("kserve"))
-        manager = Manager(self.managers, options)
-        add_reconcilers(manager, Settings(live=self.managers), workers=2)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(manager, self._stop))
-        self._thread.start()
-
-    def _run(self, manager: Manager, stop: threading.Event) -> None:
-        try:
-            manager.start(stop)
-        except BaseException as error:  # noqa: BLE001 - shown by stop
-            self.failures.append(error)
+        self._manager = BackgroundManager(self.managers, options)
+        add_reconcilers(self._manager, Settings(live=self.managers), workers=2)
+        self._manager.run(20)
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(20)
-            assert not self._thread.is_alive()
-        assert not self.failures
+        """Raises what ended the manager before."""
+        if self._manager is not None:
+            self._manager.end()
 
     def entries(self, name: str) -> list[str]:
         found = self.client.find(LocalModelNode, name)
