@@ -24,7 +24,7 @@ from localmodel.api import (
     ModelStatus,
     NodeStatus,
 )
-from localmodel.api.config import LocalModelConfig
+from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
 from localmodel.api.names import CACHE_ANNOTATION, CACHE_FINALIZER, NAMESPACE_CACHE_FINALIZER
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
@@ -66,6 +66,7 @@ from .status import Observation, Problem, cache_status, listed, missing_groups, 
 from .volumes import Volumes
 from .watching import (
     AGENT_CHANGED,
+    BURST_SECONDS,
     NODE_CHANGED,
     SINCE_START,
     DaemonSetChanged,
@@ -78,8 +79,6 @@ from .waves import waits_in
 
 log = structlog.get_logger(__name__)
 
-BURST_SECONDS: Final = 0.2
-"""How long a change that concerns many caches waits for others like it, as an update of all agents."""
 STARTED: Final = frozenset(ModelStatus) - {ModelStatus.MODEL_DOWNLOAD_PENDING}
 """States of a model for which it does not matter whether the node has an agent."""
 VOLUME_CHECK_SECONDS: Final = 60.0
@@ -143,10 +142,13 @@ class CacheReconciler(Reconciler):
         if add_finalizer(cache, self.finalizer):
             cache = self.client.update(cache)
 
+        config = self._settings.current(self.client, self.recorder)
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
-        credentials = self._copy_credentials(cache)
-        problems, retiring, failure = self._reconcile_volumes(cache, groups, consumers, prune=credentials.is_settled)
+        credentials = self._copy_credentials(cache, config)
+        problems, retiring, failure = self._reconcile_volumes(
+            cache, groups, consumers, config.local_model, prune=credentials.is_settled
+        )
         check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
             problems.insert(0, missing_groups(missing))
@@ -157,8 +159,7 @@ class CacheReconciler(Reconciler):
             raise failure
         return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
 
-    def _copy_credentials(self, cache: Cache) -> Outcome:
-        config = self._settings.current(self.client, self.recorder)
+    def _copy_credentials(self, cache: Cache, config: InferenceServiceConfig) -> Outcome:
         return self._credentials.ensure(
             cache, config, client=self.client, live=self.live, recorder=self.recorder, clock=self.clock
         )
@@ -166,14 +167,19 @@ class CacheReconciler(Reconciler):
     # volumes ----------------------------------------------------------------------------------------------------------
 
     def _reconcile_volumes(
-        self, cache: Cache, groups: dict[str, LocalModelNodeGroup], consumers: Consumers, *, prune: bool
+        self,
+        cache: Cache,
+        groups: dict[str, LocalModelNodeGroup],
+        consumers: Consumers,
+        config: LocalModelConfig,
+        *,
+        prune: bool,
     ) -> tuple[list[Problem], bool, ApiError | None]:
         """Problems to show, whether volumes are left that shall go, and an error to try again after the status has been
         written (D-55).
 
         The volumes of a group that does not exist are left as they are.
         """
-        config = self._config()
         managed = not config.disable_volume_management
         early = EarlyPods(self.live, config.jobs_namespace) if self._settings.guards_pods else None
         volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder, early_pods=early)
@@ -288,7 +294,7 @@ class CacheReconciler(Reconciler):
         """
         if not contains_finalizer(cache, self.finalizer):
             return None
-        credentials = self._copy_credentials(cache)
+        credentials = self._copy_credentials(cache, self._settings.current(self.client, self.recorder))
         if credentials.failure is not None:
             raise credentials.failure
         left = self._deletions.time_left(cache, self.clock)  # first: from here on no news wait for the status
@@ -317,9 +323,6 @@ class CacheReconciler(Reconciler):
     def _until_due(self, cache: Request) -> float:
         """Seconds until news of nodes can change the status. A deletion waits for nothing but them, from all nodes."""
         return BURST_SECONDS if cache in self._deletions else self._pacer.delay(cache, self.clock)
-
-    def _config(self) -> LocalModelConfig:
-        return self._settings.current(self.client, self.recorder).local_model
 
     def _groups_of(self, cache: Cache) -> tuple[dict[str, LocalModelNodeGroup], list[str]]:
         """The cache's groups that exist, and the names of those that do not."""
@@ -379,7 +382,7 @@ class LocalModelNamespaceCacheReconciler(CacheReconciler):
     finalizer = NAMESPACE_CACHE_FINALIZER
 
     def _release_volumes(self, cache: Cache) -> None:
-        namespace = self._config().jobs_namespace
+        namespace = self._settings.current(self.client, self.recorder).local_model.jobs_namespace
         serving = [(cache.namespace, group) for group in cache.spec.node_groups]
         pairs = wanted_pairs(cache, namespace, serving, single_models=True)
         Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from localmodel.api import Cache, ClusterStorageContainer, LocalModelCache, LocalModelNamespaceCache, serves_downloads
+from localmodel.api import Cache, ClusterStorageContainer, serves_downloads
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindForbiddenError, KindNotServedError
 from localmodel.runtime.errors import ForbiddenError
@@ -24,6 +24,7 @@ from localmodel.runtime.objects import ConfigMap, ObjectKey, Secret
 from localmodel.runtime.predicate import GenerationChanged, ResourceVersionChanged
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
+from .indexes import CACHE_KINDS
 from .settings import Settings
 from .storagecontainers import (
     ABOUT_SECRETS,
@@ -37,12 +38,10 @@ from .storagecontainers import (
     overlaps,
     secret_references,
 )
-from .watching import SINCE_START, SpecChanged, keys_of
+from .watching import BURST_SECONDS, SINCE_START, SpecChanged, keys_of
 
 log = structlog.get_logger(__name__)
 
-BURST_SECONDS: Final = 0.2
-"""How long a change of other objects waits for more of them."""
 SECRET_CHECK_SECONDS: Final = 300.0
 """How often it looks again for a Secret that is missing or may not be read."""
 
@@ -78,7 +77,7 @@ class ClusterStorageContainerReconciler(Reconciler):
             )
             .watches(ConfigMap, EnqueueRequestsFromMapFunc(self._all), SINCE_START, ResourceVersionChanged())
         )
-        for kind in (LocalModelCache, LocalModelNamespaceCache):
+        for kind in CACHE_KINDS:
             builder.watches(
                 kind, EnqueueRequestsFromMapFunc(self._losers, delay=BURST_SECONDS), SINCE_START, SpecChanged()
             )
@@ -119,7 +118,7 @@ class ClusterStorageContainerReconciler(Reconciler):
 
     def _caches(self) -> list[Cache]:
         caches: list[Cache] = []
-        for kind in (LocalModelCache, LocalModelNamespaceCache):
+        for kind in CACHE_KINDS:
             try:
                 caches += self.client.list(kind)
             except KindNotServedError:

@@ -40,6 +40,10 @@ from .reports import disk_of, evictions, reports_of, unfinished_groups, version_
 InferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1beta1", "InferenceService"))
 LLMInferenceService = PartialObjectMetadata.of(RESTMapping.of("serving.kserve.io", "v1alpha2", "LLMInferenceService"))
 SERVICES: Final = (InferenceService, LLMInferenceService)
+CACHE_KINDS: Final[tuple[type[LocalModelCache] | type[LocalModelNamespaceCache], ...]] = (
+    LocalModelCache,
+    LocalModelNamespaceCache,
+)
 
 BY_CACHE: Final = "cache"
 BY_CACHE_UID: Final = "cacheUID"

@@ -36,14 +36,8 @@ def known_node(node: Node) -> dict[str, Node]:
 def agent_at_work(pod: Pod) -> dict[str, str]:
     """The node of an agent that is ready and not about to go: under the node's name, and with all."""
     node = pod.spec.node_name
-    if not node or pod.metadata.labels.get(AGENT_LABEL) != AGENT_LABEL_VALUE or not is_at_work(pod):
-        return {}
-    return {ALL: node, node: node}
-
-
-def is_at_work(agent: Pod) -> bool:
-    """Whether this agent is ready and not about to go."""
-    return agent.is_ready and not agent.is_deleting
+    is_agent = pod.metadata.labels.get(AGENT_LABEL) == AGENT_LABEL_VALUE
+    return {ALL: node, node: node} if node and is_agent and pod.is_ready and not pod.is_deleting else {}
 
 
 def known_cache(cache: Cache) -> dict[str, Cache]:

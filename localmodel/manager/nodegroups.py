@@ -43,10 +43,8 @@ from .reports import ALL, Disk, disk_of, version_of
 from .served import if_served
 from .settings import Settings
 from .status import Problem
-from .watching import AGENT_CHANGED, NODE_CHANGED, SINCE_START, DaemonSetChanged, keys_of
+from .watching import AGENT_CHANGED, BURST_SECONDS, NODE_CHANGED, SINCE_START, DaemonSetChanged, keys_of
 
-BURST_SECONDS: Final = 0.2
-"""How long a change that concerns several groups waits for others like it, as an update of all agents."""
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS: Final = 60.0

@@ -20,17 +20,15 @@ import structlog
 
 from localmodel.api import (
     Cache,
-    LocalModelCache,
     LocalModelInfo,
-    LocalModelNamespaceCache,
     LocalModelNode,
     LocalModelNodeGroup,
 )
+from localmodel.api.config import LocalModelConfig
 from localmodel.api.names import WANTED_ANNOTATION, ready_label, status_key, storage_key
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
-from localmodel.runtime.client import Preconditions
-from localmodel.runtime.controllerutil import set_controller_reference
+from localmodel.runtime.controllerutil import delete_exactly, set_controller_reference
 from localmodel.runtime.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
@@ -47,12 +45,12 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, L
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
 from .entries import Membership, desired_entries, key_of, membership, new_entries, with_unknown
-from .indexes import SERVICES, cache_of_service
-from .known import Members, known_cache, known_nodes
+from .indexes import CACHE_KINDS, SERVICES, cache_of_service
+from .known import Members, known_cache, known_nodes, reports_about
 from .labels import label_patch, owning_group, ready_keys
 from .pacing import Pacer
 from .placement import agent_daemon_sets, covers, hand_installed
-from .reports import evictions, reports_of
+from .reports import evictions
 from .scheduling import ServiceConstraints
 from .served import if_served
 from .settings import Settings
@@ -64,10 +62,6 @@ from .waves import TURN_CHECK_SECONDS, Waves
 
 log = structlog.get_logger(__name__)
 
-CACHE_KINDS: Final[tuple[type[LocalModelCache] | type[LocalModelNamespaceCache], ...]] = (
-    LocalModelCache,
-    LocalModelNamespaceCache,
-)
 LABEL_SECONDS: Final = 10.0
 """The least time between two patches of one node's labels."""
 UNKNOWN_CHECK_SECONDS: Final = 30.0
@@ -147,12 +141,12 @@ class NodeReconciler(Reconciler):
         except KindNotServedError:
             return self._without_groups(node, existing)
         member_of = membership(node, groups.values())
-        config = self._settings.current(self.client, self.recorder).local_model
+        config = self._config()
         has_default = bool(config.local_model_agent_image) and not self._is_covered(node)
         owner = owning_group(node, member_of, groups, has_default=has_default)
         if existing is not None and existing.is_deleting:
             return Result(requeue_after=self._label(node, frozenset(), owner))
-        wished, caches, unknown = self._wished(node, existing, member_of)
+        wished, caches, unknown = self._wished(node, existing, member_of, config)
         entries = self._admitted(node, existing, wished, groups)
         if existing is not None or not unknown:  # created complete, or not at all
             self._write(node, existing, entries, caches)
@@ -165,12 +159,11 @@ class NodeReconciler(Reconciler):
     # entries ----------------------------------------------------------------------------------------------------------
 
     def _wished(
-        self, node: Node, existing: LocalModelNode | None, groups: Membership
+        self, node: Node, existing: LocalModelNode | None, groups: Membership, config: LocalModelConfig
     ) -> tuple[list[LocalModelInfo], dict[str, Cache], frozenset[bool]]:
         """The entries that the node shall have, with what `_caches_of` returns."""
         caches, unknown = self._caches_of(groups)
         present = existing.spec.local_models if existing is not None else []
-        config = self._settings.current(self.client, self.recorder).local_model
         wished = desired_entries(groups, caches.values(), present, ready=node.is_ready, config=config)
         return with_unknown(wished, present, unknown), caches, unknown
 
@@ -178,7 +171,7 @@ class NodeReconciler(Reconciler):
         """Nobody knows which groups the node is in. Its entries stay where they are, until their caches go."""
         if existing is not None and not existing.is_deleting:
             groups = Membership(unknown=frozenset(entry.node_group for entry in existing.spec.local_models))
-            entries, caches, _ = self._wished(node, existing, groups)
+            entries, caches, _ = self._wished(node, existing, groups, self._config())
             self._write(node, existing, entries, caches)
         return Result(requeue_after=UNKNOWN_CHECK_SECONDS)
 
@@ -256,13 +249,8 @@ class NodeReconciler(Reconciler):
         self._written.pop(name, None)
         self._waves.forget(name)
         self._pacer.forget(name)
-        if existing is None or existing.is_deleting:
-            return
-        try:
-            self.client.delete(existing, preconditions=Preconditions(uid=existing.metadata.uid))
-        except NotFoundError:
-            return
-        log.info("Deleted LocalModelNode", node=name)
+        if existing is not None and not existing.is_deleting and delete_exactly(self.client, existing):
+            log.info("Deleted LocalModelNode", node=name)
 
     # labels -----------------------------------------------------------------------------------------------------------
 
@@ -290,6 +278,9 @@ class NodeReconciler(Reconciler):
         return 0.0
 
     # what concerns a node ---------------------------------------------------------------------------------------------
+
+    def _config(self) -> LocalModelConfig:
+        return self._settings.current(self.client, self.recorder).local_model
 
     def _is_covered(self, node: Node) -> bool:
         """Whether agents that were installed by hand run there."""
@@ -321,8 +312,8 @@ class NodeReconciler(Reconciler):
         nodes = known_nodes(self.client)
         groups = [group for group in self.client.list(LocalModelNodeGroup) if group.name in names]
         members = [key for group in groups for key in keys_of(self._members.of(group, nodes))]
-        entries = self.client.parts(LocalModelNode, reports_of, status_key(cache.name, cache.namespace))
-        return dict.fromkeys([*members, *sorted(entries)])
+        entries = [Request("", name) for name in sorted(reports_about(self.client, cache))]
+        return dict.fromkeys([*members, *entries])
 
     @if_served
     def _nodes_without_model_of(self, service: Object) -> Iterable[Request]:

@@ -22,7 +22,7 @@ from .known import agent_at_work, known_node
 from .reports import reports_of
 
 BURST_SECONDS: Final = 0.2
-"""How long a change of caches, groups or the like waits for others, before it queues the nodes that it concerns."""
+"""How long a change that concerns many objects waits for others like it, as an update of all agents."""
 
 SINCE_START: Predicate = Funcs(on_create=lambda event: not event.is_in_initial_list)
 """Drops what existed when the watch began."""
