@@ -1,8 +1,8 @@
 """Bringing one wanted model to the disk: observe, decide, act, report.
 
-`decisions.decide` says what to do; this module does it: makes the Job once everything it needs is there, publishes a
-finished download, counts a failure. Order matters where a crash may come between: the attempt is written down before
-its Job is made, and a publication before its outcome.
+`decisions.decide` says what to do; this module does it: starts an attempt (as a Job: `jobruns`), publishes a finished
+download, counts a failure. Order matters where a crash may come between: the attempt is written down before its Job is
+made, and a publication before its outcome.
 """
 
 from __future__ import annotations
@@ -13,36 +13,22 @@ from dataclasses import replace
 import msgspec
 import structlog
 
-from localmodel.api.names import JOB_NODE_LABEL
 from localmodel.api.node import LocalModelInfo, ModelStatus
-from localmodel.runtime.client import Client, Reader
-from localmodel.runtime.clock import Clock
-from localmodel.runtime.controllerutil import get_controller_of
-from localmodel.runtime.errors import (
-    AlreadyExistsError,
-    BadRequestError,
-    ForbiddenError,
-    InvalidError,
-    NotFoundError,
-)
+from localmodel.runtime.client import Reader
 from localmodel.runtime.events import EventRecorder
-from localmodel.runtime.objects import Job
 
 from .context import Pass
-from .credentials import CredentialsBuilder
 from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, decide, entry_key, retry_delay
 from .errors import (
     AgentError,
     DownloadSetupError,
     EarlierJobError,
     InsufficientStorageError,
-    JobRejectedError,
     StoreError,
     VerificationError,
 )
-from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
+from .jobruns import JobRuns
 from .manifest import FolderState, KeyRecord, Reference
-from .observation import attempt_of, download_pods, find_job, is_ours, is_unfinished, job_message, job_state
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
 from .space import check_room
@@ -69,15 +55,19 @@ class Downloads:
     """The downloads of one node."""
 
     def __init__(
-        self, *, client: Client, live: Reader, store: ModelStore, recorder: EventRecorder, clock: Clock
+        self,
+        *,
+        live: Reader,
+        store: ModelStore,
+        runs: JobRuns,
+        requirements: Requirements,
+        recorder: EventRecorder,
     ) -> None:
-        self._client = client
-        self._live = live
         self._store = store
         self._recorder = recorder
-        self._clock = clock
-        self._requirements = Requirements(live)
-        self._handover = Handover(client=client, live=live, store=store)
+        self._requirements = requirements
+        self._runs = runs
+        self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
 
@@ -94,14 +84,13 @@ class Downloads:
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
         self._store.write_record(wanted.key, record)
-        job = find_job(current.jobs, wanted.key, record.attempt)
-        pods = download_pods(current.pods, wanted.key, current.jobs_namespace)
+        run = self._runs.observe(wanted.key, record.attempt, current)
         situation = Situation(
             folder=folder.kind,
             folder_detail=folder.detail,
-            job=job_state(job),
-            job_message=job_message(job, pods),
-            pod_runs=any(not pod.is_finished for pod in pods),
+            job=run.state,
+            job_message=run.message,
+            pod_runs=run.is_busy,
             record=record,
         )
         if situation.job in _ACTIVE:
@@ -136,7 +125,7 @@ class Downloads:
 
     def _start(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         try:
-            message = self._make_job(wanted, situation.record, decision.attempt, current)
+            message = self._begin(wanted, situation.record, decision.attempt, current)
         except EarlierJobError as error:
             message = str(error)
         except InsufficientStorageError as error:
@@ -156,8 +145,8 @@ class Downloads:
             attempts=decision.attempt,
         )
 
-    def _make_job(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
-        """Makes the Job of an attempt; what came of it, in words. Raises AgentError where something is in the way."""
+    def _begin(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
+        """Starts an attempt; what came of it, in words. Raises AgentError where something is in the way."""
         entry = self._requirements.complete(wanted.leader)
         group = self._requirements.group(entry.node_group)
         if group is None:
@@ -166,27 +155,13 @@ class Downloads:
         check_room(
             wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
         )
-        job = build_job(
-            DownloadRequest(
-                node=current.node,
-                entry=entry,
-                attempt=attempt,
-                config=current.config,
-                container=self._requirements.container_for(entry.source_model_uri),
-                credentials=CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials).build(
-                    entry
-                ),
-                tolerations=group.spec.tolerations,
-                claim=self._requirements.claim_for(entry, current.jobs_namespace),
-            )
-        )
-        # Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
-        found = self._standing(job, current)
-        if found is None:
+        job = self._runs.prepare(entry, group, attempt, current)
+        standing = self._runs.standing(job, current)
+        if standing is None:
             self._store.prepare_staging(wanted.key, wanted.uri)
         begun = msgspec.structs.replace(
             with_owners(record, wanted),
-            attempt=attempt if found is None else attempt_of(found),
+            attempt=attempt if standing is None else standing[0],
             outcome="",
             reason="",
             message="",
@@ -195,46 +170,7 @@ class Downloads:
         )
         self._store.write_record(wanted.key, begun)
         current.reserved[wanted.key] = size
-        if found is None:
-            return self._create(job, wanted, current)
-        return f"an earlier Job {job.name} is still being deleted" if found.is_deleting else f"Job {job.name} exists"
-
-    def _standing(self, job: Job, current: Pass) -> Job | None:
-        """The Job that stands for this download already: the same, or another of the key that has not ended.
-
-        That can be one for another cache that shares the download, or of an attempt that the disk has forgotten. A Job
-        of an earlier LocalModelNode of this node is deleted, and holds the download up until it is gone.
-        """
-        labels = {name: job.metadata.labels[name] for name in (STORAGE_KEY_LABEL, JOB_NODE_LABEL)}
-        found = self._live.find(Job, job.name, namespace=job.namespace)
-        others = self._live.list(Job, namespace=job.namespace, labels=labels)
-        running = [other for other in others if other.name != job.name and is_unfinished(other)]
-        for other in [*([found] if found is not None else []), *running]:
-            if is_ours(other, current.node.metadata.uid):
-                return other
-            owner = get_controller_of(other)
-            if owner is None or (owner.kind, owner.name) != ("LocalModelNode", current.node.name):
-                raise DownloadSetupError(f"Job {other.key} exists and does not belong to this node; delete it")
-            delete_job(self._client, other)
-            raise EarlierJobError(f"waiting for Job {other.name} of an earlier LocalModelNode to end")
-        return None
-
-    def _create(self, job: Job, wanted: Wanted, current: Pass) -> str:
-        try:
-            self._client.create(job)
-        except AlreadyExistsError:
-            # Made a moment ago by a request whose answer was lost; the cache will show it.
-            return f"Job {job.name} exists"
-        except (InvalidError, ForbiddenError, BadRequestError, NotFoundError) as error:
-            raise JobRejectedError(f"the download Job {job.key} was refused: {error}") from error
-        log.info("download started", model=entry_key(wanted.leader), uri=wanted.uri, job=job.name)
-        self._recorder.event(
-            current.node,
-            "Normal",
-            "Downloading",
-            f"{entry_key(wanted.leader)}: downloading {wanted.uri}, Job {job.name}",
-        )
-        return f"Job {job.name} was created"
+        return standing[1] if standing is not None else self._runs.start(job, entry, current)
 
     def _publish(self, wanted: Wanted, situation: Situation, _decision: Decision, current: Pass) -> ModelReport:
         record = situation.record

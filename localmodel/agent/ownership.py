@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import msgspec
 
-from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.client import Reader
 from localmodel.runtime.objects import ObjectKey
 
 from .caches import is_wanted_by
 from .context import Pass
 from .credentials import fingerprint
 from .decisions import Decision, Reason, Wanted, entry_key
-from .jobs import delete_job
+from .jobruns import JobRuns
 from .manifest import KeyRecord
-from .observation import download_pods, is_unfinished, storage_key_of
 from .store import ModelStore
 
 
@@ -38,10 +37,10 @@ def with_owners(record: KeyRecord, wanted: Wanted) -> KeyRecord:
 class Handover:
     """Takes a key from owners that have gone, so that others may download it."""
 
-    def __init__(self, *, client: Client, live: Reader, store: ModelStore) -> None:
-        self._client = client
+    def __init__(self, *, live: Reader, store: ModelStore, runs: JobRuns) -> None:
         self._live = live
         self._store = store
+        self._runs = runs
 
     def run(self, wanted: Wanted, record: KeyRecord, current: Pass) -> Decision | None:
         """Why that must wait; None once the key is free. The folder stays for pods that have it, and counts no more."""
@@ -52,11 +51,7 @@ class Handover:
                     message=f"{wanted.uri} is on this node for {owner} with other credentials, revision or patterns; "
                     "use the same to share it",
                 )
-        jobs = [job for job in current.jobs if storage_key_of(job) == wanted.key]
-        for job in jobs:
-            delete_job(self._client, job)
-        pods = download_pods(current.pods, wanted.key, current.jobs_namespace)
-        if any(map(is_unfinished, jobs)) or any(not pod.is_finished for pod in pods):
+        if not self._runs.end(wanted.key, current):
             return Decision(message="waiting for a download with other credentials to end")
         self._store.disown(wanted.key)
         return None

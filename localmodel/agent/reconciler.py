@@ -30,10 +30,12 @@ from .decisions import Reason, Situation, Wanted, entry_key, group_entries
 from .downloads import Downloads
 from .errors import AgentError, StoreError, StoreLockedError
 from .inuse import find_in_use
+from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
 from .observation import is_ours
 from .removal import Removal, Removed
+from .requirements import Requirements
 from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
 from .store import ModelStore
 
@@ -170,11 +172,17 @@ class LocalModelNodeReconciler(Reconciler):
     def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter]:
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
+            requirements = Requirements(self.live)
+            runs = JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements)
             self._parts = (
                 Downloads(
-                    client=self.client, live=self.live, store=self._store, recorder=self.recorder, clock=self.clock
+                    live=self.live,
+                    store=self._store,
+                    runs=runs,
+                    requirements=requirements,
+                    recorder=self.recorder,
                 ),
-                Removal(client=self.client, live=self.live, store=self._store, clock=self.clock),
+                Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
             )
         return self._parts

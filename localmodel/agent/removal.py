@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from localmodel.api.names import status_key
-from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.objects import Job, ObjectKey
@@ -23,9 +23,10 @@ from localmodel.runtime.objects import Job, ObjectKey
 from .caches import is_wanted_by
 from .context import Pass
 from .errors import StoreError
-from .jobs import SOURCE_URI_ANNOTATION, delete_job
+from .jobruns import JobRuns
+from .jobs import SOURCE_URI_ANNOTATION
 from .manifest import KeyRecord, Reference
-from .observation import cache_of, download_pods, is_unfinished, storage_key_of
+from .observation import cache_of, is_unfinished, storage_key_of
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
@@ -46,10 +47,10 @@ class Removed:
 class Removal:
     """Removes what is not wanted. See the module."""
 
-    def __init__(self, *, client: Client, live: Reader, store: ModelStore, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, *, live: Reader, store: ModelStore, runs: JobRuns, clock: Clock) -> None:
         self._live = live
         self._store = store
+        self._runs = runs
         self._clock = clock
         self._kept: dict[str, tuple[timedelta, float]] = {}
         """Storage key -> the part of its grace that was over when this process saw it first, and when that was by the
@@ -77,9 +78,7 @@ class Removal:
             outcome.lingering |= {_key_of(job) for job in jobs if is_unfinished(job)}
             return
         outcome.lingering |= {_key_of(job) for job in jobs}
-        for job in jobs:
-            delete_job(self._client, job)
-        if any(not pod.is_finished for pod in download_pods(current.pods, key, current.jobs_namespace)):
+        if not self._runs.end(key, current):
             log.info("waiting for a download's pod before its model is removed", storage_key=key)
         elif key in current.in_use:
             log.info("keeping a model that is no longer wanted but in use", storage_key=key, uri=record.uri)

@@ -1,0 +1,133 @@
+"""Downloads as Jobs (design.md section 4, "Idempotent jobs"): how they stand, how they start, how they end.
+
+`Downloads` decides what is to be downloaded and keeps the books; this module makes the Job of an attempt once all that
+it needs is there, and finds the one that stands already. Nothing here touches the disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from localmodel.api.names import JOB_NODE_LABEL
+from localmodel.api.node import LocalModelInfo
+from localmodel.api.nodegroup import LocalModelNodeGroup
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.controllerutil import get_controller_of
+from localmodel.runtime.errors import AlreadyExistsError, BadRequestError, ForbiddenError, InvalidError, NotFoundError
+from localmodel.runtime.events import EventRecorder
+from localmodel.runtime.objects import Job
+
+from .context import Pass
+from .credentials import CredentialsBuilder
+from .decisions import JobState, entry_key
+from .errors import DownloadSetupError, EarlierJobError, JobRejectedError
+from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
+from .observation import (
+    attempt_of,
+    download_pods,
+    find_job,
+    is_ours,
+    is_unfinished,
+    job_message,
+    job_state,
+    storage_key_of,
+)
+from .requirements import Requirements
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How the download of one attempt stands. `is_busy`: some download of the key may still write to the disk."""
+
+    state: JobState = JobState.NONE
+    message: str = ""
+    is_busy: bool = False
+
+
+class JobRuns:
+    """The download Jobs of one node. Methods raise ApiError and TransportError where the API server fails."""
+
+    def __init__(self, *, client: Client, live: Reader, recorder: EventRecorder, requirements: Requirements) -> None:
+        self._client = client
+        self._live = live
+        self._recorder = recorder
+        self._requirements = requirements
+
+    def observe(self, key: str, attempt: int, current: Pass) -> Run:
+        """The Job of that attempt, as the cache shows it."""
+        job = find_job(current.jobs, key, attempt)
+        pods = download_pods(current.pods, key, current.jobs_namespace)
+        return Run(
+            state=job_state(job),
+            message=job_message(job, pods),
+            is_busy=any(not pod.is_finished for pod in pods),
+        )
+
+    def prepare(self, entry: LocalModelInfo, group: LocalModelNodeGroup, attempt: int, current: Pass) -> Job:
+        """The Job of an attempt, not made yet. Raises AgentError where the cluster lacks what it needs."""
+        credentials = CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials)
+        return build_job(
+            DownloadRequest(
+                node=current.node,
+                entry=entry,
+                attempt=attempt,
+                config=current.config,
+                container=self._requirements.container_for(entry.source_model_uri),
+                credentials=credentials.build(entry),
+                tolerations=group.spec.tolerations,
+                claim=self._requirements.claim_for(entry, current.jobs_namespace),
+            )
+        )
+
+    def standing(self, job: Job, current: Pass) -> tuple[int, str] | None:
+        """The attempt that stands for this download already, and what to say of it; None where the Job can be made.
+
+        That can be the same Job, or one for another cache that shares the download, or of an attempt that the disk has
+        forgotten. A Job of an earlier LocalModelNode of this node is deleted, and holds the download up until it is
+        gone. Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
+        Raises DownloadSetupError and EarlierJobError.
+        """
+        labels = {name: job.metadata.labels[name] for name in (STORAGE_KEY_LABEL, JOB_NODE_LABEL)}
+        found = self._live.find(Job, job.name, namespace=job.namespace)
+        others = self._live.list(Job, namespace=job.namespace, labels=labels)
+        running = [other for other in others if other.name != job.name and is_unfinished(other)]
+        for other in [*([found] if found is not None else []), *running]:
+            if is_ours(other, current.node.metadata.uid):
+                said = f"an earlier Job {job.name} is still being deleted" if other.is_deleting else _exists(job)
+                return attempt_of(other), said
+            owner = get_controller_of(other)
+            if owner is None or (owner.kind, owner.name) != ("LocalModelNode", current.node.name):
+                raise DownloadSetupError(f"Job {other.key} exists and does not belong to this node; delete it")
+            delete_job(self._client, other)
+            raise EarlierJobError(f"waiting for Job {other.name} of an earlier LocalModelNode to end")
+        return None
+
+    def start(self, job: Job, entry: LocalModelInfo, current: Pass) -> str:
+        """Makes the Job; what came of it, in words. Raises JobRejectedError."""
+        try:
+            self._client.create(job)
+        except AlreadyExistsError:
+            # Made a moment ago by a request whose answer was lost; the cache will show it.
+            return _exists(job)
+        except (InvalidError, ForbiddenError, BadRequestError, NotFoundError) as error:
+            raise JobRejectedError(f"the download Job {job.key} was refused: {error}") from error
+        name, uri = entry_key(entry), entry.source_model_uri
+        log.info("download started", model=name, uri=uri, job=job.name)
+        self._recorder.event(current.node, "Normal", "Downloading", f"{name}: downloading {uri}, Job {job.name}")
+        return f"Job {job.name} was created"
+
+    def end(self, key: str, current: Pass) -> bool:
+        """Ends all downloads of a key; whether nothing of them runs any more."""
+        jobs = [job for job in current.jobs if storage_key_of(job) == key]
+        for job in jobs:
+            delete_job(self._client, job)
+        pods = download_pods(current.pods, key, current.jobs_namespace)
+        return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in pods)
+
+
+def _exists(job: Job) -> str:
+    return f"Job {job.name} exists"
