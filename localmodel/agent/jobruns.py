@@ -19,10 +19,14 @@ from localmodel.runtime.errors import AlreadyExistsError, BadRequestError, Forbi
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import Job
 
+from .certificates import trust
+from .containers import base_container, image_of
 from .context import Pass
 from .credentials import CredentialsBuilder
 from .decisions import JobState, entry_key
 from .errors import DownloadSetupError, EarlierJobError, JobRejectedError
+from .identity import pull_secrets
+from .images import is_our_image
 from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
 from .observation import (
     attempt_of,
@@ -69,17 +73,24 @@ class JobRuns:
 
     def prepare(self, entry: LocalModelInfo, group: LocalModelNodeGroup, attempt: int, current: Pass) -> Job:
         """The Job of an attempt, not made yet. Raises AgentError where the cluster lacks what it needs."""
-        credentials = CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials)
+        config, namespace = current.config, current.jobs_namespace
+        container = self._requirements.container_for(entry.source_model_uri)
+        image = image_of(container, config)
+        foreign = "" if is_our_image(image, config) else image
+        credentials = CredentialsBuilder(self._live, namespace, config.credentials, foreign_image=foreign).build(entry)
+        env = [*base_container(container, entry, config)["env"], *credentials.env]
+        credentials += trust(self._live, namespace, config.storage_initializer, env)
         return build_job(
             DownloadRequest(
                 node=current.node,
                 entry=entry,
                 attempt=attempt,
-                config=current.config,
-                container=self._requirements.container_for(entry.source_model_uri),
-                credentials=credentials.build(entry),
+                config=config,
+                container=container,
+                credentials=credentials,
                 tolerations=group.spec.tolerations,
-                claim=self._requirements.claim_for(entry, current.jobs_namespace),
+                claim=self._requirements.claim_for(entry, namespace),
+                image_pull_secrets=pull_secrets(self._live, config.local_model, credentials),
             )
         )
 
