@@ -184,6 +184,11 @@ class Downloads:
         """Starts an attempt; what came of it, in words. Raises AgentError where something is in the way."""
         entry = self._requirements.complete(wanted.leader)
         group = self._requirements.group(entry.node_group)
+        if not entry.node_group:
+            raise DownloadSetupError(
+                f"the entry of {entry_key(entry)} names no node group, and none matches this node by its affinity: "
+                "set nodeGroup, or make a LocalModelNodeGroup for the node"
+            )
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
         size = required_size(entry)

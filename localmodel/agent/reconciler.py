@@ -33,6 +33,7 @@ from .inuse import find_in_use
 from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
+from .nodegroups import NodeGroups
 from .observation import is_ours
 from .removal import Removal, Removed
 from .requirements import Requirements
@@ -70,6 +71,8 @@ class LocalModelNodeReconciler(Reconciler):
         self._config_read = False
         self._config_problem = ""
         self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
+        self._groups: NodeGroups
+        """Made with the parts."""
         self._unknown: list[str] = []
 
     def setup(self, builder: Builder) -> None:
@@ -143,7 +146,8 @@ class LocalModelNodeReconciler(Reconciler):
     def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
         """Everything that is due for the node; how long until the next look."""
         downloads, removal, writer = self._components()
-        groups = group_entries(node.spec.local_models, self._recorded)
+        entries = self._groups.complete(node.spec.local_models)
+        groups = group_entries(entries, self._recorded)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = _Outcome()
@@ -162,7 +166,7 @@ class LocalModelNodeReconciler(Reconciler):
             writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=downloads.storage_limit(node.spec.local_models),
+            limit=downloads.storage_limit(entries),
             now=current.now,
         )
         self._set_storage_condition(node, status, outcome.storage)
@@ -173,6 +177,7 @@ class LocalModelNodeReconciler(Reconciler):
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
+            self._groups = NodeGroups(self.live, self.clock, node_name=self._node_name)
             runs = JobRuns(
                 client=self.client,
                 live=self.live,
