@@ -69,6 +69,9 @@ UNUSED = {
         "get leases.coordination.k8s.io in kserve": LEADER,
         "create leases.coordination.k8s.io in kserve": LEADER,
         "update leases.coordination.k8s.io in kserve": LEADER,
+        "create configmaps in kserve-localmodel-jobs": CERTIFICATES,
+        "update configmaps in kserve-localmodel-jobs": CERTIFICATES,
+        "delete configmaps in kserve-localmodel-jobs": CERTIFICATES,
     },
     AGENT: {
         "get localmodelnodes.serving.kserve.io": CONFLICT,
