@@ -276,10 +276,7 @@ class Downloads:
     def _obstacle(
         self, wanted: Wanted, situation: Situation, current: Pass, error: AgentError, status: ModelStatus
     ) -> ModelReport:
-        if self._announced.get(wanted.key) != error.reason:
-            self._announced[wanted.key] = error.reason
-            log.warning("download cannot start", model=entry_key(wanted.leader), reason=error.reason, error=str(error))
-            self._recorder.event(current.node, "Warning", error.reason, f"{entry_key(wanted.leader)}: {error}")
+        self._announce(wanted, error.reason, str(error), current)
         return ModelReport(
             status=status,
             reason=error.reason,
@@ -289,10 +286,19 @@ class Downloads:
             attempts=situation.record.attempt,
         )
 
+    def _announce(self, wanted: Wanted, reason: str, message: str, current: Pass) -> None:
+        """Once for each reason."""
+        if self._announced.get(wanted.key) != reason:
+            self._announced[wanted.key] = reason
+            log.warning("download cannot start", model=entry_key(wanted.leader), reason=reason, error=message)
+            self._recorder.event(current.node, "Warning", reason, f"{entry_key(wanted.leader)}: {message}")
+
     def _report(
         self, wanted: Wanted, situation: Situation, folder: FolderState, decision: Decision, current: Pass
     ) -> ModelReport:
         record = situation.record
+        if situation.job is JobState.PENDING and situation.job_reason:
+            self._announce(wanted, situation.job_reason, situation.job_message, current)
         report = ModelReport(
             status=decision.status,
             reason=decision.reason,

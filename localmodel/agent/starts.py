@@ -9,6 +9,7 @@ the monotonic clock: another agent process begins anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,8 @@ LOOK_SECONDS: Final = 60.0
 LONGEST_LOOK_SECONDS: Final = 300.0
 JOB_LABEL: Final = "batch.kubernetes.io/job-name"
 _MOUNT_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume"})
+
+_LACKS_OBJECT: Final = re.compile('(configmap|secret) ".*" not found|non-existent .*key', re.IGNORECASE)
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +118,8 @@ class Starts:
         if warning is None:
             return HEALTHY
         if warning.reason in _MOUNT_EVENTS:
+            if _LACKS_OBJECT.search(warning.message):
+                return advised(Trouble.CONTAINER_CONFIG_INVALID, f"{warning.reason}: {warning.message}", pod)
             return advised(Trouble.MOUNT_FAILED, f"{warning.reason}: {warning.message}", pod)
         return Symptom(Trouble.CONTAINER_NOT_STARTED, bounded(f"{warning.reason}: {warning.message}"))
 
