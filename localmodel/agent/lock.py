@@ -27,9 +27,14 @@ class RootLock:
     def is_held(self) -> bool:
         return self._file is not None
 
-    def acquire(self) -> None:
-        """Takes the lock without waiting; raises StoreLockedError with the holder's name, or OSError."""
-        file = self._path.open("a+b", buffering=0)
+    def acquire(self, *, for_writing: bool = True) -> None:
+        """Takes the lock without waiting; raises StoreLockedError with the holder's name, or OSError.
+
+        Not `for_writing` it must be there, and is taken as it is: enough on a disk that is read-only now.
+        """
+        flags = os.O_RDWR | os.O_CREAT if for_writing else os.O_RDONLY
+        descriptor = os.open(self._path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o664)
+        file = open(descriptor, "r+b" if for_writing else "rb", buffering=0)  # noqa: PTH123, SIM115 - a descriptor
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -42,6 +47,10 @@ class RootLock:
                 holder=holder,
             ) from error
         self._file = file
+        if for_writing:
+            self._write_owner(file)
+
+    def _write_owner(self, file: IO[bytes]) -> None:
         try:
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), self._owner.encode())
@@ -54,8 +63,8 @@ class RootLock:
         if self._file is None:
             return False
         try:
-            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
-        except FileNotFoundError:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.lstat())
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def release(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from localmodel.agent.errors import (
 )
 from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.manifest import KeyRecord, Reference
+from localmodel.agent.scrub import Scrubber
 from localmodel.agent.store import ModelStore
 from localmodel.agent.verification import Publication
 from localmodel.download.manifest import FileEntry, Manifest, manifest_path
@@ -169,7 +171,7 @@ def test_an_expected_digest_is_computed_and_compared(tmp_path: Path) -> None:
 def test_digests_of_a_foreign_download_are_computed_later(tmp_path: Path) -> None:
     store = published(tmp_path)
     assert store.check(KEY).manifest.digest == ""  # type: ignore[union-attr]
-    assert store.complete_digests(KEY)
+    Scrubber(store).run_once(threading.Event())
     manifest = store.check(KEY).manifest
     assert manifest is not None
     assert manifest.files[0].sha256 == hashlib.sha256(FILES["config.json"]).hexdigest()
