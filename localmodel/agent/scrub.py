@@ -186,7 +186,7 @@ class Scrubber:
             if self._clock.monotonic() - self._noted >= _NOTE_SECONDS:
                 self._book.note_files(key, manifest, number)
                 self._noted = self._clock.monotonic()
-        self._book.note_end(key, self._clock.now(), known=self._store.known_keys())
+        self._book.note_end(key, manifest, self._clock.now(), known=self._store.known_keys())
         self._metrics.models.labels("whole").inc()
         self._metrics.due.dec()
         log.info("scrub ended, the model is whole", storage_key=key)

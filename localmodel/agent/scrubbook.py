@@ -29,9 +29,16 @@ class _Unfinished(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     files: int
 
 
+class _Read(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """When a model was read to its end; `published` says which model that was."""
+
+    time: datetime
+    published: datetime
+
+
 class _Content(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    scrubbed: dict[str, datetime] = {}
-    """By storage key: when the last scrub of it ended well."""
+    scrubbed: dict[str, _Read] = {}
+    """By storage key."""
     unfinished: _Unfinished | None = None
 
 
@@ -48,7 +55,11 @@ class ScrubBook:
 
     def last_read(self, key: str, manifest: ModelManifest) -> datetime:
         """When the model was last known to be good: at its last scrub, or when it was published."""
-        return max(self._read().scrubbed.get(key, manifest.published_time), manifest.published_time)
+        found = self._read().scrubbed.get(key)
+        # Not the later of both: a clock that went back has published in what is the future now.
+        return (
+            found.time if found is not None and found.published == manifest.published_time else manifest.published_time
+        )
 
     def is_due(self, key: str, manifest: ModelManifest, *, now: datetime, interval: timedelta) -> bool:
         """`interval` after it was last read. A time that lies further ahead shows that the clock went back."""
@@ -65,10 +76,10 @@ class ScrubBook:
             key=key, digest=manifest.digest, files=files
         )))  # fmt: skip
 
-    def note_end(self, key: str, now: datetime, *, known: Collection[str]) -> None:
+    def note_end(self, key: str, manifest: ModelManifest, now: datetime, *, known: Collection[str]) -> None:
         """The model was read to its end. What is not among the `known` keys any more is dropped."""
-        kept = {other: time for other, time in self._read().scrubbed.items() if other in known}
-        self._write(_Content(scrubbed={**kept, key: now}))
+        kept = {other: read for other, read in self._read().scrubbed.items() if other in known}
+        self._write(_Content(scrubbed={**kept, key: _Read(time=now, published=manifest.published_time)}))
 
     def _read(self) -> _Content:
         if self._content is None:
