@@ -23,7 +23,7 @@ from localmodel.runtime.objects import Object, RESTMapping
 log = structlog.get_logger(__name__)
 
 
-class _WholePod(Object):
+class AgentPod(Object):
     """`Pod` declares no host paths: nobody else looks at them."""
 
     mapping: ClassVar[RESTMapping] = RESTMapping.of("", "v1", "Pod")
@@ -55,7 +55,7 @@ class HostPath:
         """The path on the node that the models root is; empty if that is not known."""
         if self._known is None and self._pod_name:
             try:
-                pod = self._live.find(_WholePod, self._pod_name, namespace=self._namespace)
+                pod = self._live.find(AgentPod, self._pod_name, namespace=self._namespace)
             except RuntimeLibraryError as error:
                 log.warning("the agent's own pod cannot be read", pod=self._pod_name, error=str(error))
                 return ""
