@@ -36,6 +36,7 @@ class Ledger:
         self.directory = directory
         self.records = directory / "records"
         self._fs = filesystem
+        self._base = os.fspath(directory)
         self._beneath = Beneath(directory)
         self._records: dict[str, KeyRecord] = {}
         self._manifests: dict[
@@ -47,9 +48,8 @@ class Ledger:
 
     def manifest(self, key: str) -> ModelManifest | None:
         """The manifest of a key, or None where there is none or it cannot be understood."""
-        path = self.manifest_path(key)
         try:
-            found = path.lstat()
+            found = os.lstat(f"{self._base}/{key}.json")  # Asked for each model several times a pass.
         except FileNotFoundError:
             self._manifests.pop(key, None)
             return None
@@ -57,6 +57,7 @@ class Ledger:
         known = self._manifests.get(key)
         if known is not None and known[0] == version:
             return known[1]
+        path = self.manifest_path(key)
         try:
             manifest = msgspec.json.decode(self._beneath.read(path), type=ModelManifest)
         except msgspec.DecodeError as error:

@@ -67,6 +67,7 @@ class ModelStore:
         self._root = ModelsRoot(root, owner=owner, filesystem=self._fs)
         self.root = root
         self.models = self._root.models
+        self._models = os.fspath(self.models)
         self.staging = self._root.staging
         self.trash = self._root.trash
         self.notes = self._root.notes
@@ -142,9 +143,9 @@ class ModelStore:
     def check(self, key: str) -> FolderState:
         """Whether the model is whole: a manifest, and its files with their sizes. Costs one stat per file."""
         with disk_errors(self.models):
-            folder = self.models / key
+            folder = f"{self._models}/{key}"
             try:
-                found = folder.lstat()
+                found = os.lstat(folder)
             except FileNotFoundError:
                 return FolderState("absent")
             if not stat.S_ISDIR(found.st_mode):

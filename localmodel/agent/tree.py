@@ -113,7 +113,7 @@ def disk_size(path: Path) -> int:
     return total
 
 
-def first_difference(folder: Path, files: Iterable[FileEntry]) -> str:
+def first_difference(folder: Path | str, files: Iterable[FileEntry]) -> str:
     """Why the folder does not hold these files with these sizes; empty if it does. Files beside them are allowed.
 
     They are: a serving pod may write caches next to the weights, and must not thereby cause a new download.
@@ -131,7 +131,7 @@ def first_difference(folder: Path, files: Iterable[FileEntry]) -> str:
         try:
             found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode):
-                inner = inner_file(folder, file.path)
+                inner = inner_file(Path(folder), file.path)
                 if inner is None:
                     return f"{file.path} is a link to no file of the model"
                 found = os.lstat(f"{base}/{inner}")

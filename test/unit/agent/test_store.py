@@ -167,14 +167,14 @@ def test_what_was_replaced_stays_until_nothing_mounts_it(tmp_path: Path) -> None
 # staging ---------------------------------------------------------------------------------------------------------
 
 
-def test_leftovers_of_a_foreign_download_are_discarded_before_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_foreign_download_are_discarded_before_the_next_d07(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     store.open()
     fill(store.prepare_staging(KEY, URI))
     assert content_of(store.prepare_staging(KEY, URI)) == {}
 
 
-def test_leftovers_of_our_download_of_the_same_uri_are_kept_to_resume(tmp_path: Path) -> None:
+def test_leftovers_of_our_download_of_the_same_uri_are_kept_to_resume_d15(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     store.open()
     folder = store.prepare_staging(KEY, URI)
