@@ -129,7 +129,7 @@ class LocalModelNodeReconciler(Reconciler):
             return self._prepare_store(frequency)
         try:
             unwritable = self._probe.check()
-            self._store.open(_downloaded(node))
+            self._tell_adopted(node, self._store.open(_downloaded(node)))
             wait = self._pass(node, frequency, unwritable or self._store.problem())
         except StoreError as error:
             self._report_storage_failure(node, error)
@@ -179,6 +179,7 @@ class LocalModelNodeReconciler(Reconciler):
             if wanted.key in situations:
                 self._ensure(downloads, wanted, situations[wanted.key], current, outcome)
         removed = removal.run(current, keys)
+        outcome.storage = outcome.storage or removed.storage
         for key in removed.lingering - outcome.reports.keys():
             outcome.reports[key] = _lingering(key, node)
         self._store.empty_trash(current.in_use.is_mounted)
@@ -194,6 +195,11 @@ class LocalModelNodeReconciler(Reconciler):
         condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
         writer.write(node, status)
         return self._next_look(frequency, outcome, removed, current)
+
+    def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
+        if keys:
+            told = f"{len(keys)} models that an earlier agent had downloaded were found on the disk and are kept"
+            self.recorder.event(node, "Normal", "Adopted", told)
 
     def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter, StorageCondition]:
         """Made at the first pass, when the controller has set the clients."""

@@ -469,6 +469,8 @@ def test_kserves_models_are_adopted_on_upgrade(world: World) -> None:
     world.run()
     assert world.status() == "ModelDownloaded"
     assert world.jobs == []
+    world.run()
+    assert world.reasons() == ["Adopted"], "told once"
 
 
 def test_a_broken_configuration_keeps_the_last_good_one(world: World) -> None:

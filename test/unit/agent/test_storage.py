@@ -213,6 +213,31 @@ def test_what_cannot_be_deleted_is_told_once_with_its_path_and_tried_ever_more_s
     assert list(world.store.trash.iterdir()) == []
 
 
+def test_a_model_that_cannot_be_moved_away_is_told_and_others_are_removed_d13(world: World, disk: Refusing) -> None:
+    world.publish()
+    world.want(dict(IRIS), dict(OTHER))
+    world.run()
+    world.download(next(job for job in world.jobs if not job.is_complete))
+    world.run()
+    folder = world.root / "models" / KEY
+    disk.refuses = lambda step, path: errno.EACCES if step == "rename" and path == folder else 0
+    for name in ("iris", "other"):
+        world.client.delete(world.cache(name))
+    world.want()
+    result = world.run()
+    assert folder.exists()
+    assert not (world.root / "models" / OTHER_KEY).exists()
+    status, reason, message = condition(world)
+    assert (status, reason) == ("False", "WrongOwner")
+    assert f"cannot move {folder} away: it is owned by" in message
+    assert result is not None
+    assert result.requeue_after == 60, "the next pass is soon enough"
+    disk.refuses = lambda *_: 0
+    world.run()
+    assert condition(world)[0] == "True"
+    assert not folder.exists()
+
+
 def test_directories_that_a_download_made_unwritable_are_deleted_d13(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     store.open()
