@@ -15,7 +15,7 @@ import structlog
 from localmodel.download.manifest import NOTES_DIR
 
 from . import tree
-from .errors import StoreError, VerificationError, WrongOwnerError, owner_of
+from .errors import VerificationError, WrongOwnerError
 from .filesystem import FileSystem
 from .ledger import Ledger
 from .manifest import FolderState, ModelManifest
@@ -34,20 +34,12 @@ class Publisher:
         self._ledger = ledger
         self._trash = trash
 
-    def check_place(self, key: str) -> None:
-        """Raises WrongOwnerError where what stands in the model's place can be neither moved nor removed.
-
-        To be asked before anything is changed: the kernel moves a directory to another only for who may write both.
-        """
+    def make_way(self, key: str) -> None:
+        """Removes an empty folder of another user from the model's place; raises WrongOwnerError for one that holds
+        something. To be done before all else: the kernel moves a directory elsewhere only for who may write it."""
         folder = self._root.models / key
-        if folder.is_symlink() or not folder.is_dir() or os.access(folder, os.W_OK):
-            return
-        if not os.access(folder, os.R_OK) or any(folder.iterdir()):
-            ours = f"{os.geteuid()}:{os.getegid()}"
-            raise WrongOwnerError(
-                f"cannot replace {folder}: it is {owner_of(folder)}, and the agent runs as {ours}; "
-                f"chown -R {ours} {folder}, or delete it"
-            )
+        if not folder.is_symlink() and folder.is_dir() and not os.access(folder, os.W_OK):
+            self._trash.remove_foreign(folder)
 
     def publish(self, key: str, manifest: ModelManifest) -> ModelManifest:
         """Makes the verified staging directory the model."""
@@ -127,5 +119,5 @@ class Publisher:
 def _matches_exactly(folder: Path, manifest: ModelManifest) -> bool:
     try:
         return tree.scan(folder) == {file.path: file.size for file in manifest.files}
-    except (VerificationError, StoreError, NotADirectoryError):
+    except (VerificationError, NotADirectoryError):
         return False

@@ -98,7 +98,9 @@ class ModelStore:
         """
         uris = downloaded or {}
         with self._mutex, disk_errors(self.models):
-            return self._root.open(uris, forget=self._ledger.reset, finish=lambda found: self._finish(found, uris))
+            found = self._root.open(uris, forget=self._ledger.reset, finish=lambda found: self._finish(found, uris))
+            manifests = {key: self._ledger.manifest(key) for key in found}
+            return [key for key, manifest in manifests.items() if manifest is not None and manifest.adopted]
 
     def _finish(self, found: list[str], uris: Mapping[str, str]) -> None:
         self._ledger.clean()
@@ -122,7 +124,10 @@ class ModelStore:
         return self._trash.stuck
 
     def _adopt(self, key: str, uri: str) -> None:
-        """Believes a folder of KServe's agent, which leaves no proof: only at the first opening of a root."""
+        """Believes a folder of KServe's agent, which leaves no proof: only at the first opening of a root. One with a
+        manifest is ours already, which only the marker got lost of."""
+        if self._ledger.manifest(key) is not None:
+            return
         try:
             files = tree.scan(self.models / key)
         except VerificationError as error:
@@ -269,10 +274,10 @@ class ModelStore:
         """Makes a finished download the model: verified, synced, with its manifest, by one rename.
 
         What stood at its place moves to the trash in the same step; pods that have it mounted keep it. Raises
-        VerificationError, and then nothing has changed.
+        VerificationError and WrongOwnerError, and then nothing of the model has changed.
         """
         with disk_errors(self.models):
-            self._publisher.check_place(key)
+            self._publisher.make_way(key)
         manifest = self._manifest_of(key, publication, self.verify(key, publication))
         with self._mutex, disk_errors(self.models):
             return self._publisher.publish(key, manifest)

@@ -140,7 +140,7 @@ def test_a_folder_of_root_in_a_models_place_blocks_that_model_only_d13(it: DiskA
     it.download("other")
     it.eventually(lambda: it.status("other") == "ModelDownloaded")
     it.eventually(lambda: it.model("blocked").reason == "WrongOwner")
-    assert f"cannot replace {folder}: it is owned by 0:{USER}, mode 2755" in it.model("blocked").message
+    assert f"cannot move {folder} away: it is owned by 0:{USER}, mode 2755" in it.model("blocked").message
     run("chown", "-R", f"{USER}:{USER}", folder)
     it.eventually(lambda: it.status("blocked") == "ModelDownloaded")
     assert len(it.jobs("blocked")) == 1

@@ -161,7 +161,7 @@ def test_a_model_folder_of_another_user_blocks_that_model_only_d13(
     assert world.status("other") == "ModelDownloaded"
     model = world.model("iris")
     assert model.reason == "WrongOwner"
-    assert f"cannot replace {folder}: it is owned by {os.getuid()}:{os.getgid()}" in model.message
+    assert f"cannot move {folder} away: it is owned by {os.getuid()}:{os.getgid()}" in model.message
     assert condition(world)[:2] == ("False", "WrongOwner")
     monkeypatch.undo()
     world.run()

@@ -259,6 +259,15 @@ def test_kserves_folders_are_adopted_at_the_first_opening_only(tmp_path: Path) -
     assert not store.check(unlisted).is_complete
 
 
+def test_a_model_whose_marker_got_lost_keeps_its_manifest(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    (store.models / KEY / "config.json").unlink()
+    store.marker.unlink()
+    store.open({KEY: URI})
+    assert store.marker.exists()
+    assert store.check(KEY).detail == "config.json is missing"
+
+
 def test_a_death_during_adoption_adopts_again(tmp_path: Path) -> None:
     for step in range(20):
         root = tmp_path / str(step)
