@@ -16,8 +16,10 @@ import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
 
 from .context import Pass
@@ -27,9 +29,12 @@ from .errors import (
     DownloadSetupError,
     EarlierJobError,
     InsufficientStorageError,
+    NothingDownloadedError,
+    PathMismatchError,
     StoreError,
     VerificationError,
 )
+from .hostpath import HostPath
 from .jobruns import JobRuns, Run
 from .manifest import FolderState, KeyRecord, Reference
 from .ownership import Handover, is_owned_by, with_owners
@@ -69,15 +74,19 @@ class Downloads:
         requirements: Requirements,
         recorder: EventRecorder,
         clock: Clock,
+        path: HostPath,
     ) -> None:
         self._store = store
         self._recorder = recorder
+        self._path = path
         self._requirements = requirements
         self._runs = runs
         self._stalls = Stalls(clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
+        self._differences: set[str] = set()
+        """What was told of groups' paths."""
 
     def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
         """What is known of the key; writes down what the entries say of it."""
@@ -91,7 +100,7 @@ class Downloads:
                 record = _published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
-        self._store.write_record(wanted.key, record)
+        self._note(wanted.key, record, folder)
         run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
         situation = Situation(
             folder=folder.kind,
@@ -127,6 +136,15 @@ class Downloads:
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
         return self._runs.next_look()
+
+    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
+        """A disk that cannot be written does not make a whole model less whole."""
+        try:
+            self._store.write_record(key, record)
+        except StoreError as error:
+            if not folder.is_complete:
+                raise
+            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
 
     def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
         """See `Requirements.storage_limit`."""
@@ -191,6 +209,7 @@ class Downloads:
             )
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
+        self._compare_paths(group, current)
         size = required_size(entry)
         check_room(
             wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
@@ -223,7 +242,10 @@ class Downloads:
         try:
             manifest = self._store.publish(wanted.key, publication)
         except VerificationError as error:
-            return self._failed(wanted, record, error.reason, str(error), current)
+            told = str(error)
+            if isinstance(error, NothingDownloadedError):
+                told += self._other_path(wanted)
+            return self._failed(wanted, record, error.reason, told, current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
@@ -233,6 +255,23 @@ class Downloads:
         folder = FolderState("complete", manifest=manifest)
         done = Situation(folder="complete", record=record)
         return self._report(wanted, done, folder, decide(done, current.now), current)
+
+    def _compare_paths(self, group: LocalModelNodeGroup, current: Pass) -> None:
+        difference = self._path.difference(group)
+        if difference and difference not in self._differences:
+            log.warning("downloads may not come here", group=group.name, difference=difference)
+            self._recorder.event(current.node, "Warning", PathMismatchError.reason, difference)
+            self._differences.add(difference)
+
+    def _other_path(self, wanted: Wanted) -> str:
+        """What may be the cause where a download left nothing here."""
+        try:
+            group = self._requirements.group(wanted.leader.node_group)
+        except RuntimeLibraryError as error:
+            log.warning("the node group's path is not known", group=wanted.leader.node_group, error=str(error))
+            return ""
+        difference = self._path.difference(group) if group is not None else ""
+        return f": {difference}" if difference else ""
 
     def _record_failure(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
@@ -323,10 +362,7 @@ class Downloads:
 
     def _with_progress(self, report: ModelReport, current: Pass) -> ModelReport:
         """What our download says of itself; for a foreign image, the bytes it has written."""
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import read_progress
-
-        progress = read_progress(self._store.staging / report.storage_key)
+        progress = self._store.progress(report.storage_key)
         if progress is None:
             return replace(report, downloaded=current.usage.staged.get(report.storage_key) or None)
         verifying = progress.state == "verifying" and report.reason == Reason.DOWNLOADING
