@@ -184,8 +184,10 @@ class CacheReconciler(Reconciler):
         early = EarlyPods(self.live, config.jobs_namespace) if self._settings.guards_pods else None
         volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder, early_pods=early)
         serving = consumers.claims if managed else frozenset()
-        single_models = config.serves_single_models
-        pairs = volumes.named(wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models))
+        single_models, isolated = config.serves_single_models, config.isolates_namespaces
+        pairs = volumes.named(
+            wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models, isolated=isolated)
+        )
         problems: list[Problem] = []
         failure: ApiError | None = None
         for pair in pairs:
@@ -200,8 +202,10 @@ class CacheReconciler(Reconciler):
                     problems.append(Problem(reason="VolumeFailed", message=message))
         if failure is not None or not managed or not consumers.complete or not prune:
             return problems, False, failure
-        unwanted = [] if single_models else [model_pair(cache, group, namespace) for namespace, group in serving]
-        kept = self._retiring.kept(cache.key, unwanted, reader=self.client, live=self.live, clock=self.clock)
+        singles = (model_pair(cache, group, ns, isolated=it) for ns, group in serving for it in (False, True))
+        wanted = {pair.claim for pair in pairs}
+        unwanted = {pair.claim: pair for pair in singles if pair.claim not in wanted}
+        kept = self._retiring.kept(cache.key, unwanted.values(), reader=self.client, live=self.live, clock=self.clock)
         volumes.prune([*pairs, *kept])
         return problems, bool(kept), None
 
@@ -384,8 +388,12 @@ class LocalModelNamespaceCacheReconciler(CacheReconciler):
     def _release_volumes(self, cache: Cache) -> None:
         namespace = self._settings.current(self.client, self.recorder).local_model.jobs_namespace
         serving = [(cache.namespace, group) for group in cache.spec.node_groups]
-        pairs = wanted_pairs(cache, namespace, serving, single_models=True)
-        Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)
+        pairs = {
+            pair.claim: pair
+            for isolated in (False, True)
+            for pair in wanted_pairs(cache, namespace, serving, single_models=True, isolated=isolated)
+        }
+        Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs.values())
 
 
 def _core(status: LocalModelCacheStatus) -> object:

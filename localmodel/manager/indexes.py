@@ -15,7 +15,7 @@ from localmodel.api.names import (
     LOCAL_MODEL_LABEL,
     LOCAL_MODEL_NAMESPACE_LABEL,
     download_pvc_name,
-    model_pvc_name,
+    model_pvc_names,
     other_download_pvc_name,
     serving_pvc_name,
     status_key,
@@ -59,7 +59,7 @@ def claim_names(cache: Cache) -> Iterable[str]:
         for group in cache.spec.node_groups
         for name in (
             serving_pvc_name(cache.name, group),
-            model_pvc_name(cache.name, group, uri, cache.namespace),
+            *model_pvc_names(cache.name, group, uri, cache.namespace),
             download_pvc_name(cache.name, group, cache.namespace),
             other_download_pvc_name(cache.name, group, cache.namespace),
         )
