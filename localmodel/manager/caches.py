@@ -50,7 +50,8 @@ from .credentialcopies import CredentialCopies, Outcome
 from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
 from .earlypods import EarlyPods
 from .entries import group_has_node
-from .indexes import SERVICES, cache_of_service
+from .indexes import CACHE_KINDS, SERVICES, cache_of_service
+from .isolation import Access, access_of, same_uri
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
@@ -116,6 +117,8 @@ class CacheReconciler(Reconciler):
             # Also what is there when the right to read them comes, which may be late.
             .watches(DaemonSet, EnqueueRequestsFromMapFunc(self._all, delay=BURST_SECONDS), DaemonSetChanged())
         )
+        for kind in CACHE_KINDS:
+            builder.watches(kind, EnqueueRequestsFromMapFunc(self._of_same_uri), SINCE_START, SpecChanged())
         for service in SERVICES:
             # Not since the start only: the kind may be installed later, and then what is listed first is news.
             builder.watches(
@@ -146,8 +149,9 @@ class CacheReconciler(Reconciler):
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
         credentials = self._copy_credentials(cache, config)
+        access = access_of(cache, config.local_model, self.client)
         problems, retiring, failure = self._reconcile_volumes(
-            cache, groups, consumers, config.local_model, prune=credentials.is_settled
+            cache, groups, consumers, config.local_model, access, prune=credentials.is_settled
         )
         check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
         if missing:
@@ -172,6 +176,7 @@ class CacheReconciler(Reconciler):
         groups: dict[str, LocalModelNodeGroup],
         consumers: Consumers,
         config: LocalModelConfig,
+        access: Access,
         *,
         prune: bool,
     ) -> tuple[list[Problem], bool, ApiError | None]:
@@ -182,13 +187,20 @@ class CacheReconciler(Reconciler):
         """
         managed = not config.disable_volume_management
         early = EarlyPods(self.live, config.jobs_namespace) if self._settings.guards_pods else None
-        volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder, early_pods=early)
-        serving = consumers.claims if managed else frozenset()
+        volumes = Volumes(
+            cache,
+            client=self.client,
+            live=self.live,
+            recorder=self.recorder,
+            early_pods=early,
+            proof=access.proof,
+        )
+        serving = consumers.claims if managed and access.problem is None else frozenset()
         single_models, isolated = config.serves_single_models, config.isolates_namespaces
         pairs = volumes.named(
             wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models, isolated=isolated)
         )
-        problems: list[Problem] = []
+        problems = [access.problem] if access.problem is not None and managed and consumers.claims else []
         failure: ApiError | None = None
         for pair in pairs:
             if (group := groups.get(pair.group)) is None:
@@ -356,6 +368,10 @@ class CacheReconciler(Reconciler):
         reports = reports_of(node) if node is not None else {}
         waiting = [key for key, said in reports.items() if not said.uri or said.status not in STARTED]
         return [request for key in waiting for request in self._in_scope(Request.parse(key))]
+
+    @if_served
+    def _of_same_uri(self, cache: Cache) -> Iterable[Request]:
+        return same_uri(self.kind, cache, self.client)
 
     def _of_service(self, service: Object) -> Iterable[Request]:
         return self._in_scope(cache_of_service(service))
