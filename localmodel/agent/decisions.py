@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -18,11 +18,12 @@ import structlog
 from localmodel.api.names import status_key, storage_key
 from localmodel.api.node import LocalModelInfo, ModelStatus
 
-from .credentials import fingerprint
-from .manifest import KeyRecord
+from .credentials import fingerprint, selection
+from .manifest import KeyRecord, Try
 
 RETRY_SECONDS: Final = 30.0
 MAX_RETRY_SECONDS: Final = 1800.0
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,9 @@ class Reason(StrEnum):
     REPAIRING = "Repairing"
     DOWNLOAD_FAILED = "DownloadFailed"
     CREDENTIALS_DIFFER = "CredentialsDiffer"
+    SELECTION_DIFFERS = "SelectionDiffers"
+    CHECKING_CREDENTIALS = "CheckingCredentials"
+    CREDENTIALS_REJECTED = "CredentialsRejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,11 +156,15 @@ def retry_delay(failures: int) -> timedelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The entries of one storage key. The first of `sharing` downloads for all of them; `refused` may not share."""
+    """The entries of one storage key. The first of `sharing` downloads for all of them.
+
+    `claimants` want the same files with other credentials, which are to be proved first; `refused` want other files.
+    """
 
     key: str
     uri: str
     sharing: tuple[LocalModelInfo, ...]
+    claimants: tuple[LocalModelInfo, ...] = ()
     refused: tuple[LocalModelInfo, ...] = ()
 
     @property
@@ -164,12 +172,16 @@ class Wanted:
         return self.sharing[0]
 
 
-def group_entries(entries: Iterable[LocalModelInfo], recorded: Callable[[str], KeyRecord]) -> list[Wanted]:
+def group_entries(
+    entries: Iterable[LocalModelInfo], recorded: Callable[[str], KeyRecord], *, isolation: str = "verified"
+) -> list[Wanted]:
     """The entries by storage key, highest priority first.
 
-    Entries share a download if their credentials and selection of files are the same. Where they differ, those go first
-    that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else the first by name: nobody
-    loses a model because another cache comes along (D-16, D-17). Entries without a name or URI, and
+    Entries share a download if they select the same files. With other credentials than the leader's they are
+    `claimants` until theirs are proved, unless `isolation` (`storageIsolation`) says that this does not matter. Whose
+    download it is: theirs that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else
+    the first by name: nobody loses a model because another cache comes along (D-16); after a failure it is the turn of
+    the next credentials: nobody misses a model because of another cache's (D-17). Entries without a name or URI, and
     repetitions, are left out.
     """
     by_key: dict[str, list[LocalModelInfo]] = {}
@@ -180,22 +192,47 @@ def group_entries(entries: Iterable[LocalModelInfo], recorded: Callable[[str], K
             log.warning("an entry is incomplete or a repetition and is left out", entry=name)
             continue
         seen.add(name)
-        by_key.setdefault(storage_key(entry.source_model_uri), []).append(entry)
-    wanted = [_share(key, members, recorded(key)) for key, members in by_key.items()]
+        namespace = entry.namespace if isolation == "namespace" else ""
+        by_key.setdefault(storage_key(entry.source_model_uri, namespace), []).append(entry)
+    wanted = [_share(key, members, recorded(key), isolation) for key, members in by_key.items()]
     return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
 
 
-def _share(key: str, members: list[LocalModelInfo], record: KeyRecord) -> Wanted:
+def _share(key: str, members: list[LocalModelInfo], record: KeyRecord, isolation: str) -> Wanted:
     ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
-    prints = [fingerprint(entry) for entry in ordered]
-    owned = [p for e, p in zip(ordered, prints, strict=True) if entry_key(e) in record.owners]
-    chosen = record.credentials if record.owners and record.credentials in prints else (owned or prints)[0]
+    chosen = _leader(ordered, record)
+    same = [entry for entry in ordered if selection(entry) == selection(chosen)]
+    print_ = fingerprint(chosen)
+    sharing = [e for e in same if isolation != "verified" or fingerprint(e) == print_ or is_proved(record, e)]
+    sharing.sort(key=lambda entry: fingerprint(entry) != print_)
     return Wanted(
         key=key,
-        uri=ordered[0].source_model_uri,
-        sharing=tuple(e for e, p in zip(ordered, prints, strict=True) if p == chosen),
-        refused=tuple(e for e, p in zip(ordered, prints, strict=True) if p != chosen),
+        uri=chosen.source_model_uri,
+        sharing=tuple(sharing),
+        claimants=tuple(entry for entry in same if entry not in sharing),
+        refused=tuple(entry for entry in ordered if entry not in same),
     )
+
+
+def _leader(ordered: list[LocalModelInfo], record: KeyRecord) -> LocalModelInfo:
+    """The entry whose credentials the download uses."""
+    prints = {fingerprint(entry): entry for entry in reversed(ordered)}
+    if record.outcome == "failed":
+        tried = {it.credentials: it for it in record.tries}
+        return min(ordered, key=lambda entry: _turn(tried.get(fingerprint(entry))))
+    if record.owners and record.credentials in prints:
+        return prints[record.credentials]
+    return next((entry for entry in ordered if entry_key(entry) in record.owners), ordered[0])
+
+
+def _turn(tried: Try | None) -> tuple[bool, datetime]:
+    """Credentials that were never tried go first, then those whose next try is due first."""
+    return (False, _BEGINNING) if tried is None else (True, tried.next_retry_time or _BEGINNING)
+
+
+def is_proved(record: KeyRecord, entry: LocalModelInfo) -> bool:
+    """The entry's present credentials were good for the model while it was here."""
+    return any(it.proved and it.entry == entry_key(entry) and it.credentials == fingerprint(entry) for it in record.checks)
 
 
 def entry_key(entry: LocalModelInfo) -> str:
