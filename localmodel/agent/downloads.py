@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo, ModelStatus
 from localmodel.runtime.client import Reader
+from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
 
 from .context import Pass
@@ -27,11 +30,12 @@ from .errors import (
     StoreError,
     VerificationError,
 )
-from .jobruns import JobRuns
+from .jobruns import JobRuns, Run
 from .manifest import FolderState, KeyRecord, Reference
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
 from .space import check_room
+from .stalls import Stalls
 from .status import ModelReport
 from .store import ModelStore
 from .verification import Publication
@@ -39,6 +43,8 @@ from .verification import Publication
 log = structlog.get_logger(__name__)
 
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.RETRYING)
+_GIVEN_UP = (*_ACTIVE, JobState.STUCK)
+"""A Job of an attempt that has failed, if it stands so."""
 
 
 def references_of(wanted: Wanted) -> tuple[Reference, ...]:
@@ -62,11 +68,13 @@ class Downloads:
         runs: JobRuns,
         requirements: Requirements,
         recorder: EventRecorder,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._recorder = recorder
         self._requirements = requirements
         self._runs = runs
+        self._stalls = Stalls(clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
@@ -84,18 +92,41 @@ class Downloads:
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
         self._store.write_record(wanted.key, record)
-        run = self._runs.observe(wanted.key, record.attempt, current)
+        run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
         situation = Situation(
             folder=folder.kind,
             folder_detail=folder.detail,
             job=run.state,
+            job_reason=run.reason,
             job_message=run.message,
             pod_runs=run.is_busy,
             record=record,
         )
-        if situation.job in _ACTIVE:
+        is_given_up = record.outcome == "failed" or situation.job is JobState.STUCK
+        if not folder.is_complete and (run.is_writing or (situation.job in _ACTIVE and not is_given_up)):
             current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
         return situation, folder
+
+    def _with_stall(self, key: str, run: Run, current: Pass) -> Run:
+        if not run.is_writing:
+            self._stalls.forget(key)
+            return run
+        # Imported here: an idle agent never needs it.
+        from localmodel.download.progress import progress_path
+
+        evidence = current.usage.staged.get(key), _last_change(progress_path(self._store.staging / key))
+        symptom = self._stalls.observe(key, evidence, timeout=current.config.local_model.download_stall_seconds)
+        if symptom is None or run.state not in _ACTIVE:
+            return run
+        return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)
+
+    def under_way(self, current: Pass) -> set[str]:
+        """The storage keys of all downloads on the node that have not ended, whoever asks for them."""
+        return self._runs.under_way(current)
+
+    def next_look(self) -> timedelta | None:
+        """When to look again at downloads of which no event tells; None where there are none."""
+        return self._runs.next_look()
 
     def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
         """See `Requirements.storage_limit`."""
@@ -112,6 +143,10 @@ class Downloads:
             situation = Situation(folder="absent", record=self._store.record(wanted.key))
             if waits is not None:
                 return self._report(wanted, situation, folder, waits, current)
+        if situation.record.outcome == "failed" and situation.job in _GIVEN_UP:
+            # It was given up, and the agent or the API server failed before its Job was gone.
+            self._runs.end(wanted.key, current)
+            situation = replace(situation, job=JobState.TERMINATING)
         decision = decide(situation, current.now)
         limit = current.config.local_model.max_concurrent_downloads_per_node
         if decision.action is Action.START and limit and len(current.reserved.keys() - {wanted.key}) >= limit:
@@ -195,7 +230,11 @@ class Downloads:
         return self._report(wanted, done, folder, decide(done, current.now), current)
 
     def _record_failure(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
-        return self._failed(wanted, situation.record, decision.reason, decision.message, current)
+        report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
+        if situation.job is JobState.STUCK:
+            # Only now: without its Job an attempt that was not written down as failed would be made again.
+            self._runs.end(wanted.key, current)
+        return report
 
     def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:
         failures = record.failures + 1
@@ -286,6 +325,14 @@ class Downloads:
             size=progress.bytes_total if progress.bytes_total is not None else report.size,
             reason=Reason.VERIFYING if verifying else report.reason,
         )
+
+
+def _last_change(path: Path) -> int:
+    """In nanoseconds; 0 where there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _published(record: KeyRecord) -> KeyRecord:

@@ -173,7 +173,13 @@ class LocalModelNodeReconciler(Reconciler):
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
-            runs = JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements)
+            runs = JobRuns(
+                client=self.client,
+                live=self.live,
+                recorder=self.recorder,
+                requirements=requirements,
+                clock=self.clock,
+            )
             self._parts = (
                 Downloads(
                     live=self.live,
@@ -181,6 +187,7 @@ class LocalModelNodeReconciler(Reconciler):
                     runs=runs,
                     requirements=requirements,
                     recorder=self.recorder,
+                    clock=self.clock,
                 ),
                 Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
@@ -204,6 +211,9 @@ class LocalModelNodeReconciler(Reconciler):
     ) -> dict[str, tuple[Situation, FolderState]]:
         """All of them before any acts: what is under way has its room reserved before another starts."""
         situations = {}
+        # Also those that no entry asks for any more, until they have ended.
+        for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
+            current.reserved[key] = self._recorded(key).promised
         for wanted in groups:
             try:
                 situations[wanted.key] = downloads.observe(wanted, current)
@@ -253,7 +263,8 @@ class LocalModelNodeReconciler(Reconciler):
             log.info("what the models directory holds beside our models is left alone", names=unknown)
 
     def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
-        waits = [frequency]
+        look = self._components()[0].next_look()
+        waits = [frequency] if look is None else [frequency, look]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
         if removed.look_again is not None:

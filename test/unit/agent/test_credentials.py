@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support.rigid import Rigid
 
-from localmodel.agent.credentials import Credentials, CredentialsBuilder, fingerprint
+from localmodel.agent.additions import Credentials
+from localmodel.agent.credentials import CredentialsBuilder, fingerprint
 from localmodel.agent.errors import CredentialsError
 from localmodel.agent.s3 import s3_settings
 from localmodel.api.config import CredentialsConfig, S3Config

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localmodel.agent.credentials import Credentials
+from localmodel.agent.additions import Credentials
 from localmodel.agent.errors import DownloadSetupError
 from localmodel.agent.jobs import DownloadRequest, build_job, job_name, label_value
 from localmodel.api.config import InferenceServiceConfig, LocalModelConfig, StorageInitializerConfig
