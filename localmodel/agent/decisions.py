@@ -7,25 +7,19 @@ stale cache, a restart or a lost Job can make the agent look again, but never do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
-import structlog
-
-from localmodel.api.names import status_key, storage_key
+from localmodel.api.names import status_key
 from localmodel.api.node import LocalModelInfo, ModelStatus
 
-from .credentials import fingerprint, selection
-from .manifest import KeyRecord, Try
+from .manifest import KeyRecord
 
 RETRY_SECONDS: Final = 30.0
 MAX_RETRY_SECONDS: Final = 1800.0
-_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
-
-log = structlog.get_logger(__name__)
 
 
 class JobState(StrEnum):
@@ -120,7 +114,7 @@ def decide(situation: Situation, now: datetime) -> Decision:
 
 def _has_failed(situation: Situation, now: datetime) -> bool:
     """The attempt was given up and waits for the next one, whether or not its Job is gone yet."""
-    return situation.record.outcome == "failed" and _is_before(now, situation.record.next_retry_time)
+    return situation.record.outcome == "failed" and is_before(now, situation.record.next_retry_time)
 
 
 _NOT_STARTED = "the download's pod has not started yet; if that lasts, its events say why"
@@ -137,7 +131,7 @@ _UNDER_WAY: Mapping[JobState, Callable[[Situation], Decision]] = {
 def _next_attempt(situation: Situation, now: datetime) -> Decision:
     """No Job is under way and no result is waiting: start a download, or say why not yet."""
     record = situation.record
-    if record.outcome == "failed" and _is_before(now, record.next_retry_time):
+    if record.outcome == "failed" and is_before(now, record.next_retry_time):
         return Decision(status=_ERROR, reason=record.reason or Reason.DOWNLOAD_FAILED, message=record.message)
     if situation.pod_runs:
         return Decision(message="a pod of an earlier download is still running")
@@ -154,7 +148,7 @@ def _next_attempt(situation: Situation, now: datetime) -> Decision:
     return Decision(action=Action.START, attempt=attempt, message="the download is about to start")
 
 
-def _is_before(now: datetime, retry: datetime | None) -> bool:
+def is_before(now: datetime, retry: datetime | None) -> bool:
     """A retry that is further away than any is planned shows that the clock went back: it is due."""
     return retry is not None and timedelta(0) < retry - now <= timedelta(seconds=MAX_RETRY_SECONDS)
 
@@ -180,69 +174,6 @@ class Wanted:
     @property
     def leader(self) -> LocalModelInfo:
         return self.sharing[0]
-
-
-def group_entries(
-    entries: Iterable[LocalModelInfo], recorded: Callable[[str], KeyRecord], *, isolation: str = "verified"
-) -> list[Wanted]:
-    """The entries by storage key, highest priority first.
-
-    Entries share a download if they select the same files. With other credentials than the leader's they are
-    `claimants` until theirs are proved, unless `isolation` (`storageIsolation`) says that this does not matter. Whose
-    download it is: theirs that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else
-    the first by name: nobody loses a model because another cache comes along (D-16); after a failure it is the turn of
-    the next credentials: nobody misses a model because of another cache's (D-17). Entries without a name or URI, and
-    repetitions, are left out.
-    """
-    by_key: dict[str, list[LocalModelInfo]] = {}
-    seen: set[str] = set()
-    for entry in entries:
-        name = entry_key(entry)
-        if not entry.model_name or not entry.source_model_uri or name in seen:
-            log.warning("an entry is incomplete or a repetition and is left out", entry=name)
-            continue
-        seen.add(name)
-        namespace = entry.namespace if isolation == "namespace" else ""
-        by_key.setdefault(storage_key(entry.source_model_uri, namespace), []).append(entry)
-    wanted = [_share(key, members, recorded(key), isolation) for key, members in by_key.items()]
-    return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
-
-
-def _share(key: str, members: list[LocalModelInfo], record: KeyRecord, isolation: str) -> Wanted:
-    ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
-    chosen = _leader(ordered, record)
-    same = [entry for entry in ordered if selection(entry) == selection(chosen)]
-    print_ = fingerprint(chosen)
-    sharing = [e for e in same if isolation != "verified" or fingerprint(e) == print_ or is_proved(record, e)]
-    sharing.sort(key=lambda entry: fingerprint(entry) != print_)
-    return Wanted(
-        key=key,
-        uri=chosen.source_model_uri,
-        sharing=tuple(sharing),
-        claimants=tuple(entry for entry in same if entry not in sharing),
-        refused=tuple(entry for entry in ordered if entry not in same),
-    )
-
-
-def _leader(ordered: list[LocalModelInfo], record: KeyRecord) -> LocalModelInfo:
-    """The entry whose credentials the download uses."""
-    prints = {fingerprint(entry): entry for entry in reversed(ordered)}
-    if record.outcome == "failed":
-        tried = {it.credentials: it for it in record.tries}
-        return min(ordered, key=lambda entry: _turn(tried.get(fingerprint(entry))))
-    if record.owners and record.credentials in prints:
-        return prints[record.credentials]
-    return next((entry for entry in ordered if entry_key(entry) in record.owners), ordered[0])
-
-
-def _turn(tried: Try | None) -> tuple[bool, datetime]:
-    """Credentials that were never tried go first, then those whose next try is due first."""
-    return (False, _BEGINNING) if tried is None else (True, tried.next_retry_time or _BEGINNING)
-
-
-def is_proved(record: KeyRecord, entry: LocalModelInfo) -> bool:
-    """The entry's present credentials were good for the model while it was here."""
-    return any(it.proved and it.entry == entry_key(entry) and it.credentials == fingerprint(entry) for it in record.checks)
 
 
 def entry_key(entry: LocalModelInfo) -> str:

@@ -7,6 +7,7 @@ puts them in order and keeps the failure of one from stopping the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ import structlog
 
 from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
-from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
+from localmodel.api.node import LocalModelInfo, LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.errors import RuntimeLibraryError
@@ -25,8 +26,9 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, O
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
+from .checks import Checks, is_check
 from .context import Pass
-from .decisions import Reason, Situation, Wanted, entry_key, group_entries
+from .decisions import Reason, Situation, Wanted, entry_key
 from .downloads import Downloads
 from .errors import AgentError, StoreError, StoreLockedError
 from .inuse import find_in_use
@@ -36,6 +38,7 @@ from .manifest import FolderState, KeyRecord, Reference
 from .observation import is_ours
 from .removal import Removal, Removed
 from .requirements import Requirements
+from .sharing import group_entries
 from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
 from .store import ModelStore
 
@@ -69,7 +72,7 @@ class LocalModelNodeReconciler(Reconciler):
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
-        self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
+        self._parts: tuple[Downloads, Checks, Removal, NodeStatusWriter] | None = None
         self._unknown: list[str] = []
 
     def setup(self, builder: Builder) -> None:
@@ -142,8 +145,9 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
         """Everything that is due for the node; how long until the next look."""
-        downloads, removal, writer = self._components()
-        groups = group_entries(node.spec.local_models, self._recorded)
+        downloads, checks, removal, writer = self._components()
+        isolation = self._config.local_model.storage_isolation
+        groups = group_entries(node.spec.local_models, self._recorded, now=self.clock.now(), isolation=isolation)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = _Outcome()
@@ -152,6 +156,7 @@ class LocalModelNodeReconciler(Reconciler):
         for wanted in groups:
             if wanted.key in situations:
                 self._ensure(downloads, wanted, situations[wanted.key], current, outcome)
+                self._prove(checks, wanted, current, outcome)
         removed = removal.run(current, keys)
         for key in removed.lingering - outcome.reports.keys():
             outcome.reports[key] = _lingering(key, node)
@@ -169,7 +174,7 @@ class LocalModelNodeReconciler(Reconciler):
         writer.write(node, status)
         return self._next_look(frequency, outcome, removed, current)
 
-    def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter]:
+    def _components(self) -> tuple[Downloads, Checks, Removal, NodeStatusWriter]:
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
@@ -189,6 +194,13 @@ class LocalModelNodeReconciler(Reconciler):
                     recorder=self.recorder,
                     clock=self.clock,
                 ),
+                Checks(
+                    client=self.client,
+                    store=self._store,
+                    runs=runs,
+                    requirements=requirements,
+                    recorder=self.recorder,
+                ),
                 Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
             )
@@ -201,6 +213,7 @@ class LocalModelNodeReconciler(Reconciler):
             node=node,
             config=self._config,
             jobs=[job for job in jobs if is_ours(job, node.metadata.uid)],
+            checks=[job for job in jobs if is_check(job, node.metadata.uid)],
             pods=self.client.list(Pod),
             usage=self._store.usage(),
             now=self.clock.now(),
@@ -233,6 +246,14 @@ class LocalModelNodeReconciler(Reconciler):
             outcome.add(wanted, downloads.ensure(wanted, *observed, current))
         except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
             outcome.failed(wanted, current.node, error)
+
+    def _prove(self, checks: Checks, wanted: Wanted, current: Pass, outcome: _Outcome) -> None:
+        leader = outcome.reports[entry_key(wanted.leader)]
+        for entry in wanted.claimants:
+            try:
+                outcome.reports[entry_key(entry)] = checks.report(wanted, entry, leader, current)
+            except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
+                outcome.failed(wanted, current.node, error, (entry,))
 
     def _find_in_use(self, current: Pass) -> None:
         references = {}
@@ -281,7 +302,7 @@ class LocalModelNodeReconciler(Reconciler):
         log.error("models root cannot be used", reason=error.reason, error=str(error))
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.
-        writer = self._components()[2]
+        writer = self._components()[-1]
         status = writer.latest(node).model_copy(deep=True)
         self._set_storage_condition(node, status, error)
         writer.write(node, status)
@@ -319,23 +340,29 @@ class _Outcome:
         for entry in wanted.refused:
             self.reports[entry_key(entry)] = ModelReport(
                 status=ModelStatus.MODEL_DOWNLOAD_PENDING,
-                reason=Reason.CREDENTIALS_DIFFER,
-                message=f"{wanted.uri} is on this node for {entry_key(wanted.leader)} with other credentials, revision "
-                "or patterns; use the same to share it",
+                reason=Reason.SELECTION_DIFFERS,
+                message=f"{wanted.uri} is on this node for {entry_key(wanted.leader)} with another revision, digest or "
+                "other patterns; use the same to share it",
                 storage_key=wanted.key,
             )
 
-    def failed(self, wanted: Wanted, node: LocalModelNode, error: Exception) -> None:
-        """Nothing is known of the model but that looking at it failed: its last status stays."""
+    def failed(
+        self, wanted: Wanted, node: LocalModelNode, error: Exception, entries: Sequence[LocalModelInfo] = ()
+    ) -> None:
+        """Nothing is known of the model but that looking at it failed: its last status stays. Of all its entries, if
+        none are given."""
         self.try_again = True
         if isinstance(error, StoreError):
             self.storage = self.storage or error
         expected = isinstance(error, AgentError | RuntimeLibraryError)
         log.error("model not handled", uri=wanted.uri, error=str(error), exc_info=None if expected else error)
         reason = error.reason if isinstance(error, AgentError) else Reason.WAITING
-        last = node.status.model_status.get(entry_key(wanted.leader), "")
-        status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
-        self.add(wanted, ModelReport(status=status, reason=reason, message=str(error), storage_key=wanted.key))
+        for entry in entries or (*wanted.sharing, *wanted.claimants, *wanted.refused):
+            last = node.status.model_status.get(entry_key(entry), "")
+            status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
+            self.reports[entry_key(entry)] = ModelReport(
+                status=status, reason=reason, message=str(error), storage_key=wanted.key
+            )
 
 
 def _lingering(key: str, node: LocalModelNode) -> ModelReport:
@@ -358,10 +385,11 @@ def _downloaded(node: LocalModelNode) -> dict[str, str]:
     for key, status in node.status.model_status.items():
         if status != ModelStatus.MODEL_DOWNLOADED:
             continue
+        known = node.status.models[key].storage_key if key in node.status.models else ""
         if key in uris:
-            found[storage_key(uris[key])] = uris[key]
-        elif key in node.status.models and node.status.models[key].storage_key:
-            found.setdefault(node.status.models[key].storage_key, "")
+            found[known or storage_key(uris[key])] = uris[key]
+        elif known:
+            found.setdefault(known, "")
     return found
 
 
