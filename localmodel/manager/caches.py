@@ -24,12 +24,12 @@ from localmodel.api import (
     ModelStatus,
     NodeStatus,
 )
-from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
+from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.names import CACHE_ANNOTATION, CACHE_FINALIZER, NAMESPACE_CACHE_FINALIZER
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
-from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
+from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
     ConfigMap,
@@ -45,21 +45,19 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, L
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
 from .agentstatus import mismatch_problem
+from .cachevolumes import CacheVolumes, every_pair
 from .consumers import Consumers, consumers_of
 from .credentialcopies import CredentialCopies, Outcome
 from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
-from .earlypods import EarlyPods
 from .entries import group_has_node
 from .indexes import CACHE_KINDS, SERVICES, cache_of_service
-from .isolation import Access, access_of, same_uri
+from .isolation import same_uri
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
-from .pairs import model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
 from .readiness import cache_events
 from .reports import reports_of
-from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
 from .served import if_served
 from .settings import Settings
@@ -101,7 +99,7 @@ class CacheReconciler(Reconciler):
         lacks our fields for good. One worker at a time touches an entry."""
         self._constraints = ServiceConstraints()
         self._credentials = CredentialCopies()
-        self._retiring = Retiring()
+        self._volumes = CacheVolumes()
         self._members = members or Members()
         self._deletions = Deletions(settings.namespace)
 
@@ -135,7 +133,7 @@ class CacheReconciler(Reconciler):
             self._pacer.forget(request)
             self._metrics.forget(request)
             self._written.pop(request, None)
-            self._retiring.forget(request)
+            self._volumes.forget(request)
             self._deletions.forget(request)
             self._credentials.forget(request, client=self.client, live=self.live)
             return None
@@ -149,16 +147,24 @@ class CacheReconciler(Reconciler):
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
         credentials = self._copy_credentials(cache, config)
-        access = access_of(cache, config.local_model, self.client)
-        problems, retiring, failure = self._reconcile_volumes(
-            cache, groups, consumers, config.local_model, access, prune=credentials.is_settled
+        volumes = self._volumes.ensure(
+            cache,
+            groups,
+            consumers,
+            config.local_model,
+            prune=credentials.is_settled,
+            guards_pods=self._settings.guards_pods,
+            client=self.client,
+            live=self.live,
+            recorder=self.recorder,
+            clock=self.clock,
         )
-        check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
+        check, problems = 0.0 if volumes.is_settled else VOLUME_CHECK_SECONDS, list(volumes.problems)
         if missing:
             problems.insert(0, missing_groups(missing))
         problems += [*size_problems(cache.spec), *credentials.problems, *consumers.problems, *self._settings.problems()]
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        failure = failure or credentials.failure
+        failure = volumes.failure or credentials.failure
         if failure and not wait:  # the next try may be a minute off: first the status
             raise failure
         return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
@@ -169,57 +175,6 @@ class CacheReconciler(Reconciler):
         )
 
     # volumes ----------------------------------------------------------------------------------------------------------
-
-    def _reconcile_volumes(
-        self,
-        cache: Cache,
-        groups: dict[str, LocalModelNodeGroup],
-        consumers: Consumers,
-        config: LocalModelConfig,
-        access: Access,
-        *,
-        prune: bool,
-    ) -> tuple[list[Problem], bool, ApiError | None]:
-        """Problems to show, whether volumes are left that shall go, and an error to try again after the status has been
-        written (D-55).
-
-        The volumes of a group that does not exist are left as they are.
-        """
-        managed = not config.disable_volume_management
-        early = EarlyPods(self.live, config.jobs_namespace) if self._settings.guards_pods else None
-        volumes = Volumes(
-            cache,
-            client=self.client,
-            live=self.live,
-            recorder=self.recorder,
-            early_pods=early,
-            proof=access.proof,
-        )
-        serving = consumers.claims if managed and access.problem is None else frozenset()
-        single_models, isolated = config.serves_single_models, config.isolates_namespaces
-        pairs = volumes.named(
-            wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models, isolated=isolated)
-        )
-        problems = [access.problem] if access.problem is not None and managed and consumers.claims else []
-        failure: ApiError | None = None
-        for pair in pairs:
-            if (group := groups.get(pair.group)) is None:
-                continue
-            try:
-                problems += volumes.ensure(pair, group)
-            except ApiError as error:
-                failure = failure or error
-                if not isinstance(error, ConflictError):
-                    message = f"cannot make claim {pair.claim} and volume {pair.volume}: {error}"
-                    problems.append(Problem(reason="VolumeFailed", message=message))
-        if failure is not None or not managed or not consumers.complete or not prune:
-            return problems, False, failure
-        singles = (model_pair(cache, group, ns, isolated=it) for ns, group in serving for it in (False, True))
-        wanted = {pair.claim for pair in pairs}
-        unwanted = {pair.claim: pair for pair in singles if pair.claim not in wanted}
-        kept = self._retiring.kept(cache.key, unwanted.values(), reader=self.client, live=self.live, clock=self.clock)
-        volumes.prune([*pairs, *kept])
-        return problems, bool(kept), None
 
     def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
         if not (constraints := self._constraints.of(self.live, service)):
@@ -403,13 +358,8 @@ class LocalModelNamespaceCacheReconciler(CacheReconciler):
 
     def _release_volumes(self, cache: Cache) -> None:
         namespace = self._settings.current(self.client, self.recorder).local_model.jobs_namespace
-        serving = [(cache.namespace, group) for group in cache.spec.node_groups]
-        pairs = {
-            pair.claim: pair
-            for isolated in (False, True)
-            for pair in wanted_pairs(cache, namespace, serving, single_models=True, isolated=isolated)
-        }
-        Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs.values())
+        pairs = every_pair(cache, namespace)
+        Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)
 
 
 def _core(status: LocalModelCacheStatus) -> object:
