@@ -3,7 +3,7 @@
 One is named for all downloads (`storageInitializer.caBundleConfigMapName`), another by a key of the storage secret
 (`cabundle_configmap`) or a Secret of S3 (`AWS_CA_BUNDLE_CONFIGMAP`), which goes first. Mounts and variables are those
 of KServe's init container, so that its image and ours find it. KServe copies the one for all into the namespaces of
-services as `global-ca-bundle`; in the job namespace that name is looked for as well.
+services as `global-ca-bundle`; the manager does so in the job namespace.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from localmodel.api.config import StorageInitializerConfig
-from localmodel.api.names import is_object_name
+from localmodel.api.names import CA_BUNDLE_COPY, is_object_name
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import ConfigMap
@@ -21,7 +21,6 @@ from localmodel.runtime.objects import ConfigMap
 from .additions import Credentials, literal
 from .errors import CertificatesError
 
-GLOBAL_COPY: Final = "global-ca-bundle"
 DEFAULT_FILE: Final = "cabundle.crt"
 DEFAULT_PATH: Final = "/etc/ssl/custom-certs"
 _VOLUME: Final = "cabundle-cert"
@@ -42,7 +41,7 @@ def trust(
     own, shared = given.get("AWS_CA_BUNDLE_CONFIGMAP", ""), config.ca_bundle_config_map_name
     if not own and not shared:
         return Credentials()
-    names = [own] if own else [shared, GLOBAL_COPY]
+    names = [own] if own else [shared, CA_BUNDLE_COPY]
     found = next((it for name in names if (it := _find(reader, name, namespace)) is not None), None)
     key = posixpath.basename(file) or DEFAULT_FILE
     if found is None:
@@ -79,8 +78,8 @@ def _missing(name: str, namespace: str, key: str, *, shared: bool) -> str:
     if not shared:
         return f"{said}: create it with the key {key!r}"
     return (
-        f"{said}, nor does {GLOBAL_COPY} there: create it with the key {key!r}, as it is in KServe's namespace, or "
-        "take storageInitializer.caBundleConfigMapName out of the configuration"
+        f"{said}, nor does the manager's copy {CA_BUNDLE_COPY}: create it with the key {key!r} in KServe's namespace, "
+        "and, where the manager may not copy it, here as well"
     )
 
 

@@ -39,7 +39,7 @@ from localmodel.runtime.objects import Secret, ServiceAccount, T
 from .additions import Credentials, from_secret, literal
 from .errors import CredentialsError
 from .identity import runs_as
-from .parameters import of_parameters, override
+from .parameters import has_password, of_parameters, override
 from .s3 import certificates_of, s3_settings
 
 STORAGE_TYPES: Final = ("s3", "hdfs", "webhdfs", "hf")
@@ -224,19 +224,7 @@ class CredentialsBuilder:
         name, at = secret.name, place or str
         match shape.kind if shape is not None else None:
             case SecretKind.S3:
-                s3 = self._config.s3
-                if s3.s3_access_key_id_name not in secret.data:
-                    raise CredentialsError(
-                        f"Secret {self._namespace}/{name} has no key {s3.s3_access_key_id_name!r}, which goes with "
-                        f"{s3.s3_secret_access_key_name!r}"
-                    )
-                return Credentials(
-                    env=(
-                        from_secret("AWS_ACCESS_KEY_ID", name, at(s3.s3_access_key_id_name)),
-                        from_secret("AWS_SECRET_ACCESS_KEY", name, at(s3.s3_secret_access_key_name)),
-                        *_literals(s3_settings(s3, annotations=secret.metadata.annotations, data=_decoded(secret))),
-                    )
-                )
+                return self._s3(secret, at)
             case SecretKind.GCS:
                 file = self._config.gcs.gcs_credential_file_name
                 google = {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": _GCS_MOUNT + file}
@@ -254,6 +242,28 @@ class CredentialsBuilder:
             case SecretKind.MODELSCOPE:
                 return _single("MODELSCOPE_API_TOKEN", name, at)
         return Credentials()
+
+    def _s3(self, secret: Secret, at: Place) -> Credentials:
+        """Its settings are no secrets, and stand in the Job."""
+        config, name = self._config.s3, secret.name
+        if config.s3_access_key_id_name not in secret.data:
+            raise CredentialsError(
+                f"Secret {self._namespace}/{name} has no key {config.s3_access_key_id_name!r}, which goes with "
+                f"{config.s3_secret_access_key_name!r}"
+            )
+        settings = s3_settings(config, annotations=secret.metadata.annotations, data=_decoded(secret))
+        if any(map(has_password, settings.values())):
+            raise CredentialsError(
+                f"the endpoint of Secret {self._namespace}/{name} has a password, which whoever may read Jobs could "
+                "read: take it out"
+            )
+        return Credentials(
+            env=(
+                from_secret("AWS_ACCESS_KEY_ID", name, at(config.s3_access_key_id_name)),
+                from_secret("AWS_SECRET_ACCESS_KEY", name, at(config.s3_secret_access_key_name)),
+                *_literals(settings),
+            )
+        )
 
 
 def _single(variable: str, secret: str, at: Place) -> Credentials:

@@ -16,8 +16,10 @@ import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
 
 from .context import Pass
@@ -27,9 +29,12 @@ from .errors import (
     DownloadSetupError,
     EarlierJobError,
     InsufficientStorageError,
+    NothingDownloadedError,
+    PathMismatchError,
     StoreError,
     VerificationError,
 )
+from .hostpath import HostPath
 from .jobruns import JobRuns, Run
 from .manifest import FolderState, KeyRecord, Reference
 from .ownership import Handover, is_owned_by, with_owners
@@ -68,16 +73,20 @@ class Downloads:
         runs: JobRuns,
         requirements: Requirements,
         recorder: EventRecorder,
+        path: HostPath,
         clock: Clock,
     ) -> None:
         self._store = store
         self._recorder = recorder
+        self._path = path
         self._requirements = requirements
         self._runs = runs
         self._stalls = Stalls(clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
+        self._differences: set[str] = set()
+        """What was told of groups' paths."""
 
     def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
         """What is known of the key; writes down what the entries say of it."""
@@ -91,7 +100,7 @@ class Downloads:
                 record = _published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
-        self._store.write_record(wanted.key, record)
+        self._note(wanted.key, record, folder)
         run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
         situation = Situation(
             folder=folder.kind,
@@ -106,6 +115,15 @@ class Downloads:
         if not folder.is_complete and (run.is_writing or (situation.job in _ACTIVE and not is_given_up)):
             current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
         return situation, folder
+
+    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
+        """A disk that cannot be written does not make a whole model less whole."""
+        try:
+            self._store.write_record(key, record)
+        except StoreError as error:
+            if not folder.is_complete:
+                raise
+            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
 
     def _with_stall(self, key: str, run: Run, current: Pass) -> Run:
         if not run.is_writing:
@@ -184,8 +202,14 @@ class Downloads:
         """Starts an attempt; what came of it, in words. Raises AgentError where something is in the way."""
         entry = self._requirements.complete(wanted.leader)
         group = self._requirements.group(entry.node_group)
+        if not entry.node_group:
+            raise DownloadSetupError(
+                f"the entry of {entry_key(entry)} names no node group, and none matches this node by its affinity: "
+                "set nodeGroup, or make a LocalModelNodeGroup for the node"
+            )
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
+        self._compare_paths(group, current)
         size = required_size(entry)
         check_room(
             wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
@@ -218,7 +242,10 @@ class Downloads:
         try:
             manifest = self._store.publish(wanted.key, publication)
         except VerificationError as error:
-            return self._failed(wanted, record, error.reason, str(error), current)
+            told = str(error)
+            if isinstance(error, NothingDownloadedError):
+                told += self._other_path(wanted)
+            return self._failed(wanted, record, error.reason, told, current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
@@ -228,6 +255,23 @@ class Downloads:
         folder = FolderState("complete", manifest=manifest)
         done = Situation(folder="complete", record=record)
         return self._report(wanted, done, folder, decide(done, current.now), current)
+
+    def _compare_paths(self, group: LocalModelNodeGroup, current: Pass) -> None:
+        difference = self._path.difference(group)
+        if difference and difference not in self._differences:
+            log.warning("downloads may not come here", group=group.name, difference=difference)
+            self._recorder.event(current.node, "Warning", PathMismatchError.reason, difference)
+            self._differences.add(difference)
+
+    def _other_path(self, wanted: Wanted) -> str:
+        """What may be the cause where a download left nothing here."""
+        try:
+            group = self._requirements.group(wanted.leader.node_group)
+        except RuntimeLibraryError as error:
+            log.warning("the node group's path is not known", group=wanted.leader.node_group, error=str(error))
+            return ""
+        difference = self._path.difference(group) if group is not None else ""
+        return f": {difference}" if difference else ""
 
     def _record_failure(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
@@ -271,10 +315,7 @@ class Downloads:
     def _obstacle(
         self, wanted: Wanted, situation: Situation, current: Pass, error: AgentError, status: ModelStatus
     ) -> ModelReport:
-        if self._announced.get(wanted.key) != error.reason:
-            self._announced[wanted.key] = error.reason
-            log.warning("download cannot start", model=entry_key(wanted.leader), reason=error.reason, error=str(error))
-            self._recorder.event(current.node, "Warning", error.reason, f"{entry_key(wanted.leader)}: {error}")
+        self._announce(wanted, error.reason, str(error), current)
         return ModelReport(
             status=status,
             reason=error.reason,
@@ -284,10 +325,19 @@ class Downloads:
             attempts=situation.record.attempt,
         )
 
+    def _announce(self, wanted: Wanted, reason: str, message: str, current: Pass) -> None:
+        """Once for each reason."""
+        if self._announced.get(wanted.key) != reason:
+            self._announced[wanted.key] = reason
+            log.warning("download cannot start", model=entry_key(wanted.leader), reason=reason, error=message)
+            self._recorder.event(current.node, "Warning", reason, f"{entry_key(wanted.leader)}: {message}")
+
     def _report(
         self, wanted: Wanted, situation: Situation, folder: FolderState, decision: Decision, current: Pass
     ) -> ModelReport:
         record = situation.record
+        if situation.job is JobState.PENDING and situation.job_reason:
+            self._announce(wanted, situation.job_reason, situation.job_message, current)
         report = ModelReport(
             status=decision.status,
             reason=decision.reason,
@@ -312,10 +362,7 @@ class Downloads:
 
     def _with_progress(self, report: ModelReport, current: Pass) -> ModelReport:
         """What our download says of itself; for a foreign image, the bytes it has written."""
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import read_progress
-
-        progress = read_progress(self._store.staging / report.storage_key)
+        progress = self._store.progress(report.storage_key)
         if progress is None:
             return replace(report, downloaded=current.usage.staged.get(report.storage_key) or None)
         verifying = progress.state == "verifying" and report.reason == Reason.DOWNLOADING

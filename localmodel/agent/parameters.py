@@ -42,4 +42,9 @@ def override(parameters: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return bool(value) and bool(_SECRET_NAME.search(name) or _WITH_PASSWORD.search(value))
+    return bool(value) and (bool(_SECRET_NAME.search(name)) or has_password(value))
+
+
+def has_password(address: str) -> bool:
+    """Whether an address is of the form `scheme://user:password@host`."""
+    return bool(_WITH_PASSWORD.search(address))

@@ -75,7 +75,7 @@ def test_the_file_that_is_named_says_where_it_is_mounted_and_which_key_it_is() -
         (
             SHARED,
             {},
-            f"ConfigMap {JOBS}/cabundle .* nor does global-ca-bundle there: .* as it is in KServe's namespace",
+            f"ConfigMap {JOBS}/cabundle .* nor does the manager's copy global-ca-bundle",
         ),
     ],
 )
