@@ -56,7 +56,7 @@ def references_of(wanted: Wanted) -> tuple[Reference, ...]:
     return tuple(
         sorted(
             Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
-            for entry in (*wanted.sharing, *wanted.refused)
+            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
         )
     )
 
@@ -72,8 +72,8 @@ class Downloads:
         runs: JobRuns,
         requirements: Requirements,
         recorder: EventRecorder,
-        clock: Clock,
         path: HostPath,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -115,6 +115,15 @@ class Downloads:
             current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
         return situation, folder
 
+    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
+        """A disk that cannot be written does not make a whole model less whole."""
+        try:
+            self._store.write_record(key, record)
+        except StoreError as error:
+            if not folder.is_complete:
+                raise
+            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
+
     def _with_stall(self, key: str, run: Run, current: Pass) -> Run:
         if not run.is_writing:
             self._stalls.forget(key)
@@ -132,15 +141,6 @@ class Downloads:
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
         return self._runs.next_look()
-
-    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
-        """A disk that cannot be written does not make a whole model less whole."""
-        try:
-            self._store.write_record(key, record)
-        except StoreError as error:
-            if not folder.is_complete:
-                raise
-            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
 
     def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
         """See `Requirements.storage_limit`."""
@@ -371,4 +371,6 @@ class Downloads:
 
 
 def _published(record: KeyRecord) -> KeyRecord:
-    return msgspec.structs.replace(record, outcome="published", failures=0, reason="", message="", next_retry_time=None)
+    return msgspec.structs.replace(
+        record, outcome="published", failures=0, reason="", message="", next_retry_time=None, tries=()
+    )
