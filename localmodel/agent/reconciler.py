@@ -33,6 +33,7 @@ from .inuse import find_in_use
 from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
+from .nodegroups import NodeGroups
 from .observation import is_ours
 from .probe import DiskProbe
 from .removal import Removal, Removed
@@ -78,6 +79,8 @@ class LocalModelNodeReconciler(Reconciler):
         self._config_problem = ""
         self._parts: tuple[Downloads, Removal, NodeStatusWriter, StorageCondition] | None = None
         self._wake = Channel(EnqueueRequestForObject(), name="wake")
+        self._groups: NodeGroups
+        """Made with the parts."""
 
     def setup(self, builder: Builder) -> None:
         """Which objects of a kind are watched is said by `main.cache_options`."""
@@ -169,7 +172,8 @@ class LocalModelNodeReconciler(Reconciler):
     def _pass(self, node: LocalModelNode, frequency: timedelta, problem: StoreError | None) -> timedelta:
         """Everything that is due for the node; how long until the next look. `problem`: what forbids to write."""
         downloads, removal, writer, condition = self._components()
-        groups = group_entries(node.spec.local_models, self._recorded)
+        entries = self._groups.complete(node.spec.local_models)
+        groups = group_entries(entries, self._recorded)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = _Outcome(storage=problem)
@@ -188,7 +192,7 @@ class LocalModelNodeReconciler(Reconciler):
             writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=downloads.storage_limit(node.spec.local_models),
+            limit=downloads.storage_limit(entries),
             now=current.now,
         )
         foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
@@ -205,7 +209,14 @@ class LocalModelNodeReconciler(Reconciler):
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
-            runs = JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements)
+            self._groups = NodeGroups(self.live, self.clock, node_name=self._node_name)
+            runs = JobRuns(
+                client=self.client,
+                live=self.live,
+                recorder=self.recorder,
+                requirements=requirements,
+                clock=self.clock,
+            )
             self._parts = (
                 Downloads(
                     live=self.live,
@@ -214,6 +225,7 @@ class LocalModelNodeReconciler(Reconciler):
                     requirements=requirements,
                     recorder=self.recorder,
                     path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
+                    clock=self.clock,
                 ),
                 Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
@@ -238,6 +250,9 @@ class LocalModelNodeReconciler(Reconciler):
     ) -> dict[str, tuple[Situation, FolderState]]:
         """All of them before any acts: what is under way has its room reserved before another starts."""
         situations = {}
+        # Also those that no entry asks for any more, until they have ended.
+        for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
+            current.reserved[key] = self._recorded(key).promised
         for wanted in groups:
             try:
                 situations[wanted.key] = downloads.observe(wanted, current)
@@ -281,7 +296,8 @@ class LocalModelNodeReconciler(Reconciler):
         return (*self._recorded(key).references, *(manifest.references if manifest else ()))
 
     def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
-        waits = [frequency]
+        look = self._components()[0].next_look()
+        waits = [frequency] if look is None else [frequency, look]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
         if removed.look_again is not None:
