@@ -125,10 +125,20 @@ def test_an_answer_in_time_is_no_news(world: World) -> None:
 
 def test_a_hang_while_the_agent_is_idle_is_seen_by_the_readiness_check(world: World, disk: Disk) -> None:
     disk.free.clear()
+    world.clock.advance(60)
     world.agent.check_ready()
     world.clock.advance(DEADLINE)
     with pytest.raises(NotRespondingError):
         world.agent.check_ready()
+
+
+def test_readiness_that_is_asked_all_the_time_does_not_ask_the_disk_as_often(world: World, disk: Disk) -> None:
+    world.clock.advance(60)
+    before = disk.questions
+    for _ in range(10):
+        world.agent.check_ready()
+        world.clock.advance(0.5)
+    assert disk.questions <= before + 1
 
 
 def test_a_hanging_write_is_told_as_such(world: World, disk: Disk) -> None:
