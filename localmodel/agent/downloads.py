@@ -57,7 +57,7 @@ def references_of(wanted: Wanted) -> tuple[Reference, ...]:
     return tuple(
         sorted(
             Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
-            for entry in (*wanted.sharing, *wanted.refused)
+            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
         )
     )
 
@@ -383,4 +383,6 @@ def _last_change(path: Path) -> int:
 
 
 def _published(record: KeyRecord) -> KeyRecord:
-    return msgspec.structs.replace(record, outcome="published", failures=0, reason="", message="", next_retry_time=None)
+    return msgspec.structs.replace(
+        record, outcome="published", failures=0, reason="", message="", next_retry_time=None, tries=()
+    )

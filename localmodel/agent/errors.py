@@ -129,6 +129,12 @@ class EarlierJobError(AgentError):
     reason = "Waiting"
 
 
+class CheckImpossibleError(AgentError):
+    """The credentials of a cache cannot be proved for a model that others' have brought here."""
+
+    reason = "CredentialsDiffer"
+
+
 class JobRejectedError(AgentError):
     """The API server refuses the download Job."""
 

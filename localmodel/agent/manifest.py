@@ -74,6 +74,30 @@ class FolderState:
         return self.kind == "complete"
 
 
+class Try(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How downloads with credentials that it is not the turn of ended last. Of the record's own it says so itself."""
+
+    credentials: str
+    failures: int = 0
+    reason: str = ""
+    message: str = ""
+    next_retry_time: datetime | None = None
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The proof of one cache's credentials for a model that others' have downloaded. `attempt` counts from 1."""
+
+    entry: str
+    """The cache's status key."""
+    credentials: str
+    """Their fingerprint: others are to be proved anew."""
+    attempt: int = 1
+    proved: bool = False
+    failures: int = 0
+    message: str = ""
+    next_retry_time: datetime | None = None
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The agent's memory of one storage key. `attempt` counts download Jobs, from 1; it never goes back."""
 
@@ -89,6 +113,9 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The fingerprint of the credentials that the download used."""
     owners: tuple[str, ...] = ()
     """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
+    tries: tuple[Try, ...] = ()
+    """Of caches with other credentials, after failures."""
+    checks: tuple[Check, ...] = ()
     promised: int = 0
     """Bytes that the current attempt may take on the disk."""
     references: tuple[Reference, ...] = ()

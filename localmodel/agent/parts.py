@@ -1,0 +1,65 @@
+"""The parts of the agent's reconciler, put together once it has its clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.events import EventRecorder
+
+from .checks import Checks
+from .downloads import Downloads
+from .hostpath import HostPath
+from .jobruns import JobRuns
+from .nodegroups import NodeGroups
+from .removal import Removal
+from .requirements import Requirements
+from .status import NodeStatusWriter, ProgressPolicy
+from .storagecondition import StorageCondition
+from .store import ModelStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Each does one thing for every pass. None is for several threads at once."""
+
+    groups: NodeGroups
+    downloads: Downloads
+    checks: Checks
+    removal: Removal
+    condition: StorageCondition
+    writer: NodeStatusWriter
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        client: Client,
+        live: Reader,
+        store: ModelStore,
+        recorder: EventRecorder,
+        clock: Clock,
+        path: HostPath,
+        progress: ProgressPolicy,
+        node_name: str,
+    ) -> Parts:
+        """All of them, on one store and one client."""
+        requirements = Requirements(live)
+        runs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
+        return cls(
+            groups=NodeGroups(live, clock, node_name=node_name),
+            downloads=Downloads(
+                live=live,
+                store=store,
+                runs=runs,
+                requirements=requirements,
+                recorder=recorder,
+                path=path,
+                clock=clock,
+            ),
+            checks=Checks(client=client, store=store, runs=runs, requirements=requirements, recorder=recorder),
+            removal=Removal(live=live, store=store, runs=runs, clock=clock),
+            condition=StorageCondition(store.models, recorder=recorder, clock=clock),
+            writer=NodeStatusWriter(client, live, policy=progress, clock=clock),
+        )
