@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
 
+from .capacity import Capacity
 from .checks import Checks
+from .context import Pass
 from .downloads import Downloads
 from .hostpath import HostPath
 from .jobruns import JobRuns
@@ -28,6 +31,7 @@ class Parts:
     downloads: Downloads
     checks: Checks
     removal: Removal
+    capacity: Capacity
     condition: StorageCondition
     writer: NodeStatusWriter
 
@@ -43,10 +47,20 @@ class Parts:
         path: HostPath,
         progress: ProgressPolicy,
         node_name: str,
+        find_in_use: Callable[[Pass], None],
     ) -> Parts:
-        """All of them, on one store and one client."""
-        requirements = Requirements(live)
+        """All of them, on one store and one client. `find_in_use` sets `Pass.in_use` from `Pass.pods`."""
+        requirements = Requirements(live, clock)
         runs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
+        capacity = Capacity(
+            live=live,
+            store=store,
+            requirements=requirements,
+            runs=runs,
+            recorder=recorder,
+            clock=clock,
+            find_in_use=find_in_use,
+        )
         return cls(
             groups=NodeGroups(live, clock, node_name=node_name),
             downloads=Downloads(
@@ -54,12 +68,14 @@ class Parts:
                 store=store,
                 runs=runs,
                 requirements=requirements,
+                capacity=capacity,
                 recorder=recorder,
                 path=path,
                 clock=clock,
             ),
             checks=Checks(client=client, store=store, runs=runs, requirements=requirements, recorder=recorder),
             removal=Removal(live=live, store=store, runs=runs, clock=clock),
+            capacity=capacity,
             condition=StorageCondition(store.models, recorder=recorder, clock=clock),
             writer=NodeStatusWriter(client, live, policy=progress, clock=clock),
         )
