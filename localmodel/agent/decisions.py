@@ -63,13 +63,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What is known of one storage key. `folder_detail` says why the folder is not whole, `job_message` what the Job or
-    its pod last said; `pod_runs`: a pod of some download of this key has not ended."""
+    """What is known of one storage key.
+
+    `folder_detail` says why the folder is not whole, `job_message` what the Job, its pod or the process last said, and
+    `job_reason` why it failed, where that has a name; `pod_runs`: a pod or process of some download of this key has not
+    ended.
+    """
 
     folder: Literal["complete", "incomplete", "absent"]
     folder_detail: str = ""
     job: JobState = JobState.NONE
     job_message: str = ""
+    job_reason: str = ""
     pod_runs: bool = False
     record: KeyRecord = field(default_factory=KeyRecord)
 
@@ -105,7 +110,7 @@ def decide(situation: Situation, now: datetime) -> Decision:
         return Decision(
             action=Action.RECORD_FAILURE,
             status=_ERROR,
-            reason=Reason.DOWNLOAD_FAILED,
+            reason=situation.job_reason or Reason.DOWNLOAD_FAILED,
             message=situation.job_message or "the download Job failed",
         )
     return _next_attempt(situation, now)

@@ -1,8 +1,8 @@
 """Bringing one wanted model to the disk: observe, decide, act, report.
 
-`decisions.decide` says what to do; this module does it: starts an attempt (as a Job: `jobruns`), publishes a finished
-download, counts a failure. Order matters where a crash may come between: the attempt is written down before its Job is
-made, and a publication before its outcome.
+`decisions.decide` says what to do; this module does it: starts an attempt (`runs`: as a Job or a process), publishes a
+finished download, counts a failure. Order matters where a crash may come between: the attempt is written down before it
+is started, and a publication before its outcome.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, de
 from .errors import (
     AgentError,
     DownloadSetupError,
-    EarlierJobError,
+    EarlierDownloadError,
     InsufficientStorageError,
     StoreError,
     VerificationError,
 )
-from .jobruns import JobRuns
 from .manifest import FolderState, KeyRecord, Reference
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
+from .runs import Runs
 from .space import check_room
 from .status import ModelReport
 from .store import ModelStore
@@ -59,7 +59,7 @@ class Downloads:
         *,
         live: Reader,
         store: ModelStore,
-        runs: JobRuns,
+        runs: Runs,
         requirements: Requirements,
         recorder: EventRecorder,
     ) -> None:
@@ -90,6 +90,7 @@ class Downloads:
             folder_detail=folder.detail,
             job=run.state,
             job_message=run.message,
+            job_reason=run.reason,
             pod_runs=run.is_busy,
             record=record,
         )
@@ -113,7 +114,7 @@ class Downloads:
             if waits is not None:
                 return self._report(wanted, situation, folder, waits, current)
         decision = decide(situation, current.now)
-        limit = current.config.local_model.max_concurrent_downloads_per_node
+        limit = current.config.local_model.concurrent_downloads
         if decision.action is Action.START and limit and len(current.reserved.keys() - {wanted.key}) >= limit:
             decision = Decision(message=f"waiting for other downloads: {limit} may run at a time on this node")
         handler = self._handlers.get(decision.action)
@@ -126,7 +127,7 @@ class Downloads:
     def _start(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         try:
             message = self._begin(wanted, situation.record, decision.attempt, current)
-        except EarlierJobError as error:
+        except EarlierDownloadError as error:
             message = str(error)
         except InsufficientStorageError as error:
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_PENDING)
@@ -155,8 +156,8 @@ class Downloads:
         check_room(
             wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
         )
-        job = self._runs.prepare(entry, group, attempt, current)
-        standing = self._runs.standing(job, current)
+        prepared = self._runs.prepare(entry, group, attempt, current)
+        standing = self._runs.standing(wanted.key, prepared, current)
         if standing is None:
             self._store.prepare_staging(wanted.key, wanted.uri)
         begun = msgspec.structs.replace(
@@ -170,7 +171,7 @@ class Downloads:
         )
         self._store.write_record(wanted.key, begun)
         current.reserved[wanted.key] = size
-        return standing[1] if standing is not None else self._runs.start(job, entry, current)
+        return standing[1] if standing is not None else self._runs.start(prepared, entry, current)
 
     def _publish(self, wanted: Wanted, situation: Situation, _decision: Decision, current: Pass) -> ModelReport:
         record = situation.record

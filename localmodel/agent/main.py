@@ -40,9 +40,11 @@ from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
+from .children import Children
 from .digests import DigestWorker
 from .jobs import label_value
 from .reconciler import LocalModelNodeReconciler
+from .scratch import Scratch
 from .status import ProgressPolicy
 from .store import ModelStore
 
@@ -177,6 +179,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
     config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
     client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)
+    children = Children(store.notes, Scratch(store.root))
     try:
         jobs_namespace = wait_for_jobs_namespace(client, namespace, stop=stop)
         if jobs_namespace is None:
@@ -197,6 +200,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
             jobs_namespace=jobs_namespace,
             store=store,
             progress=ProgressPolicy.every(args.progress_interval),
+            children=children,
         )
         manager.add_reconciler(reconciler)
         manager.add(DigestWorker(store))
@@ -204,6 +208,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
         log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
         manager.start(stop)
     finally:
+        children.close()  # before another agent may take the store
         store.close()
         client.close()
 

@@ -25,6 +25,8 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, O
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
+from .children import Children
+from .childruns import ChildRuns
 from .context import Pass
 from .decisions import Reason, Situation, Wanted, entry_key, group_entries
 from .downloads import Downloads
@@ -36,6 +38,8 @@ from .manifest import FolderState, KeyRecord, Reference
 from .observation import is_ours
 from .removal import Removal, Removed
 from .requirements import Requirements
+from .runs import Runs
+from .scratch import Scratch
 from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
 from .store import ModelStore
 
@@ -59,13 +63,19 @@ class LocalModelNodeReconciler(Reconciler):
         jobs_namespace: str,
         store: ModelStore,
         progress: ProgressPolicy | None = None,
+        children: Children | None = None,
     ) -> None:
-        """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched."""
+        """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched.
+
+        `children` are the download processes of `downloadMode: Agent`; whoever made them closes them.
+        """
         self._node_name = node_name
         self._namespace = namespace
         self._jobs_namespace = jobs_namespace
         self._store = store
         self._progress = progress or ProgressPolicy()
+        self._children = children or Children(store.notes, Scratch(store.root))
+        self._wake: Channel | None = None
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
@@ -79,13 +89,19 @@ class LocalModelNodeReconciler(Reconciler):
             lambda _: [request], delay=_COALESCE_SECONDS
         )
         # The first pass opens the store also where the manager has not made a LocalModelNode yet.
-        first = Channel(EnqueueRequestForObject(), name="start")
-        first.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+        self._wake = Channel(EnqueueRequestForObject(), name="agent")
+        self.wake()
+        self._children.on_change = self.wake
         builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
         builder.watches(Job, to_node)
         builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
         builder.watches(ConfigMap, to_node)
-        builder.watches_source(first)
+        builder.watches_source(self._wake)
+
+    def wake(self) -> None:
+        """Brings the next pass about at once: a download of the agent's own has ended."""
+        if self._wake is not None:
+            self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
 
     def check_ready(self) -> None:
         """A readiness check: raises StoreError while the models root is not usable."""
@@ -173,7 +189,16 @@ class LocalModelNodeReconciler(Reconciler):
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
-            runs = JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements)
+            runs = Runs(
+                jobs=JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements),
+                children=ChildRuns(
+                    children=self._children,
+                    live=self.live,
+                    store=self._store,
+                    recorder=self.recorder,
+                    requirements=requirements,
+                ),
+            )
             self._parts = (
                 Downloads(
                     live=self.live,
@@ -335,7 +360,7 @@ def _lingering(key: str, node: LocalModelNode) -> ModelReport:
     return ModelReport(
         status=status,
         reason=Reason.WAITING,
-        message="no longer wanted; its download Job is still there",
+        message="no longer wanted; its download is still there",
         storage_key=known.storage_key if known is not None else "",
     )
 

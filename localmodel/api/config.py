@@ -34,6 +34,9 @@ from .names import DEFAULT_JOB_NAMESPACE
 DEFAULT_DOWNLOAD_IMAGE: Final = "kserve/storage-initializer:latest"
 """The image of download jobs where nothing else is configured, as in KServe."""
 
+DEFAULT_AGENT_DOWNLOADS: Final = 4
+"""How many downloads an agent runs at a time where it downloads itself and no number is configured."""
+
 
 class ConfigError(ValueError):
     """A value of the ConfigMap cannot be used; the message names key, field and value, and says what to do."""
@@ -164,6 +167,19 @@ class LocalModelConfig(ConfigSection):
     def jobs_namespace(self) -> str:
         """The job namespace; KServe's documented default where it is set to nothing."""
         return self.job_namespace or DEFAULT_JOB_NAMESPACE
+
+    @property
+    def downloads_in_agent(self) -> bool:
+        """The agent downloads itself; no Jobs are made."""
+        return self.download_mode == "Agent"
+
+    @property
+    def concurrent_downloads(self) -> int:
+        """How many downloads may run on a node at a time; 0 is no limit.
+
+        The agent's own processes share its memory limit, so of them there is always a bound.
+        """
+        return self.max_concurrent_downloads_per_node or (DEFAULT_AGENT_DOWNLOADS if self.downloads_in_agent else 0)
 
     @property
     def serves_single_models(self) -> bool:
