@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-DEFAULT_MEMORY_BYTES: Final = 256 << 20
-"""What one download may take where `storageInitializer.memoryLimit` says nothing: measured, ours takes under half."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildPlan:
@@ -28,7 +25,8 @@ class ChildPlan:
     """Relative path -> content of what it reads its credentials from."""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     """Texts that must not be repeated in what it says."""
-    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    memory_bytes: int
+    """What it may take; see `child` for how that is counted."""
     deadline_seconds: float | None = None
     """After so long it is ended, as a failure; never where it is None."""
 

@@ -13,18 +13,17 @@ from typing import Final
 
 import structlog
 
-from localmodel.api.config import StorageInitializerConfig
 from localmodel.api.container import ClusterStorageContainer
 from localmodel.api.names import storage_key
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
 from localmodel.runtime.events import EventRecorder
-from localmodel.runtime.objects import ServiceAccount, parse_quantity
+from localmodel.runtime.objects import ServiceAccount
 
 from .childcredentials import Materialiser
 from .childenv import own_variables, selection
-from .childplan import DEFAULT_MEMORY_BYTES, ChildPlan
+from .childplan import ChildPlan
 from .childprocess import Child, ChildExit
 from .children import Children
 from .context import Pass
@@ -112,7 +111,7 @@ class ChildRuns:
             env={**own_variables(found.env), **selection(entry)},
             files=found.files,
             secrets=found.secrets,
-            memory_bytes=memory_limit(current.config.storage_initializer),
+            memory_bytes=current.config.download_memory,
         )
 
     def standing(self, key: str, prepared: ChildPlan | None, current: Pass) -> tuple[int, str] | None:  # noqa: ARG002 - as `Mode` has it
@@ -169,11 +168,6 @@ class ChildRuns:
                 f"ClusterStorageContainer {container.name}: the agent downloads itself (downloadMode: Agent) and takes "
                 f"its env alone, not its image {image}",
             )
-
-
-def memory_limit(settings: StorageInitializerConfig) -> int:
-    """What one download may take, in bytes: `storageInitializer.memoryLimit`, or the default."""
-    return parse_quantity(settings.memory_limit) if settings.memory_limit else DEFAULT_MEMORY_BYTES
 
 
 def _check_uri(uri: str, container: ClusterStorageContainer | None) -> None:

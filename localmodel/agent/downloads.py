@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -28,6 +29,7 @@ from .errors import (
     VerificationError,
 )
 from .manifest import FolderState, KeyRecord, Reference
+from .metrics import AgentMetrics
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
 from .runs import Runs
@@ -62,8 +64,10 @@ class Downloads:
         runs: Runs,
         requirements: Requirements,
         recorder: EventRecorder,
+        metrics: AgentMetrics,
     ) -> None:
         self._store = store
+        self._metrics = metrics
         self._recorder = recorder
         self._requirements = requirements
         self._runs = runs
@@ -168,6 +172,7 @@ class Downloads:
             message="",
             next_retry_time=None,
             promised=size,
+            started_time=_started(record, attempt) or current.now,
         )
         self._store.write_record(wanted.key, begun)
         current.reserved[wanted.key] = size
@@ -187,6 +192,7 @@ class Downloads:
             return self._failed(wanted, record, error.reason, str(error), current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
+        self._metrics.published(manifest.total_size)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
         self._recorder.event(
             current.node, "Normal", "Downloaded", f"{entry_key(wanted.leader)}: {wanted.uri} is on this node"
@@ -209,6 +215,7 @@ class Downloads:
             next_retry_time=current.now + retry_delay(failures),
         )
         self._store.write_record(wanted.key, record)
+        self._metrics.failed(reason)
         log.warning("download failed", model=entry_key(wanted.leader), uri=wanted.uri, reason=reason, error=message)
         self._recorder.event(current.node, "Warning", "DownloadFailed", f"{entry_key(wanted.leader)}: {message}")
         current.reserved.pop(wanted.key, None)
@@ -287,6 +294,11 @@ class Downloads:
             size=progress.bytes_total if progress.bytes_total is not None else report.size,
             reason=Reason.VERIFYING if verifying else report.reason,
         )
+
+
+def _started(record: KeyRecord, attempt: int) -> datetime | None:
+    """When an attempt was started that is started again, as after a restart of the agent."""
+    return record.started_time if record.attempt == attempt and not record.outcome else None
 
 
 def _published(record: KeyRecord) -> KeyRecord:

@@ -43,6 +43,9 @@ from localmodel.runtime.signals import setup_signal_handler
 from .children import Children
 from .digests import DigestWorker
 from .jobs import label_value
+from .metrics import AgentMetrics
+from .progresspage import PATH as PROGRESS_PATH
+from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
 from .scratch import Scratch
 from .status import ProgressPolicy
@@ -201,10 +204,13 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
             store=store,
             progress=ProgressPolicy.every(args.progress_interval),
             children=children,
+            metrics=AgentMetrics(metrics.registry),
         )
         manager.add_reconciler(reconciler)
         manager.add(DigestWorker(store))
         manager.add_readyz_check("storage", reconciler.check_ready)
+        page = ProgressPage(node_name, store, reconciler.observed)
+        manager.add_metrics_server_extra_handler(PROGRESS_PATH, page.serve)
         log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
         manager.start(stop)
     finally:

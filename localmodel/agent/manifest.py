@@ -86,6 +86,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
     promised: int = 0
     """Bytes that the current attempt may take on the disk."""
+    started_time: datetime | None = None
+    """When the current attempt was started first."""
     references: tuple[Reference, ...] = ()
     unreferenced_since: datetime | None = None
     """When the last entry with this key vanished from the LocalModelNode while its cache still stood."""

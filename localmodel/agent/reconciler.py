@@ -35,6 +35,7 @@ from .inuse import find_in_use
 from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
+from .metrics import AgentMetrics
 from .observation import is_ours
 from .removal import Removal, Removed
 from .requirements import Requirements
@@ -64,6 +65,7 @@ class LocalModelNodeReconciler(Reconciler):
         store: ModelStore,
         progress: ProgressPolicy | None = None,
         children: Children | None = None,
+        metrics: AgentMetrics | None = None,
     ) -> None:
         """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched.
 
@@ -75,6 +77,7 @@ class LocalModelNodeReconciler(Reconciler):
         self._store = store
         self._progress = progress or ProgressPolicy()
         self._children = children or Children(store.notes, Scratch(store.root))
+        self._metrics = metrics or AgentMetrics()
         self._wake: Channel | None = None
         self._config = InferenceServiceConfig()
         self._config_read = False
@@ -102,6 +105,13 @@ class LocalModelNodeReconciler(Reconciler):
         """Brings the next pass about at once: a download of the agent's own has ended."""
         if self._wake is not None:
             self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+
+    def observed(self) -> tuple[LocalModelNode, LocalModelNodeStatus] | None:
+        """The node, and the status that it shall have as far as the last pass has found; for other threads."""
+        node = self.client.find(LocalModelNode, self._node_name)
+        if node is None:
+            return None
+        return node, self._parts[2].latest(node) if self._parts is not None else node.status
 
     def check_ready(self) -> None:
         """A readiness check: raises StoreError while the models root is not usable."""
@@ -183,6 +193,7 @@ class LocalModelNodeReconciler(Reconciler):
         )
         self._set_storage_condition(node, status, outcome.storage)
         writer.write(node, status)
+        self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
 
     def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter]:
@@ -206,6 +217,7 @@ class LocalModelNodeReconciler(Reconciler):
                     runs=runs,
                     requirements=requirements,
                     recorder=self.recorder,
+                    metrics=self._metrics,
                 ),
                 Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from localmodel.runtime.objects import ConfigMap, Model
+from localmodel.runtime.objects import ConfigMap, Model, parse_quantity
 
 from .configvalues import (
     AbsolutePath,
@@ -36,6 +36,8 @@ DEFAULT_DOWNLOAD_IMAGE: Final = "kserve/storage-initializer:latest"
 
 DEFAULT_AGENT_DOWNLOADS: Final = 4
 """How many downloads an agent runs at a time where it downloads itself and no number is configured."""
+DEFAULT_DOWNLOAD_MEMORY: Final = 256 << 20
+"""Bytes that one of them may take where `storageInitializer.memoryLimit` says nothing; ours takes under half of it."""
 
 
 class ConfigError(ValueError):
@@ -294,6 +296,18 @@ class InferenceServiceConfig:
             except ConfigError as error:
                 problems[section.config_key] = error
         return replace(self, **sections), problems
+
+    @property
+    def download_memory(self) -> int:
+        """Bytes of memory that one download of an agent's own may take."""
+        limit = self.storage_initializer.memory_limit
+        return parse_quantity(limit) if limit else DEFAULT_DOWNLOAD_MEMORY
+
+    @property
+    def agent_downloads_memory(self) -> int:
+        """Bytes of memory that an agent's own downloads may take together; 0 where Jobs download."""
+        local_model = self.local_model
+        return self.download_memory * local_model.concurrent_downloads if local_model.downloads_in_agent else 0
 
     @property
     def download_image(self) -> str:

@@ -54,7 +54,7 @@ from .indexes import SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
-from .pairs import model_pair, wanted_pairs
+from .pairs import all_pairs, model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
 from .readiness import cache_events
 from .reports import reports_of
@@ -185,7 +185,7 @@ class CacheReconciler(Reconciler):
         volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder, early_pods=early)
         serving = consumers.claims if managed else frozenset()
         single_models = config.serves_single_models
-        pairs = volumes.named(wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models))
+        pairs = volumes.named(wanted_pairs(cache, serving, config))
         problems: list[Problem] = []
         failure: ApiError | None = None
         for pair in pairs:
@@ -384,7 +384,7 @@ class LocalModelNamespaceCacheReconciler(CacheReconciler):
     def _release_volumes(self, cache: Cache) -> None:
         namespace = self._settings.current(self.client, self.recorder).local_model.jobs_namespace
         serving = [(cache.namespace, group) for group in cache.spec.node_groups]
-        pairs = wanted_pairs(cache, namespace, serving, single_models=True)
+        pairs = all_pairs(cache, namespace, serving)
         Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)
 
 

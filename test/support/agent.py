@@ -20,9 +20,12 @@ from localmodel.runtime.testing.fake import FakeClient
 from localmodel.runtime.testing.fake_clock import FakeClock
 from localmodel.runtime.testing.recorder import FakeRecorder
 
+from .children import PlayedChildren
+
 URI = "s3://mybucket/mymodel"
 KEY = storage_key(URI)
 JOBS = "kserve-localmodel-jobs"
+CONFIG_MAP = {"name": "inferenceservice-config", "namespace": "kserve"}
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
 
 
@@ -37,35 +40,43 @@ class JumpingClock(FakeClock):
 class World:
     """One node: its agent, its disk, the API server, and the parts of the cluster that a test plays."""
 
-    def __init__(self, root: Path, *, filesystem: FileSystem | None = None) -> None:
+    def __init__(self, root: Path, *, filesystem: FileSystem | None = None, children: bool = False) -> None:
+        """`children`: the agent's own downloads are played, too (`downloadMode: Agent`)."""
         self.filesystem = filesystem
+        self.plays_children = children
         self.clock = JumpingClock()
         self.client = FakeClient(clock=self.clock)
         self.recorder = FakeRecorder()
         self.root = root
         self.start()
-        config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60}
-        self.client.create(
-            ConfigMap.from_dict(
-                {
-                    "metadata": {"name": "inferenceservice-config", "namespace": "kserve"},
-                    "data": {"localModel": json.dumps(config)},
-                }
-            )
-        )
+        self.client.create(ConfigMap.from_dict({"metadata": CONFIG_MAP, "data": self._config()}))
+        if children:
+            self.configure(downloadMode="Agent")
         self.client.create(
             LocalModelNodeGroup.from_dict({"metadata": {"name": "gpu1"}, "spec": {"storageLimit": "10Mi"}})
         )
 
+    @staticmethod
+    def _config(storage_initializer: dict[str, Any] | None = None, **local_model: Any) -> dict[str, str]:
+        config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60, **local_model}
+        return {"localModel": json.dumps(config), "storageInitializer": json.dumps(storage_initializer or {})}
+
+    def configure(self, storage_initializer: dict[str, Any] | None = None, **local_model: Any) -> None:
+        """Sets these keys of the configuration, and no others."""
+        found = self.client.get(ConfigMap, CONFIG_MAP["name"], namespace=CONFIG_MAP["namespace"])
+        self.client.patch(found, {"data": self._config(storage_initializer, **local_model)})
+
     def start(self) -> None:
         """A fresh agent process on the same disk."""
         self.store = ModelStore(self.root, owner="node-1", filesystem=self.filesystem, clock=self.clock)
+        self.children = PlayedChildren(self.store.notes)
         self.agent = LocalModelNodeReconciler(
             node_name="node-1",
             namespace="kserve",
             jobs_namespace=JOBS,
             store=self.store,
             progress=ProgressPolicy.every(1),
+            children=self.children if self.plays_children else None,
         )
         self.agent.client = self.agent.live = self.client
         self.agent.clock = self.clock
