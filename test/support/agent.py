@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localmodel.agent.filesystem import FileSystem
+from localmodel.agent.metrics import AgentMetrics
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
 from localmodel.agent.store import ModelStore
@@ -40,8 +41,16 @@ class JumpingClock(FakeClock):
 class World:
     """One node: its agent, its disk, the API server, and the parts of the cluster that a test plays."""
 
-    def __init__(self, root: Path, *, filesystem: FileSystem | None = None, children: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        filesystem: FileSystem | None = None,
+        children: bool = False,
+        metrics: AgentMetrics | None = None,
+    ) -> None:
         """`children`: the agent's own downloads are played, too (`downloadMode: Agent`)."""
+        self.metrics = metrics
         self.filesystem = filesystem
         self.plays_children = children
         self.clock = JumpingClock()
@@ -77,6 +86,7 @@ class World:
             store=self.store,
             progress=ProgressPolicy.every(1),
             children=self.children if self.plays_children else None,
+            metrics=self.metrics,
         )
         self.agent.client = self.agent.live = self.client
         self.agent.clock = self.clock

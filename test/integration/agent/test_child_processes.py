@@ -43,7 +43,13 @@ class Agent:
         self.destination.mkdir(exist_ok=True)
 
     def plan(self, **fields: Any) -> ChildPlan:
-        given = {"key": KEY, "attempt": 1, "uri": "http://h/model.bin", "destination": self.destination, "cache": "iris"}
+        given = {
+            "key": KEY,
+            "attempt": 1,
+            "uri": "http://h/model.bin",
+            "destination": self.destination,
+            "cache": "iris",
+        }
         return ChildPlan(**{**given, "memory_bytes": 256 << 20, **fields})
 
     def start(self, **fields: Any) -> Child:
@@ -199,7 +205,7 @@ def test_what_does_not_end_is_killed(agent: Callable[..., Agent]) -> None:
     assert (child.exit.code, child.exit.was_ended) == (-signal.SIGKILL, True)
 
 
-def test_its_deadline_ends_it_d41(agent: Callable[..., Agent]) -> None:
+def test_its_deadline_ends_it(agent: Callable[..., Agent]) -> None:
     ended = agent(FOREVER).run(deadline_seconds=0.5)
     assert ended.is_late
     assert not ended.was_ended
@@ -312,7 +318,7 @@ def test_the_program_downloads(agent: Callable[..., Agent]) -> None:
     assert (it.destination / "model.bin").read_bytes() == b"weights"
 
 
-def test_a_source_that_hangs_is_given_up_by_the_program_itself_d41(agent: Callable[..., Agent]) -> None:
+def test_a_source_that_hangs_is_given_up_by_the_program_itself(agent: Callable[..., Agent]) -> None:
     release = threading.Event()
 
     def hang(handler: Any) -> None:

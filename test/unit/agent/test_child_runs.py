@@ -85,7 +85,7 @@ def test_a_download_is_a_process_and_no_job(world: World) -> None:
     assert (world.root / "models" / KEY / "config.json").read_bytes() == b"{}"
 
 
-def test_a_failure_tells_its_last_words_and_is_tried_again_later_d41(world: World) -> None:
+def test_a_failure_tells_its_last_words_and_is_tried_again_later(world: World) -> None:
     want(world)
     started(world).fails("not found: the hub has no model org/model")
     world.run()
@@ -163,7 +163,7 @@ def test_nothing_starts_while_a_process_of_an_earlier_agent_writes_d08(world: Wo
     assert started(world).plan.attempt == 1
 
 
-def test_at_most_so_many_processes_run_d46(world: World) -> None:
+def test_at_most_so_many_processes_run(world: World) -> None:
     world.configure(downloadMode="Agent", maxConcurrentDownloadsPerNode=2)
     world.want(*({"modelName": f"m-{n}", "sourceModelUri": f"hf://org/m-{n}"} for n in range(3)))
     world.run()
@@ -330,7 +330,7 @@ def test_an_account_s_secret_is_given_by_value(world: World) -> None:
     assert "hf_canary" not in repr(child.plan)
 
 
-def test_a_missing_secret_stops_the_download_d48(world: World) -> None:
+def test_a_missing_secret_stops_the_download(world: World) -> None:
     reference = {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}
     container(world, env=[{"name": "HF_TOKEN", "valueFrom": reference}])
     want(world)
@@ -340,7 +340,7 @@ def test_a_missing_secret_stops_the_download_d48(world: World) -> None:
     assert world.model().message == f"Secret {JOBS}/hf does not exist"
 
 
-def test_a_cloud_identity_alone_cannot_work_and_says_so_d49(world: World) -> None:
+def test_a_cloud_identity_alone_cannot_work_and_says_so(world: World) -> None:
     account(world, "irsa", **{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"})
     want(world, serviceAccountName="irsa")
     world.run()
