@@ -49,7 +49,7 @@ class Children:
         self._program = program
         self._grace = grace
         self.on_change: Callable[[], object] = lambda: None
-        """Called when a process has ended, in whichever thread finds out."""
+        """Called when a process has begun or ended, in whichever thread finds out: no object changes with it."""
         self._lock = threading.Lock()
         """Guards the fields below."""
         self._children: dict[str, Child] = {}
@@ -92,6 +92,7 @@ class Children:
         finally:
             # The process has its own copy by now. Without one the lock is free with this.
             os.close(descriptor)
+        self.on_change()
         return child
 
     def end(self, key: str) -> bool:

@@ -102,7 +102,7 @@ class LocalModelNodeReconciler(Reconciler):
         builder.watches_source(self._wake)
 
     def wake(self) -> None:
-        """Brings the next pass about at once: a download of the agent's own has ended."""
+        """Brings the next pass about at once: a download of the agent's own has begun or ended."""
         if self._wake is not None:
             self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
 

@@ -187,7 +187,7 @@ def test_told_to_end_it_may_tidy_up(agent: Callable[..., Agent]) -> None:
         child = it.start()
         eventually(lambda: any(entry.get("said") == "ready" for entry in logs))
     assert not it.children.end(KEY)
-    assert it.ended.acquire(timeout=20)
+    eventually(lambda: child.exit)
     assert child.exit == ChildExit(143, "ready", was_ended=True)
     assert (it.destination / "tidy").exists()
     assert it.children.end(KEY)
@@ -200,7 +200,7 @@ def test_what_does_not_end_is_killed(agent: Callable[..., Agent]) -> None:
         child = it.start()
         eventually(lambda: any(entry.get("said") == "r" for entry in logs))
     it.children.end(KEY)
-    assert it.ended.acquire(timeout=20)
+    eventually(lambda: child.exit)
     assert child.exit is not None
     assert (child.exit.code, child.exit.was_ended) == (-signal.SIGKILL, True)
 
