@@ -92,11 +92,12 @@ def _configured(config: LocalModelConfig, downloads_memory: int) -> Mapping[str,
 
 
 def _with_room(downloads_memory: int) -> Mapping[str, Any]:
+    """The defaults, with memory for downloads and no limit of CPU: the kernel would hold back the agent with them,
+    whatever their priority is, and without they take what nobody else wants."""
     if not downloads_memory:
         return DEFAULT_RESOURCES
-    limits = DEFAULT_RESOURCES["limits"]
-    total = parse_quantity(limits["memory"]) + downloads_memory
-    return {**DEFAULT_RESOURCES, "limits": {**limits, "memory": f"{-(-total // _MEBIBYTE)}Mi"}}
+    total = parse_quantity(DEFAULT_RESOURCES["limits"]["memory"]) + downloads_memory
+    return {**DEFAULT_RESOURCES, "limits": {"memory": f"{-(-total // _MEBIBYTE)}Mi"}}
 
 
 def wanted_daemon_set(group: LocalModelNodeGroup, request: AgentRequest, namespace: str) -> DaemonSet:
