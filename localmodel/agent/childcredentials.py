@@ -21,8 +21,8 @@ from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import ConfigMap, Secret
 
+from .additions import Credentials
 from .childplan import FILES
-from .credentials import Credentials
 from .errors import CredentialsError, DownloadModeError
 
 Json = dict[str, Any]
@@ -180,10 +180,10 @@ class Materialiser:
 
 
 def _contents(found: Secret | ConfigMap) -> dict[str, bytes]:
+    contents, encoded = {}, found.data
     if isinstance(found, ConfigMap):
-        return {key: value.encode() for key, value in found.data.items()}
-    contents = {}
-    for key, value in found.data.items():
+        contents, encoded = {key: value.encode() for key, value in found.data.items()}, found.binary_data
+    for key, value in encoded.items():
         try:
             contents[key] = base64.b64decode(value, validate=True)
         except binascii.Error as error:

@@ -64,10 +64,10 @@ class Children:
         with self._lock:
             return self._children.get(key)
 
-    @property
-    def running(self) -> int:
+    def under_way(self) -> set[str]:
+        """The storage keys of all processes that run."""
         with self._lock:
-            return sum(child.exit is None for child in self._children.values())
+            return {key for key, child in self._children.items() if child.exit is None}
 
     def start(self, plan: ChildPlan) -> Child:
         """Starts a process; the staging directory is there. Raises EarlierDownloadError while another may still write

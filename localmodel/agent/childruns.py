@@ -21,13 +21,15 @@ from localmodel.runtime.client import Reader
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import ServiceAccount
 
+from .additions import Credentials
+from .certificates import trust
 from .childcredentials import Materialiser
 from .childenv import own_variables, selection
 from .childplan import ChildPlan
 from .childprocess import Child, ChildExit
 from .children import Children
 from .context import Pass
-from .credentials import Credentials, CredentialsBuilder
+from .credentials import CredentialsBuilder
 from .decisions import JobState, entry_key
 from .errors import DownloadModeError, DownloadSetupError, EarlierDownloadError
 from .jobruns import Run
@@ -77,10 +79,11 @@ class ChildRuns:
         """The process of that attempt, as this agent knows it."""
         child = self._children.find(key)
         if child is None or child.plan.attempt != attempt:
-            return Run(is_busy=child is not None and child.exit is None)
+            runs = child is not None and child.exit is None
+            return Run(is_busy=runs, is_writing=runs)
         ended = child.exit
         if ended is None:
-            return Run(state=JobState.RUNNING, is_busy=True)
+            return Run(state=JobState.RUNNING, is_busy=True, is_writing=True)
         if ended.was_ended:
             return Run()
         if ended.code == 0:
@@ -96,9 +99,10 @@ class ChildRuns:
         credentials = CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials).build(entry)
         self._check_identity(credentials, current)
         own = container.spec.container if container is not None else {}
-        found = Materialiser(self._live, current.jobs_namespace).materialise(
-            credentials, before=_items(own, "env", container), sources=_items(own, "envFrom", container)
-        )
+        env, sources = _items(own, "env", container), _items(own, "envFrom", container)
+        settings, namespace = current.config.storage_initializer, current.jobs_namespace
+        credentials += trust(self._live, namespace, settings, [*env, *credentials.env])
+        found = Materialiser(self._live, namespace).materialise(credentials, before=env, sources=sources)
         if container is not None:
             self._tell_of_image(container, current)
         key = storage_key(uri)
@@ -112,6 +116,7 @@ class ChildRuns:
             files=found.files,
             secrets=found.secrets,
             memory_bytes=current.config.download_memory,
+            deadline_seconds=current.config.local_model.job_active_deadline_seconds or None,
         )
 
     def standing(self, key: str, prepared: ChildPlan | None, current: Pass) -> tuple[int, str] | None:  # noqa: ARG002 - as `Mode` has it
@@ -139,6 +144,10 @@ class ChildRuns:
         """The status key of the cache whose process runs."""
         child = self._children.find(key)
         return {child.plan.cache} if child is not None and child.exit is None else set()
+
+    def under_way(self, _current: Pass) -> set[str]:
+        """The storage keys of all processes that run."""
+        return self._children.under_way()
 
     # what it needs -----------------------------------------------------------------------------------------------
 

@@ -79,6 +79,12 @@ class CredentialsError(AgentError):
     reason = "CredentialsInvalid"
 
 
+class CertificatesError(AgentError):
+    """The certificates that the download shall trust are not there; the message names the ConfigMap and key."""
+
+    reason = "CertificatesInvalid"
+
+
 class InsufficientStorageError(AgentError):
     """The model does not fit beside what is there; the message gives the numbers."""
 

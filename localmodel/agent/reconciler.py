@@ -36,6 +36,7 @@ from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
 from .metrics import AgentMetrics
+from .nodegroups import NodeGroups
 from .observation import is_ours
 from .removal import Removal, Removed
 from .requirements import Requirements
@@ -78,11 +79,14 @@ class LocalModelNodeReconciler(Reconciler):
         self._progress = progress or ProgressPolicy()
         self._children = children or Children(store.notes, Scratch(store.root))
         self._metrics = metrics or AgentMetrics()
-        self._wake: Channel | None = None
+        self._wake = Channel(EnqueueRequestForObject(), name="wake")
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
         self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
+        self._writer: NodeStatusWriter | None = None
+        self._groups: NodeGroups
+        """Made with the parts."""
         self._unknown: list[str] = []
 
     def setup(self, builder: Builder) -> None:
@@ -92,7 +96,6 @@ class LocalModelNodeReconciler(Reconciler):
             lambda _: [request], delay=_COALESCE_SECONDS
         )
         # The first pass opens the store also where the manager has not made a LocalModelNode yet.
-        self._wake = Channel(EnqueueRequestForObject(), name="agent")
         self.wake()
         self._children.on_change = self.wake
         builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
@@ -102,16 +105,15 @@ class LocalModelNodeReconciler(Reconciler):
         builder.watches_source(self._wake)
 
     def wake(self) -> None:
-        """Brings the next pass about at once: a download of the agent's own has begun or ended."""
-        if self._wake is not None:
-            self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+        """Asks for a pass. For any thread."""
+        self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
 
     def observed(self) -> tuple[LocalModelNode, LocalModelNodeStatus] | None:
         """The node, and the status that it shall have as far as the last pass has found; for other threads."""
         node = self.client.find(LocalModelNode, self._node_name)
         if node is None:
             return None
-        return node, self._parts[2].latest(node) if self._parts is not None else node.status
+        return node, self._writer.latest(node) if self._writer is not None else node.status
 
     def check_ready(self) -> None:
         """A readiness check: raises StoreError while the models root is not usable."""
@@ -169,7 +171,8 @@ class LocalModelNodeReconciler(Reconciler):
     def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
         """Everything that is due for the node; how long until the next look."""
         downloads, removal, writer = self._components()
-        groups = group_entries(node.spec.local_models, self._recorded)
+        entries = self._groups.complete(node.spec.local_models)
+        groups = group_entries(entries, self._recorded)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = _Outcome()
@@ -188,11 +191,12 @@ class LocalModelNodeReconciler(Reconciler):
             writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=downloads.storage_limit(node.spec.local_models),
+            limit=downloads.storage_limit(entries),
             now=current.now,
         )
         self._set_storage_condition(node, status, outcome.storage)
         writer.write(node, status)
+        self._writer = writer
         self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
 
@@ -200,8 +204,15 @@ class LocalModelNodeReconciler(Reconciler):
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
+            self._groups = NodeGroups(self.live, self.clock, node_name=self._node_name)
             runs = Runs(
-                jobs=JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements),
+                jobs=JobRuns(
+                    client=self.client,
+                    live=self.live,
+                    recorder=self.recorder,
+                    requirements=requirements,
+                    clock=self.clock,
+                ),
                 children=ChildRuns(
                     children=self._children,
                     live=self.live,
@@ -218,6 +229,7 @@ class LocalModelNodeReconciler(Reconciler):
                     requirements=requirements,
                     recorder=self.recorder,
                     metrics=self._metrics,
+                    clock=self.clock,
                 ),
                 Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
@@ -241,6 +253,9 @@ class LocalModelNodeReconciler(Reconciler):
     ) -> dict[str, tuple[Situation, FolderState]]:
         """All of them before any acts: what is under way has its room reserved before another starts."""
         situations = {}
+        # Also those that no entry asks for any more, until they have ended.
+        for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
+            current.reserved[key] = self._recorded(key).promised
         for wanted in groups:
             try:
                 situations[wanted.key] = downloads.observe(wanted, current)
@@ -290,7 +305,8 @@ class LocalModelNodeReconciler(Reconciler):
             log.info("what the models directory holds beside our models is left alone", names=unknown)
 
     def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
-        waits = [frequency]
+        look = self._components()[0].next_look()
+        waits = [frequency] if look is None else [frequency, look]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
         if removed.look_again is not None:

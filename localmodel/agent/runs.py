@@ -6,6 +6,7 @@ and counts until it has ended, so two never write into one staging directory.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from localmodel.api.node import LocalModelInfo
@@ -45,6 +46,9 @@ class Mode(Protocol[P]):
 
     def caches(self, key: str, current: Pass) -> set[str]:
         """Status keys of the caches that downloads under way were started for."""
+
+    def under_way(self, current: Pass) -> set[str]:
+        """The storage keys of all downloads that have not ended, whoever asks for them."""
 
 
 class Runs:
@@ -91,6 +95,14 @@ class Runs:
     def caches(self, key: str, current: Pass) -> set[str]:
         """See `Mode.caches`."""
         return self._children.caches(key, current) | self._jobs.caches(key, current)
+
+    def under_way(self, current: Pass) -> set[str]:
+        """See `Mode.under_way`."""
+        return self._children.under_way(current) | self._jobs.under_way(current)
+
+    def next_look(self) -> timedelta | None:
+        """When to observe Jobs again although no event comes; None where that is not needed. Processes tell."""
+        return self._jobs.next_look()
 
 
 _WAITING = (JobState.PENDING, JobState.RETRYING)

@@ -151,6 +151,15 @@ class LocalModelConfig(ConfigSection):
     max_concurrent_downloads_per_node: Natural32 = 0
     """0 is no limit."""
     job_backoff_limit: Natural32 = 2
+    job_priority_class_name: ObjectName = ""
+    job_image_pull_secrets: list[ObjectName] = Field(default_factory=list)
+    """Secrets of the job namespace, for all download Jobs."""
+    job_active_deadline_seconds: Natural32 = 0
+    """`activeDeadlineSeconds` of download Jobs: all their pods together; 0 is none, as a large model takes its time."""
+    job_start_timeout_seconds: Natural32 = 900
+    """A download whose pod has not started for that long has failed; 0 is never."""
+    download_stall_seconds: Natural32 = 3600
+    """A download that has written nothing for that long has failed; 0 is never."""
     unreferenced_grace_seconds: int = Field(default=3600, ge=0, le=10**9)
     """How long a model is kept that no entry asks for while its cache still exists."""
     high_watermark_percent: int = Field(default=80, ge=1, le=100)
