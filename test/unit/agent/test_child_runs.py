@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 from support.agent import JOBS, World
 from support.children import PlayedChild
 
+from localmodel.agent.childplan import FILES as FILES_OF_PLAN
 from localmodel.agent.childprocess import ChildExit
 from localmodel.api import ClusterStorageContainer, LocalModelCache
 from localmodel.api.names import storage_key
-from localmodel.runtime.objects import Job, Secret, ServiceAccount
+from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount
 
 URI = "hf://org/model"
 KEY = storage_key(URI)
@@ -47,12 +49,8 @@ def container(world: World, prefix: str = "hf://", **fields: Any) -> None:
 
 
 def secret(world: World, name: str, **data: str) -> None:
-    document = {"metadata": {"name": name, "namespace": JOBS}, "stringData": data}
-    made = Secret.from_dict({"metadata": document["metadata"]})
-    import base64
-
-    made.data = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    world.client.create(made)
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    world.client.create(Secret.from_dict({"metadata": {"name": name, "namespace": JOBS}, "data": encoded}))
 
 
 def account(world: World, name: str, *secrets: str, **annotations: str) -> None:
@@ -371,3 +369,61 @@ def test_no_secret_shows_in_status_or_events(world: World) -> None:
     world.run()
     assert "hf_canary" not in str(world.node.to_dict())
     assert not any("hf_canary" in str(event) for event in world.recorder.events)
+
+
+def test_certificates_to_trust_are_given_as_files(world: World) -> None:
+    world.configure({"caBundleConfigMapName": "bundle"}, downloadMode="Agent")
+    document = {"metadata": {"name": "bundle", "namespace": JOBS}, "data": {"cabundle.crt": "PEM"}}
+    world.client.create(ConfigMap.from_dict(document))
+    want(world)
+    plan = started(world).plan
+    assert plan.files == {"0/cabundle.crt": b"PEM"}
+    assert plan.env["CA_BUNDLE_VOLUME_MOUNT_POINT"] == f"{FILES_OF_PLAN}/0"
+
+
+def test_what_a_cache_says_is_never_taken_for_a_variable(world: World) -> None:
+    secret(world, "hf", HF_TOKEN="hf_canary")
+    account(world, "reader", "hf")
+    want(world, serviceAccountName="reader", storage={"parameters": {"endpoint": "http://h/$(HF_TOKEN)"}})
+    assert "$(HF_TOKEN)" in started(world).plan.env["STORAGE_OVERRIDE_CONFIG"]
+
+
+# one that does not get on --------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_writes_nothing_any_more_is_ended_and_tried_again(world: World) -> None:
+    world.configure(downloadMode="Agent", downloadStallSeconds=100)
+    want(world)
+    child = started(world)
+    world.run()
+    world.clock.advance(101)
+    world.run()
+    assert (world.status(), world.model().reason) == ("ModelDownloadError", "DownloadStalled")
+    assert child.is_told_to_end
+    world.clock.advance(30)
+    world.run()
+    assert len(world.children.started) == 1
+    child.ends()
+    assert started(world).plan.attempt == 2
+
+
+def test_a_process_has_the_deadline_of_jobs(world: World) -> None:
+    world.configure(downloadMode="Agent", jobActiveDeadlineSeconds=60)
+    want(world)
+    child = started(world)
+    assert child.plan.deadline_seconds == 60
+    child.exit = ChildExit(-signal.SIGTERM, is_late=True)
+    world.run()
+    assert (world.model().reason, world.model().message) == (
+        "DeadlineExceeded",
+        "the download took longer than 60 s and was ended",
+    )
+
+
+def test_a_process_that_nobody_asks_for_any_more_counts_until_it_has_ended(world: World) -> None:
+    world.configure(downloadMode="Agent", maxConcurrentDownloadsPerNode=1)
+    want(world)
+    started(world)
+    world.want({"modelName": "other", "sourceModelUri": "hf://org/other"})
+    world.run()
+    assert len(world.children.started) == 1
