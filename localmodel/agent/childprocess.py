@@ -141,11 +141,14 @@ class Child:
         try:
             code = self._wait(self._process)
         finally:
-            message = redacted(self._last_words(), self.plan.secrets)
-            out_of_memory = self._ran_out_of_memory()
-            self._on_end(self)
-            self.exit = ChildExit(code, message, self._was_ended, self._is_late, out_of_memory)
-            self._on_exit()
+            ended = ChildExit(
+                code, self._redacted(self._last_words()), self._was_ended, self._is_late, self._ran_out_of_memory()
+            )
+            try:
+                self._on_end(self)
+            finally:
+                self.exit = ended
+                self._on_exit()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         """Until it has ended, with all that it started, and all that they said was read; its exit status."""
@@ -223,7 +226,7 @@ class Child:
 
     def _read(self, output: IO[bytes]) -> None:
         for count, raw in enumerate(iter(lambda: output.readline(_LINE_BYTES), b""), start=1):
-            line = redacted(raw.decode(errors="replace").strip(), self.plan.secrets)
+            line = self._redacted(raw.decode(errors="replace").strip())
             if line and count <= _MAX_LINES:
                 self._tell(line)
             elif count == _MAX_LINES + 1:
@@ -233,10 +236,18 @@ class Child:
     def _tell(self, line: str) -> None:
         entry = _parsed(line)
         level = str(entry.pop("level", "info"))
-        said = str(entry.pop("event", line))
-        facts = {f"said_{name}": value for name, value in entry.items() if name not in ("timestamp", "logger")}
+        # Once more: in JSON a secret may have been written in another way.
+        said = self._redacted(str(entry.pop("event", line)))
+        facts = {
+            f"said_{name}": self._redacted(value if isinstance(value, str) else json.dumps(value))
+            for name, value in entry.items()
+            if name not in ("timestamp", "logger")
+        }
         tell = {"warning": log.warning, "error": log.error, "critical": log.error, "debug": log.debug}
         tell.get(level, log.info)("download process", model=self.plan.cache, pid=self.pid, said=said, **facts)
+
+    def _redacted(self, text: str) -> str:
+        return redacted(text, self.plan.secrets)
 
     def _note(self, line: str) -> None:
         entry = _parsed(line)

@@ -165,6 +165,15 @@ def test_what_it_says_is_logged_without_secrets_and_within_bounds(agent: Callabl
     assert "canary" not in str(logs)
 
 
+def test_a_secret_that_json_writes_in_another_way_is_no_less_secret(agent: Callable[..., Agent]) -> None:
+    secret = 'can"ary'
+    it = agent("import json, os\nprint(json.dumps({'event': os.environ['TOKEN'], 'x': os.environ['TOKEN']}))")
+    with capture_logs() as logs:
+        it.run(env={"TOKEN": secret}, secrets=frozenset({secret}))
+    (said,) = (entry for entry in logs if entry["event"] == "download process")
+    assert (said["said"], said["said_x"]) == ("***", "***")
+
+
 def test_a_memory_limit_ends_it_and_nothing_else(agent: Callable[..., Agent]) -> None:
     """The real program, which says so by its exit status."""
     script = (
