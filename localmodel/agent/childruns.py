@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 
 from localmodel.api.container import ClusterStorageContainer
-from localmodel.api.names import storage_key
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
@@ -34,6 +33,7 @@ from .decisions import JobState, entry_key
 from .errors import DownloadModeError, DownloadSetupError, EarlierDownloadError
 from .jobruns import Run
 from .requirements import Requirements
+from .sharing import storage_key_of
 from .space import human
 from .store import ModelStore
 
@@ -105,7 +105,7 @@ class ChildRuns:
         found = Materialiser(self._live, namespace).materialise(credentials, before=env, sources=sources)
         if container is not None:
             self._tell_of_image(container, current)
-        key = storage_key(uri)
+        key = storage_key_of(entry, current.config.local_model.storage_isolation)
         return ChildPlan(
             key=key,
             attempt=attempt,

@@ -16,7 +16,10 @@ from .usage import DiskUsage
 
 @dataclass(slots=True, kw_only=True)
 class Pass:
-    """`jobs` are this agent's own, `pods` those of its node. `reserved` grows as the pass starts downloads."""
+    """`jobs` are this agent's own downloads, `checks` its proofs of credentials, `pods` those of its node.
+
+    `reserved` grows as the pass starts downloads.
+    """
 
     node: LocalModelNode
     config: InferenceServiceConfig
@@ -24,6 +27,7 @@ class Pass:
     pods: Sequence[Pod]
     usage: DiskUsage
     now: datetime
+    checks: Sequence[Job] = ()
     in_use: InUse = field(default_factory=InUse)
     """Known once all wanted models were observed: that tells which claims expose them."""
     reserved: dict[str, int] = field(default_factory=dict)

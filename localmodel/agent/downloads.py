@@ -16,8 +16,10 @@ import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
 
 from .context import Pass
@@ -27,9 +29,12 @@ from .errors import (
     DownloadSetupError,
     EarlierDownloadError,
     InsufficientStorageError,
+    NothingDownloadedError,
+    PathMismatchError,
     StoreError,
     VerificationError,
 )
+from .hostpath import HostPath
 from .jobruns import Run
 from .manifest import FolderState, KeyRecord, Reference
 from .metrics import AgentMetrics
@@ -54,7 +59,7 @@ def references_of(wanted: Wanted) -> tuple[Reference, ...]:
     return tuple(
         sorted(
             Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
-            for entry in (*wanted.sharing, *wanted.refused)
+            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
         )
     )
 
@@ -71,17 +76,21 @@ class Downloads:
         requirements: Requirements,
         recorder: EventRecorder,
         metrics: AgentMetrics,
+        path: HostPath,
         clock: Clock,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._recorder = recorder
+        self._path = path
         self._requirements = requirements
         self._runs = runs
         self._stalls = Stalls(clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
+        self._differences: set[str] = set()
+        """What was told of groups' paths."""
 
     def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
         """What is known of the key; writes down what the entries say of it."""
@@ -95,7 +104,7 @@ class Downloads:
                 record = _published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
-        self._store.write_record(wanted.key, record)
+        self._note(wanted.key, record, folder)
         run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
         situation = Situation(
             folder=folder.kind,
@@ -110,6 +119,15 @@ class Downloads:
         if not folder.is_complete and (run.is_writing or (situation.job in _ACTIVE and not is_given_up)):
             current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
         return situation, folder
+
+    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
+        """A disk that cannot be written does not make a whole model less whole."""
+        try:
+            self._store.write_record(key, record)
+        except StoreError as error:
+            if not folder.is_complete:
+                raise
+            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
 
     def _with_stall(self, key: str, run: Run, current: Pass) -> Run:
         if not run.is_writing:
@@ -195,6 +213,7 @@ class Downloads:
             )
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
+        self._compare_paths(group, current)
         size = required_size(entry)
         check_room(
             wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
@@ -228,7 +247,10 @@ class Downloads:
         try:
             manifest = self._store.publish(wanted.key, publication)
         except VerificationError as error:
-            return self._failed(wanted, record, error.reason, str(error), current)
+            told = str(error)
+            if isinstance(error, NothingDownloadedError):
+                told += self._other_path(wanted)
+            return self._failed(wanted, record, error.reason, told, current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
         self._metrics.published(manifest.total_size)
@@ -239,6 +261,23 @@ class Downloads:
         folder = FolderState("complete", manifest=manifest)
         done = Situation(folder="complete", record=record)
         return self._report(wanted, done, folder, decide(done, current.now), current)
+
+    def _compare_paths(self, group: LocalModelNodeGroup, current: Pass) -> None:
+        difference = self._path.difference(group)
+        if difference and difference not in self._differences:
+            log.warning("downloads may not come here", group=group.name, difference=difference)
+            self._recorder.event(current.node, "Warning", PathMismatchError.reason, difference)
+            self._differences.add(difference)
+
+    def _other_path(self, wanted: Wanted) -> str:
+        """What may be the cause where a download left nothing here."""
+        try:
+            group = self._requirements.group(wanted.leader.node_group)
+        except RuntimeLibraryError as error:
+            log.warning("the node group's path is not known", group=wanted.leader.node_group, error=str(error))
+            return ""
+        difference = self._path.difference(group) if group is not None else ""
+        return f": {difference}" if difference else ""
 
     def _record_failure(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
@@ -330,10 +369,7 @@ class Downloads:
 
     def _with_progress(self, report: ModelReport, current: Pass) -> ModelReport:
         """What our download says of itself; for a foreign image, the bytes it has written."""
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import read_progress
-
-        progress = read_progress(self._store.staging / report.storage_key)
+        progress = self._store.progress(report.storage_key)
         if progress is None:
             return replace(report, downloaded=current.usage.staged.get(report.storage_key) or None)
         verifying = progress.state == "verifying" and report.reason == Reason.DOWNLOADING
@@ -359,4 +395,6 @@ def _last_change(path: Path) -> int:
 
 
 def _published(record: KeyRecord) -> KeyRecord:
-    return msgspec.structs.replace(record, outcome="published", failures=0, reason="", message="", next_retry_time=None)
+    return msgspec.structs.replace(
+        record, outcome="published", failures=0, reason="", message="", next_retry_time=None, tries=()
+    )

@@ -79,7 +79,7 @@ class JobRuns:
         start = self._starts.observe(key, job, pods, timeout=timeout)
         symptom = start.symptom or symptom_of(job, pods)
         return Run(
-            state=JobState.STUCK if start.is_over else job_state(job),
+            state=JobState.STUCK if start.is_over else job_state(job, pods),
             reason=symptom.reason,
             message=symptom.message,
             is_busy=any(not pod.is_finished for pod in pods),

@@ -41,13 +41,13 @@ from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
 from .children import Children
-from .digests import DigestWorker
 from .jobs import label_value
 from .metrics import AgentMetrics
 from .progresspage import PATH as PROGRESS_PATH
 from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
 from .scratch import Scratch
+from .scrub import Scrubber
 from .status import ProgressPolicy
 from .store import ModelStore
 
@@ -169,14 +169,20 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         )
         return 2
     try:
-        _run(args, node_name=node_name, namespace=env.get("POD_NAMESPACE", "").strip() or KSERVE_NAMESPACE)
+        _run(
+            args,
+            node_name=node_name,
+            namespace=env.get("POD_NAMESPACE", "").strip() or KSERVE_NAMESPACE,
+            # Without the first the kubelet's own, which a DaemonSet of KServe has, too.
+            pod_name=env.get("POD_NAME", "").strip() or env.get("HOSTNAME", "").strip(),
+        )
     except (RuntimeLibraryError, OSError) as error:
         log.error("agent failed", error=str(error), error_type=type(error).__name__)
         return 1
     return 0
 
 
-def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
+def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: str) -> None:
     stop = setup_signal_handler()
     metrics = process_metrics()
     config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
@@ -202,12 +208,15 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
             namespace=namespace,
             jobs_namespace=jobs_namespace,
             store=store,
+            pod_name=pod_name,
             progress=ProgressPolicy.every(args.progress_interval),
             children=children,
             metrics=AgentMetrics(metrics.registry),
         )
         manager.add_reconciler(reconciler)
-        manager.add(DigestWorker(store))
+        manager.add(
+            Scrubber(store, config=lambda: reconciler.config, report=reconciler.tell_damage, registry=metrics.registry)
+        )
         manager.add_readyz_check("storage", reconciler.check_ready)
         page = ProgressPage(node_name, store, reconciler.observed)
         manager.add_metrics_server_extra_handler(PROGRESS_PATH, page.serve)

@@ -54,6 +54,11 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     references: tuple[Reference, ...] = ()
     adopted: bool = False
     """The folder was found, not downloaded: its names and sizes are those it had then."""
+    folder: int = 0
+    """The inode of the directory that was verified; 0 where it is not known. While a publication is under way it tells
+    that directory from the one that it replaces, whose names and sizes may be the same."""
+    damaged: str = ""
+    """Which file no longer has its digest, as a scrub found: the folder is not whole, whatever its names and sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,30 @@ class FolderState:
     @property
     def is_complete(self) -> bool:
         return self.kind == "complete"
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How downloads with credentials that it is not the turn of ended last. Of the record's own it says so itself."""
+
+    credentials: str
+    failures: int = 0
+    reason: str = ""
+    message: str = ""
+    next_retry_time: datetime | None = None
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The proof of one cache's credentials for a model that others' have downloaded. `attempt` counts from 1."""
+
+    entry: str
+    """The cache's status key."""
+    credentials: str
+    """Their fingerprint: others are to be proved anew."""
+    attempt: int = 1
+    proved: bool = False
+    failures: int = 0
+    message: str = ""
+    next_retry_time: datetime | None = None
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -84,6 +113,9 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The fingerprint of the credentials that the download used."""
     owners: tuple[str, ...] = ()
     """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
+    tries: tuple[Try, ...] = ()
+    """Of caches with other credentials, after failures."""
+    checks: tuple[Check, ...] = ()
     promised: int = 0
     """Bytes that the current attempt may take on the disk."""
     started_time: datetime | None = None

@@ -47,8 +47,11 @@ def find_job(jobs: Iterable[Job], key: str, attempt: int) -> Job | None:
     return min(matching, key=lambda job: job.name, default=None)
 
 
-def job_state(job: Job | None) -> JobState:
-    """How the Job stands. A failed pod alone is no failure: the Job may try again (D-40)."""
+def job_state(job: Job | None, pods: Iterable[Pod] = ()) -> JobState:
+    """How the Job stands. A failed pod alone is no failure: the Job may try again (D-40).
+
+    One of `pods` that runs shows that it has started, also where the Job's own count comes later.
+    """
     if job is None:
         return JobState.NONE
     if job.is_complete:
@@ -59,7 +62,13 @@ def job_state(job: Job | None) -> JobState:
         return JobState.TERMINATING
     if job.status.failed:
         return JobState.RETRYING
-    return JobState.RUNNING if job.status.ready else JobState.PENDING
+    runs = job.status.ready or any(pod.status.phase == "Running" for pod in pods_of(job, pods))
+    return JobState.RUNNING if runs else JobState.PENDING
+
+
+def pods_of(job: Job, pods: Iterable[Pod]) -> list[Pod]:
+    """Those of the pods that the Job made."""
+    return [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
 
 
 def download_pods(pods: Iterable[Pod], key: str, namespace: str) -> list[Pod]:

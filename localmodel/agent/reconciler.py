@@ -7,17 +7,15 @@ puts them in order and keeps the failure of one from stopping the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
-from localmodel.api.config import InferenceServiceConfig
+from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
-from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
-from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, Pod
@@ -25,29 +23,30 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, O
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
+from .checks import Checks, is_check
 from .children import Children
-from .childruns import ChildRuns
 from .context import Pass
-from .decisions import Reason, Situation, Wanted, entry_key, group_entries
+from .decisions import Situation, Wanted, entry_key
 from .downloads import Downloads
-from .errors import AgentError, StoreError, StoreLockedError
+from .errors import StoreError, StoreLockedError
+from .hostpath import HostPath
 from .inuse import find_in_use
-from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
 from .metrics import AgentMetrics
-from .nodegroups import NodeGroups
 from .observation import is_ours
-from .removal import Removal, Removed
-from .requirements import Requirements
-from .runs import Runs
+from .outcome import Outcome, lingering
+from .parts import Parts
+from .probe import DiskProbe
+from .removal import Removed
 from .scratch import Scratch
-from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from .scrub import Damage
+from .sharing import group_entries
+from .status import ProgressPolicy, build_status
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
 
-STORAGE_READY = "StorageReady"
 _COALESCE_SECONDS = 0.05
 _RETRY = timedelta(seconds=5)
 _SHORTEST = timedelta(seconds=0.5)
@@ -64,30 +63,30 @@ class LocalModelNodeReconciler(Reconciler):
         namespace: str,
         jobs_namespace: str,
         store: ModelStore,
+        probe: DiskProbe | None = None,
+        pod_name: str = "",
         progress: ProgressPolicy | None = None,
         children: Children | None = None,
         metrics: AgentMetrics | None = None,
     ) -> None:
         """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched.
-
-        `children` are the download processes of `downloadMode: Agent`; whoever made them closes them.
+        `pod_name` is the agent's own Pod in `namespace`, by which it knows its host path. `children` are the download
+        processes of `downloadMode: Agent`; whoever made them closes them.
         """
         self._node_name = node_name
         self._namespace = namespace
         self._jobs_namespace = jobs_namespace
         self._store = store
+        self._probe = probe or DiskProbe(store)
+        self._pod_name = pod_name
         self._progress = progress or ProgressPolicy()
         self._children = children or Children(store.notes, Scratch(store.root))
         self._metrics = metrics or AgentMetrics()
-        self._wake = Channel(EnqueueRequestForObject(), name="wake")
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
-        self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
-        self._writer: NodeStatusWriter | None = None
-        self._groups: NodeGroups
-        """Made with the parts."""
-        self._unknown: list[str] = []
+        self._parts: Parts | None = None
+        self._wake = Channel(EnqueueRequestForObject(), name="wake")
 
     def setup(self, builder: Builder) -> None:
         """Which objects of a kind are watched is said by `main.cache_options`."""
@@ -103,20 +102,34 @@ class LocalModelNodeReconciler(Reconciler):
         builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
         builder.watches(ConfigMap, to_node)
         builder.watches_source(self._wake)
+        self._probe.on_recovery = self.wake
+
+    @property
+    def config(self) -> LocalModelConfig:
+        """The configuration of the last pass. For any thread."""
+        return self._config.local_model
 
     def wake(self) -> None:
         """Asks for a pass. For any thread."""
         self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
 
     def observed(self) -> tuple[LocalModelNode, LocalModelNodeStatus] | None:
-        """The node, and the status that it shall have as far as the last pass has found; for other threads."""
+        """The node, and the status that it shall have as far as the last pass has found. For any thread."""
         node = self.client.find(LocalModelNode, self._node_name)
         if node is None:
             return None
-        return node, self._writer.latest(node) if self._writer is not None else node.status
+        return node, self._parts.writer.latest(node) if self._parts is not None else node.status
+
+    def tell_damage(self, damage: Damage) -> None:
+        """A scrub found a model altered: an event, and a pass that downloads it again. For any thread."""
+        node = self.client.find(LocalModelNode, self._node_name)
+        if node is not None:
+            self.recorder.event(node, "Warning", "ModelDamaged", f"{damage.uri} ({damage.key}): {damage.detail}")
+        self.wake()
 
     def check_ready(self) -> None:
-        """A readiness check: raises StoreError while the models root is not usable."""
+        """A readiness check: raises StoreError while the models root is not usable. Waits for no disk."""
+        self._probe.check_alive()
         if not self._store.is_open:
             raise StoreError(f"the models root {self._store.root} is not open yet")
 
@@ -132,8 +145,9 @@ class LocalModelNodeReconciler(Reconciler):
             # Nothing is known of what is wanted, so nothing is deleted.
             return self._prepare_store(frequency)
         try:
-            self._store.open(_downloaded(node))
-            wait = self._pass(node, frequency)
+            unwritable = self._probe.check()
+            self._tell_adopted(node, self._store.open(_downloaded(node)))
+            wait = self._pass(node, frequency, unwritable or self._store.problem())
         except StoreError as error:
             self._report_storage_failure(node, error)
             wait = frequency
@@ -141,6 +155,7 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _prepare_store(self, frequency: timedelta) -> Result | None:
         try:
+            self._probe.check()
             self._store.open()
         except StoreError as error:
             log.warning("models root cannot be used", reason=error.reason, error=str(error))
@@ -168,71 +183,59 @@ class LocalModelNodeReconciler(Reconciler):
 
     # one pass ----------------------------------------------------------------------------------------------------
 
-    def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
-        """Everything that is due for the node; how long until the next look."""
-        downloads, removal, writer = self._components()
-        entries = self._groups.complete(node.spec.local_models)
-        groups = group_entries(entries, self._recorded)
+    def _pass(self, node: LocalModelNode, frequency: timedelta, problem: StoreError | None) -> timedelta:
+        """Everything that is due for the node; how long until the next look. `problem`: what forbids to write."""
+        parts = self._components()
+        entries = parts.groups.complete(node.spec.local_models)
+        isolation = self._config.local_model.storage_isolation
+        groups = group_entries(entries, self._recorded, now=self.clock.now(), isolation=isolation)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
-        outcome = _Outcome()
-        situations = self._observe_all(downloads, groups, current, outcome)
+        outcome = Outcome(storage=problem)
+        situations = self._observe_all(parts.downloads, groups, current, outcome)
         self._find_in_use(current)
         for wanted in groups:
             if wanted.key in situations:
-                self._ensure(downloads, wanted, situations[wanted.key], current, outcome)
-        removed = removal.run(current, keys)
+                self._ensure(parts.downloads, wanted, situations[wanted.key], current, outcome)
+                self._prove(parts.checks, wanted, current, outcome)
+        removed = parts.removal.run(current, keys)
+        outcome.storage = outcome.storage or removed.storage
         for key in removed.lingering - outcome.reports.keys():
-            outcome.reports[key] = _lingering(key, node)
+            outcome.reports[key] = lingering(key, node)
         self._store.empty_trash(current.in_use.is_mounted)
-        self._tell_unknown(keys)
 
         status = build_status(
-            writer.latest(node),
+            parts.writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=downloads.storage_limit(entries),
+            limit=parts.downloads.storage_limit(entries),
             now=current.now,
         )
-        self._set_storage_condition(node, status, outcome.storage)
-        writer.write(node, status)
-        self._writer = writer
+        foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
+        parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
+        parts.writer.write(node, status)
         self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
 
-    def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter]:
+    def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
+        if keys:
+            told = f"{len(keys)} models that an earlier agent had downloaded were found on the disk and are kept"
+            self.recorder.event(node, "Normal", "Adopted", told)
+
+    def _components(self) -> Parts:
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
-            requirements = Requirements(self.live)
-            self._groups = NodeGroups(self.live, self.clock, node_name=self._node_name)
-            runs = Runs(
-                jobs=JobRuns(
-                    client=self.client,
-                    live=self.live,
-                    recorder=self.recorder,
-                    requirements=requirements,
-                    clock=self.clock,
-                ),
-                children=ChildRuns(
-                    children=self._children,
-                    live=self.live,
-                    store=self._store,
-                    recorder=self.recorder,
-                    requirements=requirements,
-                ),
-            )
-            self._parts = (
-                Downloads(
-                    live=self.live,
-                    store=self._store,
-                    runs=runs,
-                    requirements=requirements,
-                    recorder=self.recorder,
-                    metrics=self._metrics,
-                    clock=self.clock,
-                ),
-                Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
-                NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
+            self._parts = Parts.of(
+                client=self.client,
+                live=self.live,
+                store=self._store,
+                recorder=self.recorder,
+                clock=self.clock,
+                path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
+                progress=self._progress,
+                node_name=self._node_name,
+                children=self._children,
+                metrics=self._metrics,
             )
         return self._parts
 
@@ -243,13 +246,14 @@ class LocalModelNodeReconciler(Reconciler):
             node=node,
             config=self._config,
             jobs=[job for job in jobs if is_ours(job, node.metadata.uid)],
+            checks=[job for job in jobs if is_check(job, node.metadata.uid)],
             pods=self.client.list(Pod),
             usage=self._store.usage(),
             now=self.clock.now(),
         )
 
     def _observe_all(
-        self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: _Outcome
+        self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: Outcome
     ) -> dict[str, tuple[Situation, FolderState]]:
         """All of them before any acts: what is under way has its room reserved before another starts."""
         situations = {}
@@ -269,12 +273,20 @@ class LocalModelNodeReconciler(Reconciler):
         wanted: Wanted,
         observed: tuple[Situation, FolderState],
         current: Pass,
-        outcome: _Outcome,
+        outcome: Outcome,
     ) -> None:
         try:
             outcome.add(wanted, downloads.ensure(wanted, *observed, current))
         except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
             outcome.failed(wanted, current.node, error)
+
+    def _prove(self, checks: Checks, wanted: Wanted, current: Pass, outcome: Outcome) -> None:
+        leader = outcome.reports[entry_key(wanted.leader)]
+        for entry in wanted.claimants:
+            try:
+                outcome.reports[entry_key(entry)] = checks.report(wanted, entry, leader, current)
+            except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
+                outcome.failed(wanted, current.node, error, (entry,))
 
     def _find_in_use(self, current: Pass) -> None:
         references = {}
@@ -298,14 +310,8 @@ class LocalModelNodeReconciler(Reconciler):
             manifest = None
         return (*self._recorded(key).references, *(manifest.references if manifest else ()))
 
-    def _tell_unknown(self, keys: set[str]) -> None:
-        unknown = self._store.unknown_directories(keys)
-        if unknown != self._unknown:
-            self._unknown = unknown
-            log.info("what the models directory holds beside our models is left alone", names=unknown)
-
-    def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
-        look = self._components()[0].next_look()
+    def _next_look(self, frequency: timedelta, outcome: Outcome, removed: Removed, current: Pass) -> timedelta:
+        look = self._components().downloads.next_look()
         waits = [frequency] if look is None else [frequency, look]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
@@ -323,74 +329,10 @@ class LocalModelNodeReconciler(Reconciler):
         log.error("models root cannot be used", reason=error.reason, error=str(error))
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.
-        writer = self._components()[2]
-        status = writer.latest(node).model_copy(deep=True)
-        self._set_storage_condition(node, status, error)
-        writer.write(node, status)
-
-    def _set_storage_condition(
-        self, node: LocalModelNode, status: LocalModelNodeStatus, error: StoreError | None
-    ) -> None:
-        value: ConditionStatus = "True" if error is None else "False"
-        reason = "Ready" if error is None else error.reason
-        message = f"{self._store.models} can be used" if error is None else str(error)
-        known = find_status_condition(status.conditions, STORAGE_READY)
-        generation = node.metadata.generation if known is None or known.status != value else known.observed_generation
-        told = known.reason if known is not None else ""
-        set_status_condition(
-            status.conditions, STORAGE_READY, value, reason, message, observed_generation=generation, clock=self.clock
-        )
-        if error is not None and told != reason:
-            self.recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What a pass found out, by status key."""
-
-    reports: dict[str, ModelReport] = field(default_factory=dict)
-    storage: StoreError | None = None
-    """The first failure of the disk."""
-    try_again: bool = False
-    """Something failed that may go better soon."""
-
-    def add(self, wanted: Wanted, report: ModelReport) -> None:
-        """The report stands for every entry that shares the download."""
-        for entry in wanted.sharing:
-            self.reports[entry_key(entry)] = report
-        for entry in wanted.refused:
-            self.reports[entry_key(entry)] = ModelReport(
-                status=ModelStatus.MODEL_DOWNLOAD_PENDING,
-                reason=Reason.CREDENTIALS_DIFFER,
-                message=f"{wanted.uri} is on this node for {entry_key(wanted.leader)} with other credentials, revision "
-                "or patterns; use the same to share it",
-                storage_key=wanted.key,
-            )
-
-    def failed(self, wanted: Wanted, node: LocalModelNode, error: Exception) -> None:
-        """Nothing is known of the model but that looking at it failed: its last status stays."""
-        self.try_again = True
-        if isinstance(error, StoreError):
-            self.storage = self.storage or error
-        expected = isinstance(error, AgentError | RuntimeLibraryError)
-        log.error("model not handled", uri=wanted.uri, error=str(error), exc_info=None if expected else error)
-        reason = error.reason if isinstance(error, AgentError) else Reason.WAITING
-        last = node.status.model_status.get(entry_key(wanted.leader), "")
-        status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
-        self.add(wanted, ModelReport(status=status, reason=reason, message=str(error), storage_key=wanted.key))
-
-
-def _lingering(key: str, node: LocalModelNode) -> ModelReport:
-    """An entry that is gone but whose Job is not: its key stays until then."""
-    last = node.status.model_status.get(key, "")
-    status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
-    known = node.status.models.get(key)
-    return ModelReport(
-        status=status,
-        reason=Reason.WAITING,
-        message="no longer wanted; its download is still there",
-        storage_key=known.storage_key if known is not None else "",
-    )
+        parts = self._components()
+        status = parts.writer.latest(node).model_copy(deep=True)
+        parts.condition.set(node, status, error)
+        parts.writer.write(node, status)
 
 
 def _downloaded(node: LocalModelNode) -> dict[str, str]:
@@ -400,10 +342,11 @@ def _downloaded(node: LocalModelNode) -> dict[str, str]:
     for key, status in node.status.model_status.items():
         if status != ModelStatus.MODEL_DOWNLOADED:
             continue
+        known = node.status.models[key].storage_key if key in node.status.models else ""
         if key in uris:
-            found[storage_key(uris[key])] = uris[key]
-        elif key in node.status.models and node.status.models[key].storage_key:
-            found.setdefault(node.status.models[key].storage_key, "")
+            found[known or storage_key(uris[key])] = uris[key]
+        elif known:
+            found.setdefault(known, "")
     return found
 
 

@@ -22,6 +22,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import ForbiddenError, RuntimeLibraryError
 from localmodel.runtime.objects import Event, Job, Object, Pod
 
+from .observation import pods_of
 from .symptoms import HEALTHY, Symptom, Trouble, advised, bounded, pod_symptom
 
 LOOK_SECONDS: Final = 60.0
@@ -77,7 +78,7 @@ class Starts:
         if job.has_condition("Suspended"):
             wait.since, wait.next_look = now, now + wait.interval
             return Start(Symptom(Trouble.SUSPENDED, f"Job {job.name} is suspended by somebody else; it waits for him"))
-        seen = pod_symptom(own[-1]) if (own := _of(job, pods)) and not own[-1].is_finished else HEALTHY
+        seen = pod_symptom(own[-1]) if (own := pods_of(job, pods)) and not own[-1].is_finished else HEALTHY
         if not seen and now >= wait.next_look:
             wait.interval = min(2 * wait.interval, LONGEST_LOOK_SECONDS)
             wait.next_look, wait.symptom = now + wait.interval, self._look(job)
@@ -99,7 +100,7 @@ class Starts:
     def _look(self, job: Job) -> Symptom:
         try:
             pods = self._live.list(Pod, namespace=job.namespace, labels={JOB_LABEL: job.name})
-            own = sorted(_of(job, pods), key=lambda pod: (str(pod.metadata.creation_timestamp), pod.name))
+            own = sorted(pods_of(job, pods), key=lambda pod: (str(pod.metadata.creation_timestamp), pod.name))
             unfinished = [pod for pod in own if not pod.is_finished]
             if unfinished:
                 return pod_symptom(unfinished[-1]) or self._from_events(unfinished[-1])
@@ -146,11 +147,7 @@ def _has_ended(job: Job) -> bool:
 
 def _has_started(job: Job, pods: Sequence[Pod]) -> bool:
     """By its pods too: the Job's own count comes late where its controller is slow."""
-    return bool(job.status.ready) or any(pod.status.phase in ("Running", "Succeeded") for pod in _of(job, pods))
-
-
-def _of(job: Job, pods: Sequence[Pod]) -> list[Pod]:
-    return [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
+    return bool(job.status.ready) or any(pod.status.phase in ("Running", "Succeeded") for pod in pods_of(job, pods))
 
 
 def _given_up(symptom: Symptom, timeout: int) -> Symptom:

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from localmodel.runtime.objects import Job, Pod
 
+from .observation import pods_of
+
 MAX_MESSAGE: Final = 500
 
 
@@ -83,8 +85,7 @@ def symptom_of(job: Job | None, pods: Sequence[Pod]) -> Symptom:
     if failed is not None and failed.reason == Trouble.DEADLINE_EXCEEDED:
         seconds = job.spec.active_deadline_seconds
         return advised(Trouble.DEADLINE_EXCEEDED, f"the download took longer than {seconds} s")
-    own = [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
-    for pod in reversed(own):
+    for pod in reversed(pods_of(job, pods)):
         if symptom := pod_symptom(pod):
             return symptom
     if failed is None:

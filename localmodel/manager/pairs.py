@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from localmodel.api import Cache, LocalModelConfig
+from localmodel.api import Cache
 from localmodel.api.names import (
     download_pv_name,
     download_pvc_name,
@@ -62,38 +62,32 @@ def serving_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
     )
 
 
-def model_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
-    """What services in a namespace mount instead with `servingVolumeScope: model`."""
-    uri = cache.spec.source_model_uri
+def model_pair(cache: Cache, group: str, namespace: str, *, isolated: bool = False) -> VolumePair:
+    """What services in a namespace mount instead with `servingVolumeScope: model`.
+
+    `isolated`: the model lies in a folder of the cache's namespace (`storageIsolation: namespace`).
+    """
+    uri, scope = cache.spec.source_model_uri, cache.namespace
     return VolumePair(
         group=group,
-        volume=model_pv_name(cache.name, group, uri, namespace, cache.namespace),
-        claim=ObjectKey(namespace, model_pvc_name(cache.name, group, uri, cache.namespace)),
+        volume=model_pv_name(cache.name, group, uri, namespace, scope, isolated=isolated),
+        claim=ObjectKey(namespace, model_pvc_name(cache.name, group, uri, scope, isolated=isolated)),
         serving=True,
-        sub_path=storage_sub_path(uri),
+        sub_path=storage_sub_path(uri, scope if isolated else ""),
     )
 
 
-def wanted_pairs(cache: Cache, serving: Iterable[tuple[str, str]], config: LocalModelConfig) -> list[VolumePair]:
-    """Every pair that the cache shall have. `serving` are namespaces and groups of consumers."""
-    return _pairs(
-        cache,
-        config.jobs_namespace,
-        serving,
-        single_models=config.serves_single_models,
-        downloads=not config.downloads_in_agent,
-    )
-
-
-def all_pairs(cache: Cache, job_namespace: str, serving: Iterable[tuple[str, str]]) -> list[VolumePair]:
-    """Every pair that the cache can have, whatever is configured."""
-    return _pairs(cache, job_namespace, serving, single_models=True, downloads=True)
-
-
-def _pairs(
-    cache: Cache, job_namespace: str, serving: Iterable[tuple[str, str]], *, single_models: bool, downloads: bool
+def wanted_pairs(
+    cache: Cache,
+    job_namespace: str,
+    serving: Iterable[tuple[str, str]],
+    *,
+    single_models: bool = False,
+    isolated: bool = False,
+    downloads: bool = True,
 ) -> list[VolumePair]:
-    """With `single_models` each consumer gets the second pair; without `downloads` jobs get none, as there are none.
+    """Every pair that the cache shall have. `serving` are namespaces and groups of consumers; with `single_models` each
+    gets the second pair, `isolated` as in `model_pair`. Without `downloads` (`downloadMode: Agent`) jobs get none.
 
     Where the services of the job namespace need the claim that downloads use already, it serves both (D-58); it stays
     as it is where only they need it, since its volume cannot be changed under them.
@@ -107,6 +101,6 @@ def _pairs(
         shared = of_jobs.get(pair.claim)
         pairs[pair.claim] = pair if shared is None else replace(shared, serving=True)
         if single_models:
-            single = model_pair(cache, group, namespace)
+            single = model_pair(cache, group, namespace, isolated=isolated)
             pairs[single.claim] = single
     return list(pairs.values())

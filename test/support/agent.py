@@ -9,6 +9,7 @@ from typing import Any
 
 from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.metrics import AgentMetrics
+from localmodel.agent.probe import DiskProbe
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
 from localmodel.agent.store import ModelStore
@@ -84,6 +85,7 @@ class World:
             namespace="kserve",
             jobs_namespace=JOBS,
             store=self.store,
+            probe=DiskProbe(self.store, clock=self.clock),
             progress=ProgressPolicy.every(1),
             children=self.children if self.plays_children else None,
             metrics=self.metrics,

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from support.rigid import Rigid
 
-from localmodel.agent.digests import DigestWorker
 from localmodel.agent.errors import InsufficientStorageError
 from localmodel.agent.inuse import find_in_use
 from localmodel.agent.manifest import Reference
 from localmodel.agent.observation import job_state
 from localmodel.agent.requirements import Requirements
 from localmodel.agent.s3 import s3_settings
+from localmodel.agent.scrub import Scrubber
 from localmodel.agent.space import check_room, human
 from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
 from localmodel.agent.store import ModelStore
@@ -358,7 +358,7 @@ def test_missing_digests_are_computed_in_the_background(tmp_path: Path) -> None:
     store.open()
     (store.prepare_staging(KEY, "s3://mybucket/mymodel") / "a").write_bytes(b"a")
     store.publish(KEY, Publication(uri="s3://mybucket/mymodel"))
-    DigestWorker(store).run_once(threading.Event())
+    Scrubber(store).run_once(threading.Event())
     manifest = store.manifest(KEY)
     assert manifest is not None
     assert manifest.digest.startswith("sha256:")
@@ -371,7 +371,7 @@ def test_computing_digests_stops_when_told_to(tmp_path: Path) -> None:
     store.publish(KEY, Publication(uri="s3://mybucket/mymodel"))
     stop = threading.Event()
     stop.set()
-    DigestWorker(store).run_once(stop)
+    Scrubber(store).run_once(stop)
     manifest = store.manifest(KEY)
     assert manifest is not None
     assert manifest.digest == ""

@@ -376,7 +376,7 @@ def test_an_entry_that_comes_back_within_the_grace_finds_its_model(world: World)
 @pytest.mark.parametrize(
     ("sub_path", "claim"), [(f"models/{KEY}", "another-claim"), (f"models/{KEY}/sub", "iris-gpu1"), ("", "iris-gpu1")]
 )
-def test_a_model_in_use_is_never_deleted(world: World, sub_path: str, claim: str) -> None:
+def test_a_model_in_use_is_never_deleted_d01(world: World, sub_path: str, claim: str) -> None:
     world.publish()
     pod = world.serving_pod(sub_path=sub_path, claim=claim)
     world.client.delete(world.client.get(LocalModelCache, "iris"))
@@ -398,7 +398,7 @@ def test_use_is_reported(world: World) -> None:
     assert world.model().last_used_time == world.clock.now()
 
 
-def test_a_folder_is_not_removed_under_a_running_download(world: World) -> None:
+def test_a_folder_is_not_removed_under_a_running_download_d08(world: World) -> None:
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
     pod = world.download_pod(world.jobs[0])
@@ -420,7 +420,7 @@ def test_without_a_local_model_node_nothing_is_deleted(world: World) -> None:
     assert (world.root / "models" / KEY).exists()
 
 
-def test_a_shared_model_stays_when_one_of_its_caches_goes(world: World) -> None:
+def test_a_shared_model_stays_when_one_of_its_caches_goes_d09(world: World) -> None:
     world.want({"modelName": "one", "sourceModelUri": URI}, {"modelName": "two", "sourceModelUri": URI})
     world.run()
     (job,) = world.jobs
@@ -432,7 +432,7 @@ def test_a_shared_model_stays_when_one_of_its_caches_goes(world: World) -> None:
     assert world.node.status.model_status == {"two": "ModelDownloadPending"}
 
 
-def test_foreign_directories_are_never_deleted(world: World) -> None:
+def test_foreign_directories_are_never_deleted_d01(world: World) -> None:
     world.publish()
     for name in ("lost+found", "f" * 16):
         (world.root / "models" / name).mkdir()
@@ -469,6 +469,8 @@ def test_kserves_models_are_adopted_on_upgrade(world: World) -> None:
     world.run()
     assert world.status() == "ModelDownloaded"
     assert world.jobs == []
+    world.run()
+    assert world.reasons() == ["Adopted"], "told once"
 
 
 def test_a_broken_configuration_keeps_the_last_good_one(world: World) -> None:
