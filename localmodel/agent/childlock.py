@@ -22,8 +22,7 @@ class DownloadLock:
     def acquire(self, *, wait: bool = False) -> int | None:
         """The descriptor, whose owner closes it; None where another process holds the lock and `wait` is not set."""
         while True:
-            self.path.parent.mkdir(exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = self._open()
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -53,6 +52,16 @@ class DownloadLock:
                 self.path.unlink()
         finally:
             os.close(descriptor)
+
+    def _open(self) -> int:
+        """Follows no link out of the models root: neither for the file nor for its directory."""
+        self.path.parent.mkdir(exist_ok=True)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            return os.open(self.path.name, flags, 0o600, dir_fd=directory)
+        finally:
+            os.close(directory)
 
     def _is_at_its_path(self, descriptor: int) -> bool:
         try:

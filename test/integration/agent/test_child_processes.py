@@ -282,6 +282,17 @@ def test_a_lock_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "locks").iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["locks", f"locks/{KEY}"])
+def test_a_lock_follows_no_link(tmp_path: Path, place: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    if "/" in place:
+        (tmp_path / "locks").mkdir()
+    (tmp_path / place).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"Too many levels|Not a directory"):
+        DownloadLock(tmp_path / "locks" / KEY).acquire()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 # the agent's own end ------------------------------------------------------------------------------------------------
 
 AGENT = """

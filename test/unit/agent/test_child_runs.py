@@ -13,7 +13,7 @@ from support.children import PlayedChild
 
 from localmodel.agent.childplan import FILES as FILES_OF_PLAN
 from localmodel.agent.childprocess import ChildExit
-from localmodel.api import ClusterStorageContainer, LocalModelCache
+from localmodel.api import ClusterStorageContainer, LocalModelCache, LocalModelNamespaceCache
 from localmodel.api.names import storage_key
 from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount
 
@@ -270,6 +270,24 @@ def test_a_job_that_the_agent_does_not_see_yet_holds_a_process_up(world: World, 
     world.agent.client = Blind()  # type: ignore[assignment]
     world.run()
     assert world.children.started == []
+
+
+def test_namespaces_that_are_isolated_have_processes_and_folders_of_their_own(world: World) -> None:
+    world.configure(downloadMode="Agent", storageIsolation="namespace", servingVolumeScope="model")
+    for namespace in ("team-a", "team-b"):
+        document = {
+            "metadata": {"name": "iris", "namespace": namespace},
+            "spec": {"sourceModelUri": URI, "modelSize": "1Mi", "nodeGroups": ["gpu1"]},
+        }
+        world.client.create(LocalModelNamespaceCache.from_dict(document))
+    world.want(*({"modelName": "iris", "namespace": it, "sourceModelUri": URI} for it in ("team-a", "team-b")))
+    world.run()
+    plans = {child.plan.cache: child.plan for child in world.children.started}
+    assert {name: plan.key for name, plan in plans.items()} == {
+        "team-a/iris": storage_key(URI, "team-a"),
+        "team-b/iris": storage_key(URI, "team-b"),
+    }
+    assert all(plan.destination.is_dir() for plan in plans.values())
 
 
 # what it may not download -------------------------------------------------------------------------------------------
