@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -85,7 +84,7 @@ class Downloads:
         self._path = path
         self._requirements = requirements
         self._runs = runs
-        self._stalls = Stalls(clock)
+        self._stalls = Stalls(store.staging, clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
@@ -133,11 +132,8 @@ class Downloads:
         if not run.is_writing:
             self._stalls.forget(key)
             return run
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import progress_path
-
-        evidence = current.usage.staged.get(key), _last_change(progress_path(self._store.staging / key))
-        symptom = self._stalls.observe(key, evidence, timeout=current.config.local_model.download_stall_seconds)
+        timeout = current.config.local_model.download_stall_seconds
+        symptom = self._stalls.observe(key, current.usage.staged.get(key, 0), timeout=timeout)
         if symptom is None or run.state not in _ACTIVE:
             return run
         return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)
@@ -384,14 +380,6 @@ class Downloads:
 def _started(record: KeyRecord, attempt: int) -> datetime | None:
     """When an attempt was started that is started again, as after a restart of the agent."""
     return record.started_time if record.attempt == attempt and not record.outcome else None
-
-
-def _last_change(path: Path) -> int:
-    """In nanoseconds; 0 where there is no such file."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _published(record: KeyRecord) -> KeyRecord:

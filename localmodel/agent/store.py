@@ -1,8 +1,9 @@
 """The models on one node's disk: `ModelStore`, the only code that changes anything below the models root.
 
 Layout below the root R: `models/<storageKey>` the whole models; `models/.staging/<storageKey>` where a download writes;
-`models/.localmodel/<storageKey>.json` manifests, beside them `records/`, the marker and the lock; `models/.trash/` what
-is to be deleted. No Kubernetes here; the reconciler decides, the store does.
+`models/.localmodel/<storageKey>.json` manifests, beside them `records/`, the marker, the lock, the book of scrubs and
+the file that a probe writes; `models/.trash/` what is to be deleted. No Kubernetes here; the reconciler decides, the
+store does.
 
 Invariants, which hold after a crash at any step once `open` has run:
 - `check` answers complete only for a folder that was verified, synced and renamed into place in one step.
