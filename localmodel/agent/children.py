@@ -130,6 +130,7 @@ class Children:
             running = [child for child in self._children.values() if child.exit is None]
         for child in end_all(running, patience=self._grace + _PATIENCE_SECONDS):
             log.error("a download process does not end", storage_key=child.plan.key, pid=child.pid)
+        self._scratch.close()
 
     # steps -------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ of its own below it, which goes with the download; what a killed agent left goes
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -66,6 +67,11 @@ class Scratch:
             self._make_own()
             for folder in list(self.directory.iterdir()):
                 shutil.rmtree(folder)
+
+    def close(self) -> None:
+        """Removes the directory of all, unless some download's is still there; the next agent clears that."""
+        with contextlib.suppress(OSError):
+            self.directory.rmdir()
 
     def _make_own(self) -> None:
         """In a directory that everybody may write to, somebody else may have made one of that name first."""

@@ -234,6 +234,7 @@ def test_closing_ends_all_and_starts_none_any_more(agent: Callable[..., Agent]) 
     child = it.start()
     it.children.close()
     assert child.exit is not None
+    assert not it.scratch.directory.exists()
     with pytest.raises(EarlierDownloadError):
         it.start()
 
