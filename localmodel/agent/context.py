@@ -8,6 +8,7 @@ from datetime import datetime
 
 from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.node import LocalModelNode
+from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.objects import Job, Pod
 
 from .inuse import InUse
@@ -32,6 +33,9 @@ class Pass:
     """Known once all wanted models were observed: that tells which claims expose them."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Storage key -> bytes promised to a download that is under way."""
+
+    groups: dict[str, LocalModelNodeGroup | None] = field(default_factory=dict)
+    """The node groups that were read live in this pass."""
 
     @property
     def jobs_namespace(self) -> str:

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     REPAIRING = "Repairing"
     DOWNLOAD_FAILED = "DownloadFailed"
     CREDENTIALS_DIFFER = "CredentialsDiffer"
+    EVICTED = "Evicted"
     SELECTION_DIFFERS = "SelectionDiffers"
     CHECKING_CREDENTIALS = "CheckingCredentials"
     CREDENTIALS_REJECTED = "CredentialsRejected"

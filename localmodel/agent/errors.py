@@ -117,6 +117,12 @@ class InsufficientStorageError(AgentError):
     reason = "InsufficientStorage"
 
 
+class EvictedError(AgentError):
+    """The model was evicted, nobody asks for it, and it does not fit below the low watermark."""
+
+    reason = "Evicted"
+
+
 class DownloadSetupError(AgentError):
     """A Job cannot be made from what the cluster says: a missing group, a bad ClusterStorageContainer."""
 

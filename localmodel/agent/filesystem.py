@@ -38,6 +38,15 @@ class FileSystem:
     def step(self, name: str, path: Path) -> None:
         """Called before each primitive with its name and target; a test raises here."""
 
+    def room(self, path: Path) -> tuple[int, int]:
+        """The bytes that the file system at the path has for users, as df counts them, and how many of them are left.
+
+        What it keeps back for root or a quota does not count: nobody can use it, so it makes no disk full.
+        """
+        found = os.statvfs(path)
+        used = found.f_blocks - found.f_bfree
+        return (used + found.f_bavail) * found.f_frsize, found.f_bavail * found.f_frsize
+
     def make_directory(self, path: Path, mode: int) -> None:
         """One directory with exactly this mode, whatever the umask; its parent must exist."""
         with self._beneath.parent(path) as (parent, name):

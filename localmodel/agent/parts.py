@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
 
+from .capacity import Capacity
 from .checks import Checks
 from .children import Children
 from .childruns import ChildRuns
+from .context import Pass
 from .downloads import Downloads
 from .hostpath import HostPath
 from .jobruns import JobRuns
@@ -32,6 +35,7 @@ class Parts:
     downloads: Downloads
     checks: Checks
     removal: Removal
+    capacity: Capacity
     condition: StorageCondition
     writer: NodeStatusWriter
 
@@ -49,12 +53,22 @@ class Parts:
         node_name: str,
         children: Children,
         metrics: AgentMetrics,
+        find_in_use: Callable[[Pass], None],
     ) -> Parts:
-        """All of them, on one store and one client."""
-        requirements = Requirements(live)
+        """All of them, on one store and one client. `find_in_use` sets `Pass.in_use` from `Pass.pods`."""
+        requirements = Requirements(live, clock)
         jobs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
         own = ChildRuns(children=children, live=live, store=store, recorder=recorder, requirements=requirements)
         runs = Runs(jobs=jobs, children=own)
+        capacity = Capacity(
+            live=live,
+            store=store,
+            requirements=requirements,
+            runs=runs,
+            recorder=recorder,
+            clock=clock,
+            find_in_use=find_in_use,
+        )
         return cls(
             groups=NodeGroups(live, clock, node_name=node_name),
             downloads=Downloads(
@@ -62,6 +76,7 @@ class Parts:
                 store=store,
                 runs=runs,
                 requirements=requirements,
+                capacity=capacity,
                 recorder=recorder,
                 metrics=metrics,
                 path=path,
@@ -69,6 +84,7 @@ class Parts:
             ),
             checks=Checks(client=client, store=store, runs=jobs, requirements=requirements, recorder=recorder),
             removal=Removal(live=live, store=store, runs=runs, clock=clock),
+            capacity=capacity,
             condition=StorageCondition(store.models, recorder=recorder, clock=clock),
             writer=NodeStatusWriter(client, live, policy=progress, clock=clock),
         )

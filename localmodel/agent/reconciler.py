@@ -7,6 +7,7 @@ puts them in order and keeps the failure of one from stopping the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, Pod
@@ -23,14 +25,17 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, O
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
+from .capacity import Capacity
 from .checks import Checks, is_check
 from .children import Children
 from .context import Pass
 from .decisions import Situation, Wanted, entry_key
+from .diskpressure import tell_pressure
 from .downloads import Downloads
 from .errors import StoreError, StoreLockedError
 from .hostpath import HostPath
 from .inuse import find_in_use
+from .inventory import Situations
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
 from .metrics import AgentMetrics
@@ -194,12 +199,20 @@ class LocalModelNodeReconciler(Reconciler):
         outcome = Outcome(storage=problem)
         situations = self._observe_all(parts.downloads, groups, current, outcome)
         self._find_in_use(current)
-        for wanted in groups:
-            if wanted.key in situations:
-                self._ensure(parts.downloads, wanted, situations[wanted.key], current, outcome)
-                self._prove(parts.checks, wanted, current, outcome)
+        # First what nobody wants any more: that may be all the room that is needed.
         removed = parts.removal.run(current, keys)
         outcome.storage = outcome.storage or removed.storage
+        if self._store.empty_trash(current.in_use.is_mounted):
+            current.usage = self._store.usage()
+        self._keep_room(parts.capacity, groups, situations, current, outcome)
+        order = parts.capacity.order(groups, situations, current)
+        for wanted in order:
+            self._ensure(parts.downloads, wanted, situations[wanted.key], current, outcome)
+        displaced = parts.capacity.take_displaced()
+        for wanted in order:
+            if wanted.key in displaced:  # by a download that came later in this pass than what was said of it
+                self._ensure(parts.downloads, wanted, situations[wanted.key], current, outcome)
+            self._prove(parts.checks, wanted, current, outcome)
         for key in removed.lingering - outcome.reports.keys():
             outcome.reports[key] = lingering(key, node)
         self._store.empty_trash(current.in_use.is_mounted)
@@ -208,14 +221,39 @@ class LocalModelNodeReconciler(Reconciler):
             parts.writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=parts.downloads.storage_limit(entries),
-            now=current.now,
+            limit=parts.capacity.bounds(current).limit,
         )
         foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
         parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
+        self._tell_pressure(parts.capacity, node, status, groups, current)
         parts.writer.write(node, status)
         self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
+
+    def _keep_room(
+        self, capacity: Capacity, groups: Sequence[Wanted], situations: Situations, current: Pass, outcome: Outcome
+    ) -> None:
+        try:
+            capacity.begin(groups, situations, current)
+        except (StoreError, RuntimeLibraryError) as error:
+            outcome.try_again = True
+            log.warning("not all that is due was removed, trying again later", error=str(error))
+            if isinstance(error, StoreError):
+                outcome.storage = outcome.storage or error
+
+    def _tell_pressure(
+        self,
+        capacity: Capacity,
+        node: LocalModelNode,
+        status: LocalModelNodeStatus,
+        groups: Sequence[Wanted],
+        current: Pass,
+    ) -> None:
+        disk = capacity.disk(current)
+        if disk.is_under_pressure:
+            disk = capacity.disk(current, with_items=True)
+        names = {wanted.key: entry_key(wanted.leader) for wanted in groups}
+        tell_pressure(node, status, disk, names, recorder=self.recorder, clock=self.clock)
 
     def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
         if keys:
@@ -236,6 +274,7 @@ class LocalModelNodeReconciler(Reconciler):
                 node_name=self._node_name,
                 children=self._children,
                 metrics=self._metrics,
+                find_in_use=self._find_in_use,
             )
         return self._parts
 
@@ -252,11 +291,9 @@ class LocalModelNodeReconciler(Reconciler):
             now=self.clock.now(),
         )
 
-    def _observe_all(
-        self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: Outcome
-    ) -> dict[str, tuple[Situation, FolderState]]:
+    def _observe_all(self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: Outcome) -> Situations:
         """All of them before any acts: what is under way has its room reserved before another starts."""
-        situations = {}
+        situations: Situations = {}
         # Also those that no entry asks for any more, until they have ended.
         for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
             current.reserved[key] = self._recorded(key).promised
@@ -311,8 +348,9 @@ class LocalModelNodeReconciler(Reconciler):
         return (*self._recorded(key).references, *(manifest.references if manifest else ()))
 
     def _next_look(self, frequency: timedelta, outcome: Outcome, removed: Removed, current: Pass) -> timedelta:
-        look = self._components().downloads.next_look()
-        waits = [frequency] if look is None else [frequency, look]
+        parts = self._components()
+        looks = (parts.downloads.next_look(), parts.capacity.look_again)
+        waits = [frequency, *(look for look in looks if look is not None)]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
         if removed.look_again is not None:

@@ -177,6 +177,8 @@ class LocalModelConfig(ConfigSection):
     """How long a model is kept that no entry asks for while its cache still exists."""
     high_watermark_percent: int = Field(default=80, ge=1, le=100)
     low_watermark_percent: int = Field(default=70, ge=0, le=100)
+    eviction_minimum_idle_seconds: int = Field(default=600, ge=0, le=10**9)
+    """A model that a pod used so short a time ago is not evicted."""
     scrub_interval_seconds: int = Field(default=604800, ge=0, le=10**9)
     """How often an agent reads every model again and compares digests; 0 is never."""
     scrub_bytes_per_second: Annotated[Quantity, empty_means(_SCRUB_RATE)] = _SCRUB_RATE

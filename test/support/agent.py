@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from localmodel.agent import tree
 from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.metrics import AgentMetrics
 from localmodel.agent.probe import DiskProbe
@@ -31,6 +32,17 @@ CONFIG_MAP = {"name": "inferenceservice-config", "namespace": "kserve"}
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
 
 
+class RoomyDisk(FileSystem):
+    """Has the room that a test says, in bytes, whatever the disk below has; what the models root holds is taken."""
+
+    capacity = 100 << 30
+    foreign = 10 << 30
+    """What others took."""
+
+    def room(self, path: Path) -> tuple[int, int]:
+        return self.capacity, max(self.capacity - self.foreign - tree.disk_size(path), 0)
+
+
 class JumpingClock(FakeClock):
     """A clock whose time of day somebody sets."""
 
@@ -52,7 +64,7 @@ class World:
     ) -> None:
         """`children`: the agent's own downloads are played, too (`downloadMode: Agent`)."""
         self.metrics = metrics
-        self.filesystem = filesystem
+        self.filesystem = filesystem or RoomyDisk()
         self.plays_children = children
         self.clock = JumpingClock()
         self.client = FakeClient(clock=self.clock)
@@ -61,7 +73,7 @@ class World:
         self.start()
         self.client.create(ConfigMap.from_dict({"metadata": CONFIG_MAP, "data": self._config()}))
         if children:
-            self.configure(downloadMode="Agent")
+            self.set_config(downloadMode="Agent")
         self.client.create(
             LocalModelNodeGroup.from_dict({"metadata": {"name": "gpu1"}, "spec": {"storageLimit": "10Mi"}})
         )
@@ -71,7 +83,7 @@ class World:
         config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60, **local_model}
         return {"localModel": json.dumps(config), "storageInitializer": json.dumps(storage_initializer or {})}
 
-    def configure(self, storage_initializer: dict[str, Any] | None = None, **local_model: Any) -> None:
+    def set_config(self, storage_initializer: dict[str, Any] | None = None, **local_model: Any) -> None:
         """Sets these keys of the configuration, and no others."""
         found = self.client.get(ConfigMap, CONFIG_MAP["name"], namespace=CONFIG_MAP["namespace"])
         self.client.patch(found, {"data": self._config(storage_initializer, **local_model)})
@@ -97,6 +109,12 @@ class World:
     def restart(self) -> None:
         self.store.close()
         self.start()
+
+    def configure(self, **changes: Any) -> None:
+        """Changes keys of `localModel` in the configuration."""
+        config = self.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
+        document = json.loads(config.data["localModel"]) | changes
+        self.client.patch(config, {"data": {"localModel": json.dumps(document)}})
 
     def want(self, *entries: dict[str, Any]) -> None:
         """Sets the entries, each with its cache."""

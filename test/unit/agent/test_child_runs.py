@@ -123,7 +123,7 @@ def test_the_wait_after_failures_doubles(world: World) -> None:
     ],
 )
 def test_want_of_memory_says_what_to_raise(world: World, ended: ChildExit, what: str) -> None:
-    world.configure({"memoryLimit": "64Mi"}, downloadMode="Agent")
+    world.set_config({"memoryLimit": "64Mi"}, downloadMode="Agent")
     want(world)
     started(world).exit = ended
     world.run()
@@ -162,7 +162,7 @@ def test_nothing_starts_while_a_process_of_an_earlier_agent_writes_d08(world: Wo
 
 
 def test_at_most_so_many_processes_run(world: World) -> None:
-    world.configure(downloadMode="Agent", maxConcurrentDownloadsPerNode=2)
+    world.set_config(downloadMode="Agent", maxConcurrentDownloadsPerNode=2)
     world.want(*({"modelName": f"m-{n}", "sourceModelUri": f"hf://org/m-{n}"} for n in range(3)))
     world.run()
     assert len(world.children.started) == 2
@@ -220,7 +220,7 @@ def test_a_label_blip_ends_no_process(world: World) -> None:
 def test_a_process_goes_on_after_the_mode_has_changed(world: World) -> None:
     want(world)
     child = started(world)
-    world.configure(downloadMode="Job")
+    world.set_config(downloadMode="Job")
     world.run()
     assert world.jobs == []
     child.succeeds(FILES)
@@ -229,12 +229,12 @@ def test_a_process_goes_on_after_the_mode_has_changed(world: World) -> None:
 
 
 def test_a_job_that_runs_goes_on_after_the_mode_has_changed(world: World) -> None:
-    world.configure()
+    world.set_config()
     want(world)
     world.run()
     (job,) = world.jobs
     world.client.status.patch(job, {"status": {"active": 1, "ready": 1}})
-    world.configure(downloadMode="Agent")
+    world.set_config(downloadMode="Agent")
     world.run()
     assert world.children.started == []
     assert world.status() == "ModelDownloading"
@@ -244,20 +244,20 @@ def test_a_job_that_runs_goes_on_after_the_mode_has_changed(world: World) -> Non
 
 
 def test_a_job_that_waits_gives_way_to_a_process(world: World) -> None:
-    world.configure()
+    world.set_config()
     want(world)
     world.run()
-    world.configure(downloadMode="Agent")
+    world.set_config(downloadMode="Agent")
     world.run()
     assert world.jobs == []
     assert started(world).plan.attempt == 1
 
 
 def test_a_job_that_the_agent_does_not_see_yet_holds_a_process_up(world: World, monkeypatch: Any) -> None:
-    world.configure()
+    world.set_config()
     want(world)
     world.run()
-    world.configure(downloadMode="Agent")
+    world.set_config(downloadMode="Agent")
     every = world.client.list
 
     class Blind:
@@ -273,7 +273,7 @@ def test_a_job_that_the_agent_does_not_see_yet_holds_a_process_up(world: World, 
 
 
 def test_namespaces_that_are_isolated_have_processes_and_folders_of_their_own(world: World) -> None:
-    world.configure(downloadMode="Agent", storageIsolation="namespace", servingVolumeScope="model")
+    world.set_config(downloadMode="Agent", storageIsolation="namespace", servingVolumeScope="model")
     for namespace in ("team-a", "team-b"):
         document = {
             "metadata": {"name": "iris", "namespace": namespace},
@@ -390,7 +390,7 @@ def test_no_secret_shows_in_status_or_events(world: World) -> None:
 
 
 def test_certificates_to_trust_are_given_as_files(world: World) -> None:
-    world.configure({"caBundleConfigMapName": "bundle"}, downloadMode="Agent")
+    world.set_config({"caBundleConfigMapName": "bundle"}, downloadMode="Agent")
     document = {"metadata": {"name": "bundle", "namespace": JOBS}, "data": {"cabundle.crt": "PEM"}}
     world.client.create(ConfigMap.from_dict(document))
     want(world)
@@ -410,7 +410,7 @@ def test_what_a_cache_says_is_never_taken_for_a_variable(world: World) -> None:
 
 
 def test_a_process_that_writes_nothing_any_more_is_ended_and_tried_again(world: World) -> None:
-    world.configure(downloadMode="Agent", downloadStallSeconds=100)
+    world.set_config(downloadMode="Agent", downloadStallSeconds=100)
     want(world)
     child = started(world)
     world.run()
@@ -426,7 +426,7 @@ def test_a_process_that_writes_nothing_any_more_is_ended_and_tried_again(world: 
 
 
 def test_a_process_has_the_deadline_of_jobs(world: World) -> None:
-    world.configure(downloadMode="Agent", jobActiveDeadlineSeconds=60)
+    world.set_config(downloadMode="Agent", jobActiveDeadlineSeconds=60)
     want(world)
     child = started(world)
     assert child.plan.deadline_seconds == 60
@@ -439,7 +439,7 @@ def test_a_process_has_the_deadline_of_jobs(world: World) -> None:
 
 
 def test_a_process_that_nobody_asks_for_any_more_counts_until_it_has_ended(world: World) -> None:
-    world.configure(downloadMode="Agent", maxConcurrentDownloadsPerNode=1)
+    world.set_config(downloadMode="Agent", maxConcurrentDownloadsPerNode=1)
     want(world)
     started(world)
     world.want({"modelName": "other", "sourceModelUri": "hf://org/other"})

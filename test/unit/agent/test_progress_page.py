@@ -81,7 +81,7 @@ def test_a_download_that_says_nothing_any_more_has_no_rate(world: World) -> None
 
 
 def test_of_a_foreign_image_it_tells_the_bytes_on_the_disk(world: World) -> None:
-    world.configure()
+    world.set_config()
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
     world.client.status.patch(world.jobs[0], {"status": {"active": 1, "ready": 1}})

@@ -44,6 +44,7 @@ def disk() -> Refusing:
 @pytest.fixture
 def world(tmp_path: Path, disk: Refusing) -> Iterator[World]:
     made = World(tmp_path, filesystem=disk)
+    made.configure(highWatermarkPercent=100, lowWatermarkPercent=100)  # the disk below is the machine's own
     yield made
     made.store.close()
 
