@@ -1,7 +1,7 @@
 """`localmodel-agent`: one process per node that keeps the node's models as its LocalModelNode wants them.
 
-It watches its own LocalModelNode, its Jobs, the Pods of its node and one ConfigMap, each by a selector that the API
-server applies; so what happens on another node never wakes it.
+It watches its own LocalModelNode and the metadata of its own Node, its Jobs, the Pods of its node and one ConfigMap, each
+by a selector that the API server applies; so what happens on another node never wakes it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from localmodel.runtime.signals import setup_signal_handler
 
 from .digests import DigestWorker
 from .jobs import label_value
+from .ownnode import NodeMetadata
 from .reconciler import LocalModelNodeReconciler
 from .status import ProgressPolicy
 from .store import ModelStore
@@ -115,6 +116,8 @@ def cache_options(node_name: str, *, namespace: str, jobs_namespace: str) -> Cac
             LocalModelNode: KindOptions(fields=f"metadata.name={node_name}"),
             Job: KindOptions(namespaces=(jobs_namespace,), labels=f"{JOB_NODE_LABEL}={label_value(node_name)}"),
             Pod: KindOptions(fields=f"spec.nodeName={node_name}"),
+            # Only entries that name no group need it: a role of before, without that right, is no reason not to start.
+            NodeMetadata: KindOptions(fields=f"metadata.name={node_name}", may_be_forbidden=True),
             ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
         }
     )

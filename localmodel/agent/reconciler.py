@@ -21,7 +21,7 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, Pod
-from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, Or, new_predicate_funcs
+from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, Or, new_predicate_funcs
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
@@ -34,6 +34,7 @@ from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
 from .observation import is_ours
+from .ownnode import NodeMetadata
 from .removal import Removal, Removed
 from .requirements import Requirements
 from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
@@ -84,6 +85,7 @@ class LocalModelNodeReconciler(Reconciler):
         builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
         builder.watches(Job, to_node)
         builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
+        builder.watches(NodeMetadata, to_node, LabelChanged())
         builder.watches(ConfigMap, to_node)
         builder.watches_source(first)
 

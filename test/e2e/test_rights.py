@@ -71,6 +71,8 @@ UNUSED = {
         "get localmodelnodes.serving.kserve.io": CONFLICT,
         "list localmodelnodes.serving.kserve.io": LISTS,
         "update localmodelnodes/finalizers.serving.kserve.io": OWNERS,
+        "get nodes": READS,
+        "list nodes": LISTS,
         "get pods": READS,
         "list pods": LISTS,
         "create events": CORE_EVENTS,
