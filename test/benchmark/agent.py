@@ -1,5 +1,5 @@
-"""Measures the agent's program on the embedded API server: how small it is when idle, what a pass over many models costs,
-and how soon it says what is true.
+"""Measures the agent's program on the embedded API server: how small it is when idle, what a pass over many models
+costs, and how soon it says what is true.
 
 The agent runs with its shipped role and default flags; this process plays the manager, the kubelet and the downloads.
 Models on the disk have few and small files, but those of the large download, which are sparse: whoever reads them reads
