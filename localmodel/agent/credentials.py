@@ -13,7 +13,6 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -31,15 +30,17 @@ from localmodel.api.credentials import (
     secret_shape,
     storage_lookup_key,
 )
-from localmodel.api.model import LocalModelStorageSpec
 from localmodel.api.names import is_object_name
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import Secret, ServiceAccount, T
 
+from .additions import Credentials, from_secret, literal
 from .errors import CredentialsError
-from .s3 import s3_settings
+from .identity import runs_as
+from .parameters import has_password, of_parameters, override
+from .s3 import certificates_of, s3_settings
 
 STORAGE_TYPES: Final = ("s3", "hdfs", "webhdfs", "hf")
 """What an entry of the storage secret may be. KServe knows no "hf" though it documents it (D-50); our download does."""
@@ -48,28 +49,6 @@ _GCS_MOUNT = "/var/secrets/"
 Json = dict[str, Any]
 Place = Callable[[str], str]
 """Where a key of a Secret is now: in a copy each has another name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """What is added to a Job: plain JSON of core/v1. `service_account` is set only where the pod must run as it."""
-
-    env: tuple[Json, ...] = ()
-    volumes: tuple[Json, ...] = ()
-    volume_mounts: tuple[Json, ...] = ()
-    service_account: str = ""
-
-    def __add__(self, other: Credentials) -> Credentials:
-        """Both; of two volumes or mounts with one name the first stays, of two variables the later."""
-        env = {item["name"]: item for item in (*self.env, *other.env)}
-        volumes = {item["name"]: item for item in (*other.volumes, *self.volumes)}
-        mounts = {item["name"]: item for item in (*other.volume_mounts, *self.volume_mounts)}
-        return Credentials(
-            env=tuple(env.values()),
-            volumes=tuple(volumes.values()),
-            volume_mounts=tuple(mounts.values()),
-            service_account=self.service_account or other.service_account,
-        )
 
 
 def fingerprint(entry: LocalModelInfo) -> str:
@@ -95,23 +74,25 @@ def _identity(entry: LocalModelInfo, named: str) -> str:
 class CredentialsBuilder:
     """Looks up what an entry refers to. Reads live: the agent keeps no Secret in memory."""
 
-    def __init__(self, reader: Reader, namespace: str, config: CredentialsConfig) -> None:
-        """`namespace` is the job namespace."""
+    def __init__(self, reader: Reader, namespace: str, config: CredentialsConfig, *, foreign_image: str = "") -> None:
+        """`namespace` is the job namespace; `foreign_image` the image that downloads, if it is not ours."""
         self._reader = reader
         self._namespace = namespace
         self._config = config
+        self._foreign_image = foreign_image
 
     def build(self, entry: LocalModelInfo) -> Credentials:
         """The entry's credentials; raises CredentialsError, or ApiError where the API server fails."""
         try:
             if entry.storage is not None and entry.storage.key is not None:
                 return self._from_key(entry, entry.storage.key, entry.storage.parameters or {})
+            parameters = of_parameters(entry.storage.parameters if entry.storage is not None else None)
             if reference := CopyReference.parse(entry.service_account_name):
-                return self._from_account_copy(self._copy(reference, entry), entry.storage)
+                return self._from_account_copy(self._copy(reference, entry)) + parameters
             if entry.service_account_name:
-                return self._from_service_account(entry.service_account_name)
+                return self._from_service_account(entry.service_account_name) + parameters
             if entry.storage is not None:
-                return self._from_parameters(entry.storage)
+                return self._from_default_account() + parameters
         except ForbiddenError as error:
             raise CredentialsError(f"the agent may not read the credentials of {entry.model_name}: {error}") from error
         return Credentials()
@@ -132,7 +113,7 @@ class CredentialsBuilder:
             )
         return secret
 
-    def _from_account_copy(self, copy: Secret, storage: LocalModelStorageSpec | None) -> Credentials:
+    def _from_account_copy(self, copy: Secret) -> Credentials:
         """The Secrets of the account one by one, as they would be looked through beside the account itself."""
         try:
             sources = parse_sources(copy.metadata.annotations.get(SOURCES_ANNOTATION, ""))
@@ -146,8 +127,6 @@ class CredentialsBuilder:
             original.metadata.annotations = dict(source.annotations)
             original.data = {k.removeprefix(prefix): value for k, value in copy.data.items() if k.startswith(prefix)}
             found += self._from_account_secret(original, place)
-        if storage is not None and storage.parameters:
-            found += Credentials(env=(_override(storage.parameters),))
         return found
 
     # the storage secret ------------------------------------------------------------------------------------------
@@ -172,9 +151,8 @@ class CredentialsBuilder:
         if text is not None:
             settings = self._storage_settings(name, lookup, text)
             type_ = type_ or settings.get("type", "")
-            if settings.get("cabundle_configmap"):
-                env.append({"name": "AWS_CA_BUNDLE_CONFIGMAP", "value": settings["cabundle_configmap"]})
-            env.append(_from_secret("STORAGE_CONFIG", name, lookup))
+            env += _literals(certificates_of({**settings, **parameters}))
+            env.append(from_secret("STORAGE_CONFIG", name, lookup))
         if not type_:
             raise CredentialsError(
                 f"the storage type is not known: set `type` in the key {lookup!r} of Secret {self._namespace}/{name} "
@@ -182,8 +160,14 @@ class CredentialsBuilder:
             )
         if type_ not in STORAGE_TYPES:
             raise CredentialsError(f"storage type {type_!r} is not supported; it must be one of {list(STORAGE_TYPES)}")
+        if type_ == "hf" and self._foreign_image:
+            raise CredentialsError(
+                f"storage type hf is understood by localmodel's own download image, and {self._foreign_image} is not: "
+                "name ours in localModel.downloadImage of the configuration, or give the cache a serviceAccountName "
+                "with a Secret that has the key HF_TOKEN"
+            )
         if parameters:
-            env.append(_override(parameters))
+            env.append(override(parameters))
         return Credentials(env=tuple(env))
 
     def _storage_settings(self, name: str, key: str, text: str) -> dict[str, str]:
@@ -198,14 +182,6 @@ class CredentialsBuilder:
             )
         return settings
 
-    def _from_parameters(self, storage: LocalModelStorageSpec) -> Credentials:
-        """Parameters without a key: KServe takes the `default` ServiceAccount and drops them; here they count too."""
-        account = self._reader.find(ServiceAccount, DEFAULT_ACCOUNT, namespace=self._namespace)
-        found = self._from_account(account) if account is not None else Credentials()
-        if storage.parameters:
-            found += Credentials(env=(_override(storage.parameters),))
-        return found
-
     # a service account -------------------------------------------------------------------------------------------
 
     def _from_service_account(self, name: str) -> Credentials:
@@ -214,12 +190,16 @@ class CredentialsBuilder:
             raise CredentialsError(f"ServiceAccount {self._namespace}/{name} does not exist")
         return self._from_account(account)
 
+    def _from_default_account(self) -> Credentials:
+        """Of a cache with storage parameters alone, which KServe drops; here they count beside the account."""
+        account = self._reader.find(ServiceAccount, DEFAULT_ACCOUNT, namespace=self._namespace)
+        return self._from_account(account) if account is not None else Credentials()
+
     def _from_account(self, account: ServiceAccount) -> Credentials:
-        found = Credentials()
+        found = runs_as(account)
         if ROLE_ANNOTATION in account.metadata.annotations:
             settings = s3_settings(self._config.s3, annotations=account.metadata.annotations, data={})
-            # The pod runs as the account, or the role would be worth nothing (D-49).
-            found += Credentials(env=_literals(settings), service_account=account.name)
+            found += Credentials(env=_literals(settings))
         for reference in account.secrets:
             secret = self._find(Secret, reference.name)
             if secret is None:
@@ -239,14 +219,7 @@ class CredentialsBuilder:
         name, at = secret.name, place or str
         match shape.kind if shape is not None else None:
             case SecretKind.S3:
-                s3 = self._config.s3
-                return Credentials(
-                    env=(
-                        _from_secret("AWS_ACCESS_KEY_ID", name, at(s3.s3_access_key_id_name)),
-                        _from_secret("AWS_SECRET_ACCESS_KEY", name, at(s3.s3_secret_access_key_name)),
-                        *_literals(s3_settings(s3, annotations=secret.metadata.annotations, data=_decoded(secret))),
-                    )
-                )
+                return self._s3(secret, at)
             case SecretKind.GCS:
                 file = self._config.gcs.gcs_credential_file_name
                 google = {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": _GCS_MOUNT + file}
@@ -265,9 +238,31 @@ class CredentialsBuilder:
                 return _single("MODELSCOPE_API_TOKEN", name, at)
         return Credentials()
 
+    def _s3(self, secret: Secret, at: Place) -> Credentials:
+        """Its settings are no secrets, and stand in the Job."""
+        config, name = self._config.s3, secret.name
+        if config.s3_access_key_id_name not in secret.data:
+            raise CredentialsError(
+                f"Secret {self._namespace}/{name} has no key {config.s3_access_key_id_name!r}, which goes with "
+                f"{config.s3_secret_access_key_name!r}"
+            )
+        settings = s3_settings(config, annotations=secret.metadata.annotations, data=_decoded(secret))
+        if any(map(has_password, settings.values())):
+            raise CredentialsError(
+                f"the endpoint of Secret {self._namespace}/{name} has a password, which whoever may read Jobs could "
+                "read: take it out"
+            )
+        return Credentials(
+            env=(
+                from_secret("AWS_ACCESS_KEY_ID", name, at(config.s3_access_key_id_name)),
+                from_secret("AWS_SECRET_ACCESS_KEY", name, at(config.s3_secret_access_key_name)),
+                *_literals(settings),
+            )
+        )
+
 
 def _single(variable: str, secret: str, at: Place) -> Credentials:
-    return Credentials(env=(_from_secret(variable, secret, at(variable)),))
+    return Credentials(env=(from_secret(variable, secret, at(variable)),))
 
 
 def _mounted(volume: str, secret: Secret, path: str, place: Place | None, *, env: tuple[Json, ...] = ()) -> Credentials:
@@ -287,7 +282,7 @@ def _https_headers(secret: Secret, at: Place) -> Credentials:
     host = _value(secret, "https-host")
     if not host or "headers" not in secret.data:
         return Credentials()
-    return Credentials(env=(_from_secret(f"{host.strip()}-headers", secret.name, at("headers")),))
+    return Credentials(env=(from_secret(f"{host.strip()}-headers", secret.name, at("headers")),))
 
 
 def _azure(secret: Secret, at: Place) -> tuple[Json, ...]:
@@ -296,20 +291,12 @@ def _azure(secret: Secret, at: Place) -> tuple[Json, ...]:
     for variable, older in AZURE_VARIABLES.items():
         key = older if older in secret.data else variable
         if key in secret.data:
-            env.append(_from_secret(variable, secret.name, at(key)))
+            env.append(from_secret(variable, secret.name, at(key)))
     return tuple(env)
 
 
-def _from_secret(variable: str, secret: str, key: str) -> Json:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-
-
 def _literals(settings: Mapping[str, str]) -> tuple[Json, ...]:
-    return tuple({"name": name, "value": value} for name, value in settings.items())
-
-
-def _override(parameters: Mapping[str, str]) -> Json:
-    return {"name": "STORAGE_OVERRIDE_CONFIG", "value": json.dumps(dict(parameters), sort_keys=True)}
+    return tuple(literal(name, value) for name, value in settings.items())
 
 
 def _value(secret: Secret, key: str) -> str | None:

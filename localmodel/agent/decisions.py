@@ -28,13 +28,15 @@ log = structlog.get_logger(__name__)
 
 
 class JobState(StrEnum):
-    """The Job of the current attempt. RETRYING: a pod has failed and the Job goes on with another."""
+    """The Job of the current attempt. RETRYING: a pod has failed and the Job goes on with another. STUCK: it would go
+    on, but has taken too long to start, or has written nothing for too long."""
 
     NONE = "none"
     TERMINATING = "terminating"
     PENDING = "pending"
     RUNNING = "running"
     RETRYING = "retrying"
+    STUCK = "stuck"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
@@ -63,12 +65,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What is known of one storage key. `folder_detail` says why the folder is not whole, `job_message` what the Job or
-    its pod last said; `pod_runs`: a pod of some download of this key has not ended."""
+    """What is known of one storage key. `folder_detail` says why the folder is not whole, `job_reason` and
+    `job_message` what the Job or its pod last said; `pod_runs`: a pod of some download of this key has not ended."""
 
     folder: Literal["complete", "incomplete", "absent"]
     folder_detail: str = ""
     job: JobState = JobState.NONE
+    job_reason: str = ""
     job_message: str = ""
     pod_runs: bool = False
     record: KeyRecord = field(default_factory=KeyRecord)
@@ -93,7 +96,7 @@ def decide(situation: Situation, now: datetime) -> Decision:
     """The decision; see the module."""
     if situation.folder == "complete":
         return Decision(status=_DOWNLOADED, reason=Reason.PUBLISHED)
-    if situation.job in _UNDER_WAY:
+    if situation.job in _UNDER_WAY and not _has_failed(situation, now):
         return _UNDER_WAY[situation.job](situation)
     if not situation.record.outcome and situation.job is JobState.SUCCEEDED:
         if situation.pod_runs:
@@ -101,22 +104,29 @@ def decide(situation: Situation, now: datetime) -> Decision:
                 status=_DOWNLOADING, reason=Reason.VERIFYING, message="waiting for the download's pod to end"
             )
         return Decision(action=Action.PUBLISH, status=_DOWNLOADING, reason=Reason.VERIFYING)
-    if not situation.record.outcome and situation.job is JobState.FAILED:
+    if not situation.record.outcome and situation.job in (JobState.FAILED, JobState.STUCK):
         return Decision(
             action=Action.RECORD_FAILURE,
             status=_ERROR,
-            reason=Reason.DOWNLOAD_FAILED,
+            reason=situation.job_reason or Reason.DOWNLOAD_FAILED,
             message=situation.job_message or "the download Job failed",
         )
     return _next_attempt(situation, now)
 
 
+def _has_failed(situation: Situation, now: datetime) -> bool:
+    """The attempt was given up and waits for the next one, whether or not its Job is gone yet."""
+    return situation.record.outcome == "failed" and _is_before(now, situation.record.next_retry_time)
+
+
 _NOT_STARTED = "the download's pod has not started yet; if that lasts, its events say why"
 _UNDER_WAY: Mapping[JobState, Callable[[Situation], Decision]] = {
     JobState.TERMINATING: lambda _: Decision(message="an earlier download Job is still being deleted"),
-    JobState.PENDING: lambda s: Decision(message=s.job_message or _NOT_STARTED),
+    JobState.PENDING: lambda s: Decision(reason=s.job_reason or Reason.WAITING, message=s.job_message or _NOT_STARTED),
     JobState.RUNNING: lambda s: Decision(status=_DOWNLOADING, reason=Reason.DOWNLOADING, message=s.job_message),
-    JobState.RETRYING: lambda s: Decision(status=_DOWNLOADING, reason=Reason.RETRYING, message=s.job_message),
+    JobState.RETRYING: lambda s: Decision(
+        status=_DOWNLOADING, reason=s.job_reason or Reason.RETRYING, message=s.job_message
+    ),
 }
 
 

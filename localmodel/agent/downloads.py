@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
 
 from .context import Pass
@@ -24,14 +29,18 @@ from .errors import (
     DownloadSetupError,
     EarlierJobError,
     InsufficientStorageError,
+    NothingDownloadedError,
+    PathMismatchError,
     StoreError,
     VerificationError,
 )
-from .jobruns import JobRuns
+from .hostpath import HostPath
+from .jobruns import JobRuns, Run
 from .manifest import FolderState, KeyRecord, Reference
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size, required_size
 from .space import check_room
+from .stalls import Stalls
 from .status import ModelReport
 from .store import ModelStore
 from .verification import Publication
@@ -39,6 +48,8 @@ from .verification import Publication
 log = structlog.get_logger(__name__)
 
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.RETRYING)
+_GIVEN_UP = (*_ACTIVE, JobState.STUCK)
+"""A Job of an attempt that has failed, if it stands so."""
 
 
 def references_of(wanted: Wanted) -> tuple[Reference, ...]:
@@ -62,14 +73,20 @@ class Downloads:
         runs: JobRuns,
         requirements: Requirements,
         recorder: EventRecorder,
+        path: HostPath,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._recorder = recorder
+        self._path = path
         self._requirements = requirements
         self._runs = runs
+        self._stalls = Stalls(clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
+        self._differences: set[str] = set()
+        """What was told of groups' paths."""
 
     def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
         """What is known of the key; writes down what the entries say of it."""
@@ -83,19 +100,51 @@ class Downloads:
                 record = _published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
-        self._store.write_record(wanted.key, record)
-        run = self._runs.observe(wanted.key, record.attempt, current)
+        self._note(wanted.key, record, folder)
+        run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
         situation = Situation(
             folder=folder.kind,
             folder_detail=folder.detail,
             job=run.state,
+            job_reason=run.reason,
             job_message=run.message,
             pod_runs=run.is_busy,
             record=record,
         )
-        if situation.job in _ACTIVE:
+        is_given_up = record.outcome == "failed" or situation.job is JobState.STUCK
+        if not folder.is_complete and (run.is_writing or (situation.job in _ACTIVE and not is_given_up)):
             current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
         return situation, folder
+
+    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
+        """A disk that cannot be written does not make a whole model less whole."""
+        try:
+            self._store.write_record(key, record)
+        except StoreError as error:
+            if not folder.is_complete:
+                raise
+            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
+
+    def _with_stall(self, key: str, run: Run, current: Pass) -> Run:
+        if not run.is_writing:
+            self._stalls.forget(key)
+            return run
+        # Imported here: an idle agent never needs it.
+        from localmodel.download.progress import progress_path
+
+        evidence = current.usage.staged.get(key), _last_change(progress_path(self._store.staging / key))
+        symptom = self._stalls.observe(key, evidence, timeout=current.config.local_model.download_stall_seconds)
+        if symptom is None or run.state not in _ACTIVE:
+            return run
+        return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)
+
+    def under_way(self, current: Pass) -> set[str]:
+        """The storage keys of all downloads on the node that have not ended, whoever asks for them."""
+        return self._runs.under_way(current)
+
+    def next_look(self) -> timedelta | None:
+        """When to look again at downloads of which no event tells; None where there are none."""
+        return self._runs.next_look()
 
     def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
         """See `Requirements.storage_limit`."""
@@ -112,6 +161,10 @@ class Downloads:
             situation = Situation(folder="absent", record=self._store.record(wanted.key))
             if waits is not None:
                 return self._report(wanted, situation, folder, waits, current)
+        if situation.record.outcome == "failed" and situation.job in _GIVEN_UP:
+            # It was given up, and the agent or the API server failed before its Job was gone.
+            self._runs.end(wanted.key, current)
+            situation = replace(situation, job=JobState.TERMINATING)
         decision = decide(situation, current.now)
         limit = current.config.local_model.max_concurrent_downloads_per_node
         if decision.action is Action.START and limit and len(current.reserved.keys() - {wanted.key}) >= limit:
@@ -149,8 +202,14 @@ class Downloads:
         """Starts an attempt; what came of it, in words. Raises AgentError where something is in the way."""
         entry = self._requirements.complete(wanted.leader)
         group = self._requirements.group(entry.node_group)
+        if not entry.node_group:
+            raise DownloadSetupError(
+                f"the entry of {entry_key(entry)} names no node group, and none matches this node by its affinity: "
+                "set nodeGroup, or make a LocalModelNodeGroup for the node"
+            )
         if group is None:
             raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
+        self._compare_paths(group, current)
         size = required_size(entry)
         check_room(
             wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
@@ -183,7 +242,10 @@ class Downloads:
         try:
             manifest = self._store.publish(wanted.key, publication)
         except VerificationError as error:
-            return self._failed(wanted, record, error.reason, str(error), current)
+            told = str(error)
+            if isinstance(error, NothingDownloadedError):
+                told += self._other_path(wanted)
+            return self._failed(wanted, record, error.reason, told, current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
@@ -194,8 +256,29 @@ class Downloads:
         done = Situation(folder="complete", record=record)
         return self._report(wanted, done, folder, decide(done, current.now), current)
 
+    def _compare_paths(self, group: LocalModelNodeGroup, current: Pass) -> None:
+        difference = self._path.difference(group)
+        if difference and difference not in self._differences:
+            log.warning("downloads may not come here", group=group.name, difference=difference)
+            self._recorder.event(current.node, "Warning", PathMismatchError.reason, difference)
+            self._differences.add(difference)
+
+    def _other_path(self, wanted: Wanted) -> str:
+        """What may be the cause where a download left nothing here."""
+        try:
+            group = self._requirements.group(wanted.leader.node_group)
+        except RuntimeLibraryError as error:
+            log.warning("the node group's path is not known", group=wanted.leader.node_group, error=str(error))
+            return ""
+        difference = self._path.difference(group) if group is not None else ""
+        return f": {difference}" if difference else ""
+
     def _record_failure(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
-        return self._failed(wanted, situation.record, decision.reason, decision.message, current)
+        report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
+        if situation.job is JobState.STUCK:
+            # Only now: without its Job an attempt that was not written down as failed would be made again.
+            self._runs.end(wanted.key, current)
+        return report
 
     def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:
         failures = record.failures + 1
@@ -232,10 +315,7 @@ class Downloads:
     def _obstacle(
         self, wanted: Wanted, situation: Situation, current: Pass, error: AgentError, status: ModelStatus
     ) -> ModelReport:
-        if self._announced.get(wanted.key) != error.reason:
-            self._announced[wanted.key] = error.reason
-            log.warning("download cannot start", model=entry_key(wanted.leader), reason=error.reason, error=str(error))
-            self._recorder.event(current.node, "Warning", error.reason, f"{entry_key(wanted.leader)}: {error}")
+        self._announce(wanted, error.reason, str(error), current)
         return ModelReport(
             status=status,
             reason=error.reason,
@@ -245,10 +325,19 @@ class Downloads:
             attempts=situation.record.attempt,
         )
 
+    def _announce(self, wanted: Wanted, reason: str, message: str, current: Pass) -> None:
+        """Once for each reason."""
+        if self._announced.get(wanted.key) != reason:
+            self._announced[wanted.key] = reason
+            log.warning("download cannot start", model=entry_key(wanted.leader), reason=reason, error=message)
+            self._recorder.event(current.node, "Warning", reason, f"{entry_key(wanted.leader)}: {message}")
+
     def _report(
         self, wanted: Wanted, situation: Situation, folder: FolderState, decision: Decision, current: Pass
     ) -> ModelReport:
         record = situation.record
+        if situation.job is JobState.PENDING and situation.job_reason:
+            self._announce(wanted, situation.job_reason, situation.job_message, current)
         report = ModelReport(
             status=decision.status,
             reason=decision.reason,
@@ -273,10 +362,7 @@ class Downloads:
 
     def _with_progress(self, report: ModelReport, current: Pass) -> ModelReport:
         """What our download says of itself; for a foreign image, the bytes it has written."""
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import read_progress
-
-        progress = read_progress(self._store.staging / report.storage_key)
+        progress = self._store.progress(report.storage_key)
         if progress is None:
             return replace(report, downloaded=current.usage.staged.get(report.storage_key) or None)
         verifying = progress.state == "verifying" and report.reason == Reason.DOWNLOADING
@@ -286,6 +372,14 @@ class Downloads:
             size=progress.bytes_total if progress.bytes_total is not None else report.size,
             reason=Reason.VERIFYING if verifying else report.reason,
         )
+
+
+def _last_change(path: Path) -> int:
+    """In nanoseconds; 0 where there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _published(record: KeyRecord) -> KeyRecord:

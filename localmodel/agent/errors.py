@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,12 @@ class RootNotMountedError(StoreError):
     reason = "RootNotMounted"
 
 
+class RootEmptyError(RootNotMountedError):
+    """A file system is mounted at the root, and lacks the marker and all models: another disk, or an emptied one."""
+
+    reason = "RootEmpty"
+
+
 class RootMissingError(StoreError):
     """The root directory does not exist."""
 
@@ -61,6 +69,24 @@ class DiskFullError(StoreError):
     reason = "DiskFull"
 
 
+class LinkInRootError(StoreError):
+    """A symbolic link, or a file, stands where the store keeps a directory or file of its own."""
+
+    reason = "LinkInRoot"
+
+
+class NotRespondingError(StoreError):
+    """The disk does not answer."""
+
+    reason = "DiskNotResponding"
+
+
+class PathMismatchError(StoreError):
+    """Downloads end well and leave nothing here: their volume is another directory than the agent's."""
+
+    reason = "PathMismatch"
+
+
 class VerificationError(AgentError):
     """A download that its Job calls a success is not whole."""
 
@@ -77,6 +103,12 @@ class CredentialsError(AgentError):
     """The entry's credentials cannot be used; the message names the object and key."""
 
     reason = "CredentialsInvalid"
+
+
+class CertificatesError(AgentError):
+    """The certificates that the download shall trust are not there; the message names the ConfigMap and key."""
+
+    reason = "CertificatesInvalid"
 
 
 class InsufficientStorageError(AgentError):
@@ -103,20 +135,35 @@ class JobRejectedError(AgentError):
     reason = "JobRejected"
 
 
+def owner_of(path: Path) -> str:
+    """Whose a file or directory is, for messages: `owned by 0:0, mode 0755`."""
+    try:
+        found = path.lstat()
+    except OSError as error:
+        return f"of an owner that cannot be read ({error.strerror})"
+    return f"owned by {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns an OSError of the block into the StoreError that says what is wrong with `path` and what to do."""
     try:
         yield
     except OSError as error:
-        where = error.filename or path
+        where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
         if error.errno in (errno.EACCES, errno.EPERM):
+            ours = f"{os.geteuid()}:{os.getegid()}"
             raise WrongOwnerError(
-                f"cannot write {where}: {error.strerror}; make {path} writable for the agent's user and group "
-                "(both run as 1000:1000: chown -R 1000:1000)"
+                f"cannot use {where} ({owner_of(where)}, in a directory {owner_of(where.parent)}): {error.strerror}; "
+                f"make {path} writable for the agent, which runs as {ours} like the downloads: chown -R {ours} {path}"
             ) from error
         if error.errno == errno.EROFS:
             raise ReadOnlyError(f"{where} is on a read-only file system; mount {path} read-write") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"no space is left for {where}; free some on the file system of {path}") from error
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise LinkInRootError(
+                f"{where} is a symbolic link, or a file in the place of a directory; the agent follows no links below "
+                "its root: put a real one there (to keep models on another disk, mount it at the root)"
+            ) from error
         raise StoreError(f"{where}: {error.strerror or error}; check the disk below {path}") from error

@@ -7,6 +7,7 @@ it needs is there, and finds the one that stands already. Nothing here touches t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
@@ -14,15 +15,20 @@ from localmodel.api.names import JOB_NODE_LABEL
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.clock import Clock
 from localmodel.runtime.controllerutil import get_controller_of
 from localmodel.runtime.errors import AlreadyExistsError, BadRequestError, ForbiddenError, InvalidError, NotFoundError
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import Job
 
+from .certificates import trust
+from .containers import base_container, image_of
 from .context import Pass
 from .credentials import CredentialsBuilder
 from .decisions import JobState, entry_key
 from .errors import DownloadSetupError, EarlierJobError, JobRejectedError
+from .identity import pull_secrets
+from .images import is_our_image
 from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
 from .observation import (
     attempt_of,
@@ -30,56 +36,86 @@ from .observation import (
     find_job,
     is_ours,
     is_unfinished,
-    job_message,
     job_state,
     storage_key_of,
 )
 from .requirements import Requirements
+from .starts import Starts
+from .symptoms import symptom_of
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How the download of one attempt stands. `is_busy`: some download of the key may still write to the disk."""
+    """How the download of one attempt stands. `is_busy`: some download of the key may still write to the disk;
+    `is_writing`: one does."""
 
     state: JobState = JobState.NONE
+    reason: str = ""
     message: str = ""
     is_busy: bool = False
+    is_writing: bool = False
 
 
 class JobRuns:
     """The download Jobs of one node. Methods raise ApiError and TransportError where the API server fails."""
 
-    def __init__(self, *, client: Client, live: Reader, recorder: EventRecorder, requirements: Requirements) -> None:
+    def __init__(
+        self, *, client: Client, live: Reader, recorder: EventRecorder, requirements: Requirements, clock: Clock
+    ) -> None:
         self._client = client
         self._live = live
         self._recorder = recorder
         self._requirements = requirements
+        self._starts = Starts(live, clock)
 
     def observe(self, key: str, attempt: int, current: Pass) -> Run:
-        """The Job of that attempt, as the cache shows it."""
+        """The Job of that attempt, as the cache shows it; one that does not start is looked after live."""
         job = find_job(current.jobs, key, attempt)
         pods = download_pods(current.pods, key, current.jobs_namespace)
+        timeout = current.config.local_model.job_start_timeout_seconds
+        start = self._starts.observe(key, job, pods, timeout=timeout)
+        symptom = start.symptom or symptom_of(job, pods)
         return Run(
-            state=job_state(job),
-            message=job_message(job, pods),
+            state=JobState.STUCK if start.is_over else job_state(job, pods),
+            reason=symptom.reason,
+            message=symptom.message,
             is_busy=any(not pod.is_finished for pod in pods),
+            is_writing=any(pod.status.phase == "Running" for pod in pods),
         )
+
+    def under_way(self, current: Pass) -> set[str]:
+        """The storage keys of all downloads on the node that have not ended: of Jobs that go on, and of pods that run
+        although their Job is gone."""
+        jobs = {storage_key_of(job) for job in current.jobs if is_unfinished(job) and not job.is_deleting}
+        pods = (p for p in current.pods if p.namespace == current.jobs_namespace and p.status.phase == "Running")
+        return jobs | {key for pod in pods if (key := pod.metadata.labels.get(STORAGE_KEY_LABEL, ""))}
+
+    def next_look(self) -> timedelta | None:
+        """When to observe again although no event comes; None where that is not needed."""
+        return self._starts.next_look()
 
     def prepare(self, entry: LocalModelInfo, group: LocalModelNodeGroup, attempt: int, current: Pass) -> Job:
         """The Job of an attempt, not made yet. Raises AgentError where the cluster lacks what it needs."""
-        credentials = CredentialsBuilder(self._live, current.jobs_namespace, current.config.credentials)
+        config, namespace = current.config, current.jobs_namespace
+        container = self._requirements.container_for(entry.source_model_uri)
+        image = image_of(container, config)
+        foreign = "" if is_our_image(image, config) else image
+        credentials = CredentialsBuilder(self._live, namespace, config.credentials, foreign_image=foreign).build(entry)
+        env = [*base_container(container, entry, config)["env"], *credentials.env]
+        credentials += trust(self._live, namespace, config.storage_initializer, env)
         return build_job(
             DownloadRequest(
                 node=current.node,
                 entry=entry,
                 attempt=attempt,
-                config=current.config,
-                container=self._requirements.container_for(entry.source_model_uri),
-                credentials=credentials.build(entry),
+                config=config,
+                container=container,
+                credentials=credentials,
                 tolerations=group.spec.tolerations,
-                claim=self._requirements.claim_for(entry, current.jobs_namespace),
+                claim=self._requirements.claim_for(entry, namespace),
+                image_pull_secrets=pull_secrets(self._live, config.local_model, credentials),
             )
         )
 
@@ -122,6 +158,7 @@ class JobRuns:
 
     def end(self, key: str, current: Pass) -> bool:
         """Ends all downloads of a key; whether nothing of them runs any more."""
+        self._starts.forget(key)
         jobs = [job for job in current.jobs if storage_key_of(job) == key]
         for job in jobs:
             delete_job(self._client, job)

@@ -34,7 +34,8 @@ from localmodel.runtime.controllerutil import set_controller_reference
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.objects import Job, JobSpec, ObjectMeta
 
-from .credentials import Credentials
+from .additions import Credentials, escaped
+from .containers import base_container, selection
 from .errors import DownloadSetupError
 
 STORAGE_KEY_LABEL: Final = "localmodel.kserve.io/storage-key"
@@ -45,13 +46,10 @@ NODE_ANNOTATION: Final = "localmodel.kserve.io/node"
 SOURCE_URI_ANNOTATION: Final = "localmodel.kserve.io/source-uri"
 ATTEMPT_ANNOTATION: Final = "localmodel.kserve.io/attempt"
 
-CONTAINER_NAME: Final = "kserve-localmodel-download"
 VOLUME_NAME: Final = "kserve-pvc-source"
 MOUNT_PATH: Final = "/mnt/models"
 MINIMUM_TTL_SECONDS: Final = 600
 """A finished Job must outlive a short absence of the agent, which reads its result."""
-DOWNLOAD_USER: Final = 1000
-"""User and group of downloads and of the agent, as in KServe's documentation."""
 
 _MAX_NAME = 63
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -73,6 +71,8 @@ class DownloadRequest:
     tolerations: Sequence[Json] = ()
     claim: str = ""
     """What the Job mounts; by the plain name when empty."""
+    image_pull_secrets: Sequence[str] = ()
+    """Names of Secrets in the job namespace; without any, Kubernetes takes those of the pod's ServiceAccount."""
 
 
 def job_name(*, model: str, namespace: str, node: str, node_uid: str, uri: str, attempt: int) -> str:
@@ -137,9 +137,13 @@ def build_job(request: DownloadRequest) -> Job:
         ),
         spec=JobSpec(
             backoff_limit=local_model.job_backoff_limit,
+            active_deadline_seconds=local_model.job_active_deadline_seconds or None,
             ttl_seconds_after_finished=max(MINIMUM_TTL_SECONDS, local_model.job_ttl_seconds_after_finished),
             pod_replacement_policy="Failed",
-            template={"metadata": {"labels": labels, "annotations": annotations}, "spec": _pod_spec(request, key)},
+            template={
+                "metadata": {"labels": {**labels, **request.credentials.pod_labels}, "annotations": annotations},
+                "spec": _pod_spec(request, key),
+            },
         ),
     )
     set_controller_reference(node, job)
@@ -166,7 +170,8 @@ def _pod_spec(request: DownloadRequest, key: str) -> Json:
     named = {"key": "metadata.name", "operator": "In", "values": [request.node.name]}
     spec: Json = {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": bool(request.credentials.service_account),
+        # Clouds bring tokens of their own for a workload's identity; that of the cluster is for nobody.
+        "automountServiceAccountToken": False,
         "securityContext": security,
         # Not nodeName: the scheduler must see the pod, it binds the claim.
         "affinity": {
@@ -182,74 +187,24 @@ def _pod_spec(request: DownloadRequest, key: str) -> Json:
     }
     if request.credentials.service_account:
         spec["serviceAccountName"] = request.credentials.service_account
+    if request.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in request.image_pull_secrets]
+    if request.config.local_model.job_priority_class_name:
+        spec["priorityClassName"] = request.config.local_model.job_priority_class_name
     if request.tolerations:
         spec["tolerations"] = [dict(toleration) for toleration in request.tolerations]
     return spec
 
 
 def _container(request: DownloadRequest, key: str) -> Json:
-    container = _custom_container(request.container) if request.container else _default_container(request.config)
-    container["args"] = [request.entry.source_model_uri, MOUNT_PATH]
+    container = base_container(request.container, request.entry, request.config)
+    container["args"] = [escaped(request.entry.source_model_uri), MOUNT_PATH]
     container["volumeMounts"] = [
-        {
-            "name": VOLUME_NAME,
-            "mountPath": MOUNT_PATH,
-            "subPath": f"{MODELS_DIRECTORY}/.staging/{key}",
-        },
+        {"name": VOLUME_NAME, "mountPath": MOUNT_PATH, "subPath": f"{MODELS_DIRECTORY}/.staging/{key}"},
         *copy.deepcopy(request.credentials.volume_mounts),
     ]
     # The last value of a name wins: the entry's own settings over its credentials over the container's.
-    env = [*container.get("env", ()), *request.credentials.env, *_selection(request.entry)]
+    env = [*container.pop("env"), *request.credentials.env, *selection(request.entry)]
     if env:
-        container["env"] = list({item["name"]: copy.deepcopy(item) for item in env}.values())
-    container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+        container["env"] = list({item.get("name"): copy.deepcopy(item) for item in env}.values())
     return container
-
-
-def _custom_container(source: ClusterStorageContainer) -> Json:
-    """A ClusterStorageContainer's own, with only those settings hardened that it leaves open."""
-    container = copy.deepcopy(source.spec.container)
-    container["name"] = container.get("name") or CONTAINER_NAME
-    security = container.setdefault("securityContext", {})
-    security.setdefault("runAsUser", DOWNLOAD_USER)
-    security.setdefault("runAsGroup", DOWNLOAD_USER)
-    if not security.get("privileged"):
-        security.setdefault("allowPrivilegeEscalation", False)
-    return container
-
-
-def _default_container(config: InferenceServiceConfig) -> Json:
-    settings = config.storage_initializer
-    container: Json = {
-        "name": CONTAINER_NAME,
-        "image": config.download_image,
-        "securityContext": {
-            "runAsUser": DOWNLOAD_USER,
-            "runAsGroup": DOWNLOAD_USER,
-            "runAsNonRoot": True,
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    requests = {"cpu": settings.cpu_request, "memory": settings.memory_request}
-    limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
-    resources = {
-        kind: {name: value for name, value in amounts.items() if value}
-        for kind, amounts in (("requests", requests), ("limits", limits))
-        if any(amounts.values())
-    }
-    if resources:
-        container["resources"] = resources
-    return container
-
-
-def _selection(entry: LocalModelInfo) -> list[Json]:
-    """What of the source to download, where the cache says so."""
-    env: list[Json] = []
-    if entry.revision:
-        env.append({"name": "LOCALMODEL_DOWNLOAD_REVISION", "value": entry.revision})
-    if entry.include:
-        env.append({"name": "STORAGE_ALLOW_PATTERNS", "value": json.dumps(entry.include)})
-    if entry.exclude:
-        env.append({"name": "STORAGE_IGNORE_PATTERNS", "value": json.dumps(entry.exclude)})
-    return env

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from .beneath import Beneath
 from .filesystem import TEMPORARY_SUFFIX, FileSystem
 from .manifest import KeyRecord, ModelManifest
 
@@ -35,6 +36,8 @@ class Ledger:
         self.directory = directory
         self.records = directory / "records"
         self._fs = filesystem
+        self._base = os.fspath(directory)
+        self._beneath = Beneath(directory)
         self._records: dict[str, KeyRecord] = {}
         self._manifests: dict[
             str, tuple[tuple[int, int, int], ModelManifest]
@@ -45,9 +48,8 @@ class Ledger:
 
     def manifest(self, key: str) -> ModelManifest | None:
         """The manifest of a key, or None where there is none or it cannot be understood."""
-        path = self.manifest_path(key)
         try:
-            found = path.stat()
+            found = os.lstat(f"{self._base}/{key}.json")  # Asked for each model several times a pass.
         except FileNotFoundError:
             self._manifests.pop(key, None)
             return None
@@ -55,8 +57,9 @@ class Ledger:
         known = self._manifests.get(key)
         if known is not None and known[0] == version:
             return known[1]
+        path = self.manifest_path(key)
         try:
-            manifest = msgspec.json.decode(path.read_bytes(), type=ModelManifest)
+            manifest = msgspec.json.decode(self._beneath.read(path), type=ModelManifest)
         except msgspec.DecodeError as error:
             log.warning("a manifest cannot be understood", path=str(path), error=str(error))
             return None
@@ -68,7 +71,7 @@ class Ledger:
 
     def forget_manifest(self, key: str) -> None:
         """Removes a manifest, durably."""
-        if self.manifest_path(key).exists():
+        if os.path.lexists(self.manifest_path(key)):
             self._fs.remove_file(self.manifest_path(key))
             self._fs.sync_directory(self.directory)
 
@@ -79,10 +82,9 @@ class Ledger:
             known = self._records[key] = self._read_record(self.records / f"{key}.json")
         return known
 
-    @staticmethod
-    def _read_record(path: Path) -> KeyRecord:
+    def _read_record(self, path: Path) -> KeyRecord:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=KeyRecord)
+            return msgspec.json.decode(self._beneath.read(path), type=KeyRecord)
         except FileNotFoundError:
             return KeyRecord()
         except msgspec.DecodeError as error:
@@ -95,6 +97,17 @@ class Ledger:
             self._fs.write_file(self.records / f"{key}.json", msgspec.json.encode(record))
             self._records[key] = record
 
+    def read_note(self, name: str) -> bytes | None:
+        """Another file of the directory, None where there is none."""
+        try:
+            return self._beneath.read(self.directory / name)
+        except FileNotFoundError:
+            return None
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """Replaces such a file."""
+        self._fs.write_file(self.directory / name, data)
+
     def keys(self) -> set[str]:
         """Storage keys with a manifest, or with a record that caches stand in or that cannot be read."""
         return _keys_in(self.directory) | {key for key in _keys_in(self.records) if self._is_referenced(key)}
@@ -106,9 +119,12 @@ class Ledger:
             return True  # Whoever asks for the record itself is told why.
 
     def reset(self) -> None:
-        """Forgets what was parsed and removes half-written files: the directory may be another one now."""
+        """Forgets what was parsed: the directory may be another one now."""
         self._manifests.clear()
         self._records.clear()
+
+    def clean(self) -> None:
+        """Removes files that were half written."""
         for directory in (self.directory, self.records):
             for path in directory.glob(f"*{TEMPORARY_SUFFIX}"):
                 self._fs.remove_file(path)

@@ -1,7 +1,7 @@
 """`localmodel-agent`: one process per node that keeps the node's models as its LocalModelNode wants them.
 
-It watches its own LocalModelNode and the metadata of its own Node, its Jobs, the Pods of its node and one ConfigMap, each
-by a selector that the API server applies; so what happens on another node never wakes it.
+It watches its own LocalModelNode, the metadata of its own Node, its Jobs, the Pods of its node and one ConfigMap, each by
+a selector that the API server applies; so what happens on another node never wakes it.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
-from .digests import DigestWorker
 from .jobs import label_value
 from .ownnode import NodeMetadata
 from .reconciler import LocalModelNodeReconciler
+from .scrub import Scrubber
 from .status import ProgressPolicy
 from .store import ModelStore
 
@@ -167,14 +167,20 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         )
         return 2
     try:
-        _run(args, node_name=node_name, namespace=env.get("POD_NAMESPACE", "").strip() or KSERVE_NAMESPACE)
+        _run(
+            args,
+            node_name=node_name,
+            namespace=env.get("POD_NAMESPACE", "").strip() or KSERVE_NAMESPACE,
+            # Without the first the kubelet's own, which a DaemonSet of KServe has, too.
+            pod_name=env.get("POD_NAME", "").strip() or env.get("HOSTNAME", "").strip(),
+        )
     except (RuntimeLibraryError, OSError) as error:
         log.error("agent failed", error=str(error), error_type=type(error).__name__)
         return 1
     return 0
 
 
-def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
+def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: str) -> None:
     stop = setup_signal_handler()
     metrics = process_metrics()
     config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
@@ -199,10 +205,13 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str) -> None:
             namespace=namespace,
             jobs_namespace=jobs_namespace,
             store=store,
+            pod_name=pod_name,
             progress=ProgressPolicy.every(args.progress_interval),
         )
         manager.add_reconciler(reconciler)
-        manager.add(DigestWorker(store))
+        manager.add(
+            Scrubber(store, config=lambda: reconciler.config, report=reconciler.tell_damage, registry=metrics.registry)
+        )
         manager.add_readyz_check("storage", reconciler.check_ready)
         log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
         manager.start(stop)

@@ -54,6 +54,11 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     references: tuple[Reference, ...] = ()
     adopted: bool = False
     """The folder was found, not downloaded: its names and sizes are those it had then."""
+    folder: int = 0
+    """The inode of the directory that was verified; 0 where it is not known. While a publication is under way it tells
+    that directory from the one that it replaces, whose names and sizes may be the same."""
+    damaged: str = ""
+    """Which file no longer has its digest, as a scrub found: the folder is not whole, whatever its names and sizes."""
 
 
 @dataclass(frozen=True, slots=True)

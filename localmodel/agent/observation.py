@@ -1,18 +1,14 @@
-"""Reading Jobs and Pods: which download a Job belongs to, how it stands, what its pod last said. Pure functions."""
+"""Reading Jobs and Pods: which download a Job belongs to, how it stands. Pure functions; see also `symptoms`."""
 
 from __future__ import annotations
 
-import json
-import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from localmodel.runtime.controllerutil import get_controller_of
 from localmodel.runtime.objects import Job, ObjectKey, Pod
 
 from .decisions import JobState
 from .jobs import ATTEMPT_ANNOTATION, MODEL_ANNOTATION, MODEL_NAMESPACE_ANNOTATION, STORAGE_KEY_LABEL
-
-MAX_MESSAGE = 500
 
 
 def is_ours(job: Job, node_uid: str) -> bool:
@@ -51,8 +47,11 @@ def find_job(jobs: Iterable[Job], key: str, attempt: int) -> Job | None:
     return min(matching, key=lambda job: job.name, default=None)
 
 
-def job_state(job: Job | None) -> JobState:
-    """How the Job stands. A failed pod alone is no failure: the Job may try again (D-40)."""
+def job_state(job: Job | None, pods: Iterable[Pod] = ()) -> JobState:
+    """How the Job stands. A failed pod alone is no failure: the Job may try again (D-40).
+
+    One of `pods` that runs shows that it has started, also where the Job's own count comes later.
+    """
     if job is None:
         return JobState.NONE
     if job.is_complete:
@@ -63,74 +62,16 @@ def job_state(job: Job | None) -> JobState:
         return JobState.TERMINATING
     if job.status.failed:
         return JobState.RETRYING
-    return JobState.RUNNING if job.status.ready else JobState.PENDING
+    runs = job.status.ready or any(pod.status.phase == "Running" for pod in pods_of(job, pods))
+    return JobState.RUNNING if runs else JobState.PENDING
+
+
+def pods_of(job: Job, pods: Iterable[Pod]) -> list[Pod]:
+    """Those of the pods that the Job made."""
+    return [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
 
 
 def download_pods(pods: Iterable[Pod], key: str, namespace: str) -> list[Pod]:
     """The pods of all downloads of a storage key, oldest first."""
     found = [p for p in pods if p.namespace == namespace and p.metadata.labels.get(STORAGE_KEY_LABEL) == key]
     return sorted(found, key=lambda pod: (str(pod.metadata.creation_timestamp), pod.name))
-
-
-def job_message(job: Job | None, pods: Sequence[Pod]) -> str:
-    """The most telling words about a Job that is not done: of its newest pod that says something, else its own."""
-    if job is None:
-        return ""
-    own = [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
-    for pod in reversed(own):
-        message = pod_message(pod)
-        if message:
-            return _bounded(message)
-    failed = next((c for c in job.status.conditions if c.type == "Failed" and c.status == "True"), None)
-    return _bounded(": ".join(part for part in (failed.reason, failed.message) if part)) if failed else ""
-
-
-def pod_message(pod: Pod) -> str:
-    """Why a pod failed, or why it does not start; empty while nothing is wrong with it."""
-    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
-        for state in (status.state, status.last_state):
-            ended = state.terminated
-            if ended is not None and ended.exit_code:
-                said = _last_words(ended.message) or _ending(ended.exit_code)
-                return f"{ended.reason}: {said}" if ended.reason not in ("", "Error") else said
-        waiting = status.state.waiting or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return ": ".join(str(part) for part in (waiting["reason"], waiting.get("message")) if part)
-    if pod.status.phase == "Failed":
-        return pod.status.message or pod.status.reason
-    for condition in pod.status.conditions:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
-    return ""
-
-
-def _last_words(message: str) -> str:
-    """A container's termination message. What killed it without one left its log there instead: of JSON log lines only
-    errors tell anything."""
-    lines = (_of_log_line(line) for line in message.splitlines())
-    return "\n".join(line for line in lines if line.strip()).strip()
-
-
-def _of_log_line(line: str) -> str:
-    if not line.startswith("{"):
-        return line
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return line
-    if not isinstance(entry, dict) or "event" not in entry or "level" not in entry:
-        return line
-    return str(entry["event"]) if entry["level"] in ("error", "critical") else ""
-
-
-def _ending(exit_code: int) -> str:
-    try:
-        return f"exit code {exit_code}, ended by {signal.Signals(exit_code - 128).name}"
-    except ValueError:
-        return f"exit code {exit_code}"
-
-
-def _bounded(text: str) -> str:
-    """The end of a long text: the last lines of a log say why."""
-    text = text.strip()
-    return text if len(text) <= MAX_MESSAGE else "..." + text[-MAX_MESSAGE + 3 :]

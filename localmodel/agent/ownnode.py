@@ -1,6 +1,7 @@
 """The agent's own Node: its labels, which decide about groups (D-38).
 
-Only metadata is fetched and kept, and only labels wake the agent: the kubelet's heartbeats, conditions and images do not.
+Only metadata is fetched and kept, and only labels wake the agent: the kubelet's heartbeats, conditions and images do
+not.
 """
 
 from __future__ import annotations

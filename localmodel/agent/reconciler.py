@@ -12,11 +12,10 @@ from datetime import timedelta
 
 import structlog
 
-from localmodel.api.config import InferenceServiceConfig
+from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
-from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
+from localmodel.api.node import LocalModelNode, ModelStatus
 from localmodel.runtime.builder import Builder
-from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
@@ -28,21 +27,25 @@ from localmodel.runtime.source import Channel
 from .context import Pass
 from .decisions import Reason, Situation, Wanted, entry_key, group_entries
 from .downloads import Downloads
-from .errors import AgentError, StoreError, StoreLockedError
+from .errors import AgentError, NothingDownloadedError, PathMismatchError, StoreError, StoreLockedError
+from .hostpath import HostPath
 from .inuse import find_in_use
 from .jobruns import JobRuns
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
+from .nodegroups import NodeGroups
 from .observation import is_ours
 from .ownnode import NodeMetadata
+from .probe import DiskProbe
 from .removal import Removal, Removed
 from .requirements import Requirements
+from .scrub import Damage
 from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from .storagecondition import StorageCondition
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
 
-STORAGE_READY = "StorageReady"
 _COALESCE_SECONDS = 0.05
 _RETRY = timedelta(seconds=5)
 _SHORTEST = timedelta(seconds=0.5)
@@ -59,19 +62,26 @@ class LocalModelNodeReconciler(Reconciler):
         namespace: str,
         jobs_namespace: str,
         store: ModelStore,
+        probe: DiskProbe | None = None,
+        pod_name: str = "",
         progress: ProgressPolicy | None = None,
     ) -> None:
-        """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched."""
+        """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched.
+        `pod_name` is the agent's own Pod in `namespace`, by which it knows its host path."""
         self._node_name = node_name
         self._namespace = namespace
         self._jobs_namespace = jobs_namespace
         self._store = store
+        self._probe = probe or DiskProbe(store)
+        self._pod_name = pod_name
         self._progress = progress or ProgressPolicy()
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
-        self._parts: tuple[Downloads, Removal, NodeStatusWriter] | None = None
-        self._unknown: list[str] = []
+        self._parts: tuple[Downloads, Removal, NodeStatusWriter, StorageCondition] | None = None
+        self._wake = Channel(EnqueueRequestForObject(), name="wake")
+        self._groups: NodeGroups
+        """Made with the parts."""
 
     def setup(self, builder: Builder) -> None:
         """Which objects of a kind are watched is said by `main.cache_options`."""
@@ -80,17 +90,34 @@ class LocalModelNodeReconciler(Reconciler):
             lambda _: [request], delay=_COALESCE_SECONDS
         )
         # The first pass opens the store also where the manager has not made a LocalModelNode yet.
-        first = Channel(EnqueueRequestForObject(), name="start")
-        first.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+        self.wake()
         builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
         builder.watches(Job, to_node)
         builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
         builder.watches(NodeMetadata, to_node, LabelChanged())
         builder.watches(ConfigMap, to_node)
-        builder.watches_source(first)
+        builder.watches_source(self._wake)
+        self._probe.on_recovery = self.wake
+
+    @property
+    def config(self) -> LocalModelConfig:
+        """The configuration of the last pass. For any thread."""
+        return self._config.local_model
+
+    def wake(self) -> None:
+        """Asks for a pass. For any thread."""
+        self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+
+    def tell_damage(self, damage: Damage) -> None:
+        """A scrub found a model altered: an event, and a pass that downloads it again. For any thread."""
+        node = self.client.find(LocalModelNode, self._node_name)
+        if node is not None:
+            self.recorder.event(node, "Warning", "ModelDamaged", f"{damage.uri} ({damage.key}): {damage.detail}")
+        self.wake()
 
     def check_ready(self) -> None:
-        """A readiness check: raises StoreError while the models root is not usable."""
+        """A readiness check: raises StoreError while the models root is not usable. Waits for no disk."""
+        self._probe.check_alive()
         if not self._store.is_open:
             raise StoreError(f"the models root {self._store.root} is not open yet")
 
@@ -106,8 +133,9 @@ class LocalModelNodeReconciler(Reconciler):
             # Nothing is known of what is wanted, so nothing is deleted.
             return self._prepare_store(frequency)
         try:
-            self._store.open(_downloaded(node))
-            wait = self._pass(node, frequency)
+            unwritable = self._probe.check()
+            self._tell_adopted(node, self._store.open(_downloaded(node)))
+            wait = self._pass(node, frequency, unwritable or self._store.problem())
         except StoreError as error:
             self._report_storage_failure(node, error)
             wait = frequency
@@ -115,6 +143,7 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _prepare_store(self, frequency: timedelta) -> Result | None:
         try:
+            self._probe.check()
             self._store.open()
         except StoreError as error:
             log.warning("models root cannot be used", reason=error.reason, error=str(error))
@@ -142,40 +171,54 @@ class LocalModelNodeReconciler(Reconciler):
 
     # one pass ----------------------------------------------------------------------------------------------------
 
-    def _pass(self, node: LocalModelNode, frequency: timedelta) -> timedelta:
-        """Everything that is due for the node; how long until the next look."""
-        downloads, removal, writer = self._components()
-        groups = group_entries(node.spec.local_models, self._recorded)
+    def _pass(self, node: LocalModelNode, frequency: timedelta, problem: StoreError | None) -> timedelta:
+        """Everything that is due for the node; how long until the next look. `problem`: what forbids to write."""
+        downloads, removal, writer, condition = self._components()
+        entries = self._groups.complete(node.spec.local_models)
+        groups = group_entries(entries, self._recorded)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
-        outcome = _Outcome()
+        outcome = _Outcome(storage=problem)
         situations = self._observe_all(downloads, groups, current, outcome)
         self._find_in_use(current)
         for wanted in groups:
             if wanted.key in situations:
                 self._ensure(downloads, wanted, situations[wanted.key], current, outcome)
         removed = removal.run(current, keys)
+        outcome.storage = outcome.storage or removed.storage
         for key in removed.lingering - outcome.reports.keys():
             outcome.reports[key] = _lingering(key, node)
         self._store.empty_trash(current.in_use.is_mounted)
-        self._tell_unknown(keys)
 
         status = build_status(
             writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=downloads.storage_limit(node.spec.local_models),
+            limit=downloads.storage_limit(entries),
             now=current.now,
         )
-        self._set_storage_condition(node, status, outcome.storage)
+        foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
+        condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
         writer.write(node, status)
         return self._next_look(frequency, outcome, removed, current)
 
-    def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter]:
+    def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
+        if keys:
+            told = f"{len(keys)} models that an earlier agent had downloaded were found on the disk and are kept"
+            self.recorder.event(node, "Normal", "Adopted", told)
+
+    def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter, StorageCondition]:
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
             requirements = Requirements(self.live)
-            runs = JobRuns(client=self.client, live=self.live, recorder=self.recorder, requirements=requirements)
+            self._groups = NodeGroups(self.client, self.live, self.clock, node_name=self._node_name)
+            runs = JobRuns(
+                client=self.client,
+                live=self.live,
+                recorder=self.recorder,
+                requirements=requirements,
+                clock=self.clock,
+            )
             self._parts = (
                 Downloads(
                     live=self.live,
@@ -183,9 +226,12 @@ class LocalModelNodeReconciler(Reconciler):
                     runs=runs,
                     requirements=requirements,
                     recorder=self.recorder,
+                    path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
+                    clock=self.clock,
                 ),
                 Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
                 NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
+                StorageCondition(self._store.models, recorder=self.recorder, clock=self.clock),
             )
         return self._parts
 
@@ -206,6 +252,9 @@ class LocalModelNodeReconciler(Reconciler):
     ) -> dict[str, tuple[Situation, FolderState]]:
         """All of them before any acts: what is under way has its room reserved before another starts."""
         situations = {}
+        # Also those that no entry asks for any more, until they have ended.
+        for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
+            current.reserved[key] = self._recorded(key).promised
         for wanted in groups:
             try:
                 situations[wanted.key] = downloads.observe(wanted, current)
@@ -248,14 +297,9 @@ class LocalModelNodeReconciler(Reconciler):
             manifest = None
         return (*self._recorded(key).references, *(manifest.references if manifest else ()))
 
-    def _tell_unknown(self, keys: set[str]) -> None:
-        unknown = self._store.unknown_directories(keys)
-        if unknown != self._unknown:
-            self._unknown = unknown
-            log.info("what the models directory holds beside our models is left alone", names=unknown)
-
     def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
-        waits = [frequency]
+        look = self._components()[0].next_look()
+        waits = [frequency] if look is None else [frequency, look]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
         if removed.look_again is not None:
@@ -272,25 +316,10 @@ class LocalModelNodeReconciler(Reconciler):
         log.error("models root cannot be used", reason=error.reason, error=str(error))
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.
-        writer = self._components()[2]
+        _, _, writer, condition = self._components()
         status = writer.latest(node).model_copy(deep=True)
-        self._set_storage_condition(node, status, error)
+        condition.set(node, status, error)
         writer.write(node, status)
-
-    def _set_storage_condition(
-        self, node: LocalModelNode, status: LocalModelNodeStatus, error: StoreError | None
-    ) -> None:
-        value: ConditionStatus = "True" if error is None else "False"
-        reason = "Ready" if error is None else error.reason
-        message = f"{self._store.models} can be used" if error is None else str(error)
-        known = find_status_condition(status.conditions, STORAGE_READY)
-        generation = node.metadata.generation if known is None or known.status != value else known.observed_generation
-        told = known.reason if known is not None else ""
-        set_status_condition(
-            status.conditions, STORAGE_READY, value, reason, message, observed_generation=generation, clock=self.clock
-        )
-        if error is not None and told != reason:
-            self.recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
 
 
 @dataclass(slots=True)
@@ -299,9 +328,14 @@ class _Outcome:
 
     reports: dict[str, ModelReport] = field(default_factory=dict)
     storage: StoreError | None = None
-    """The first failure of the disk."""
+    """What forbids to write to the disk, else the first failure of it."""
     try_again: bool = False
     """Something failed that may go better soon."""
+
+    def storage_error(self) -> StoreError | None:
+        """What the condition says: also that downloads end well and leave nothing here."""
+        lost = (r for r in self.reports.values() if r.reason == NothingDownloadedError.reason)
+        return self.storage or next((PathMismatchError(report.message) for report in lost), None)
 
     def add(self, wanted: Wanted, report: ModelReport) -> None:
         """The report stands for every entry that shares the download."""

@@ -39,6 +39,9 @@ class Removed:
     lingering: set[str] = field(default_factory=set)
     look_again: timedelta | None = None
     failed: bool = False
+    """Something failed that may go better soon."""
+    storage: StoreError | None = None
+    """The first thing that the disk refused: the next pass tries again."""
 
     def sooner(self, wait: timedelta) -> None:
         self.look_again = wait if self.look_again is None else min(self.look_again, wait)
@@ -64,9 +67,12 @@ class Removal:
         for key in sorted(candidates):
             try:
                 self._one(key, current, outcome)
-            except (StoreError, RuntimeLibraryError) as error:
+            except RuntimeLibraryError as error:
                 outcome.failed = True
-                log.warning("cannot remove a model, trying again later", storage_key=key, error=str(error))
+                log.warning("cannot remove a model, trying again soon", storage_key=key, error=str(error))
+            except StoreError as error:
+                outcome.storage = outcome.storage or error
+                log.warning("cannot remove a model, trying again in the next pass", storage_key=key, error=str(error))
         return outcome
 
     def _one(self, key: str, current: Pass, outcome: Removed) -> None:

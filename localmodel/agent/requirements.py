@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from localmodel.api.container import ClusterStorageContainer, ContainerFormatError, find_download_container
+from localmodel.api.container import ClusterStorageContainer, find_download_container
 from localmodel.api.names import (
     CACHE_ANNOTATION,
     download_pvc_name,
@@ -102,13 +102,11 @@ class Requirements:
         return None if found is None else found.metadata.annotations.get(CACHE_ANNOTATION, "")
 
     def container_for(self, uri: str) -> ClusterStorageContainer | None:
-        """The download container for the URI, None for ours; raises DownloadSetupError for one that is malformed."""
+        """The download container for the URI, None for ours."""
         try:
             return find_download_container(self._live.list(ClusterStorageContainer), uri)
         except NotFoundError:
             return None  # KServe's CRD for it is not installed here.
-        except ContainerFormatError as error:
-            raise DownloadSetupError(str(error)) from error
 
 
 def declared_size(entry: LocalModelInfo) -> int | None:

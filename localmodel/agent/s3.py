@@ -48,3 +48,10 @@ def _endpoint(endpoint: str, use_https: str) -> dict[str, str]:
         host, url = endpoint, f"{'http' if use_https == '0' else 'https'}://{endpoint}"
     settings = {"S3_USE_HTTPS": use_https} if use_https else {}
     return settings | {"S3_ENDPOINT": host, "AWS_ENDPOINT_URL": url}
+
+
+def certificates_of(storage: Mapping[str, str]) -> dict[str, str]:
+    """The variables for the authorities that a key of the storage secret names: also beside parameters with a type,
+    where KServe leaves them out (D-51)."""
+    named = {"AWS_CA_BUNDLE": storage.get("ca_bundle"), "AWS_CA_BUNDLE_CONFIGMAP": storage.get("cabundle_configmap")}
+    return {name: value for name, value in named.items() if value}

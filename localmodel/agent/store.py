@@ -10,35 +10,43 @@ Invariants, which hold after a crash at any step once `open` has run:
   removes the old manifest first. So `open` may finish a rename that was cut short, and never publishes anything else.
 - A folder is renamed, whole, to the trash before any of its files is deleted.
 - What has neither a manifest nor a storage key in use is reported and never touched.
+- No symbolic link below the root is followed, by reading, writing or deleting: see `beneath`.
 - Two stores never work on one root: a lock on an open file says so, and ends with the process.
+
+The parts: `root` the place, `ledger` the books, `publishing` the way into place, `trash` the way out.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from localmodel.download.manifest import NOTES_DIR, FileEntry, compute_digest
+from localmodel.download.manifest import FileEntry, compute_digest
 from localmodel.runtime.clock import Clock, RealClock
 
 from . import tree
-from .errors import RootMissingError, RootNotMountedError, StoreError, VerificationError, disk_errors
+from .beneath import Beneath
+from .errors import StoreError, VerificationError, disk_errors
 from .filesystem import FileSystem
 from .ledger import Ledger, storage_keys
-from .lock import RootLock
 from .manifest import FolderState, KeyRecord, ModelManifest
+from .publishing import Publisher
+from .root import DIRECTORY_MODE, ModelsRoot
+from .trash import Trash
 from .usage import DiskUsage, measure
 from .verification import Content, Publication, verify
 
-STAGING_MODE = 0o2775
-"""Set-gid, so that what a download writes belongs to the directory's group, which the agent shares."""
-_MARKER_TEXT = b'{"comment":"localmodel keeps models here; without this file the disk counts as not mounted"}\n'
+if TYPE_CHECKING:
+    from localmodel.download.progress import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -46,32 +54,36 @@ log = structlog.get_logger(__name__)
 class ModelStore:
     """See the module. Methods raise StoreError where the disk fails.
 
-    One thread decides and changes; `complete_digests` alone may run in another, and shares the mutex with all changes.
+    One thread decides and changes; the methods that say so may be called by another, and share the mutex with changes.
     """
 
     def __init__(
         self, root: Path, *, owner: str = "", filesystem: FileSystem | None = None, clock: Clock | None = None
     ) -> None:
         """`root` is the models root R. `owner`, the node's name, is written into the lock for others to read."""
-        self.root = root
-        self.models = root / "models"
-        self.staging = self.models / ".staging"
-        self.trash = self.models / ".trash"
-        self.notes = self.models / ".localmodel"
-        self.marker = self.notes / "marker"
         self._fs = filesystem or FileSystem()
+        self._fs.confine(root)
         self._clock: Clock = clock or RealClock()
+        self._root = ModelsRoot(root, owner=owner, filesystem=self._fs)
+        self.root = root
+        self.models = self._root.models
+        self._models = os.fspath(self.models)
+        self.staging = self._root.staging
+        self.trash = self._root.trash
+        self.notes = self._root.notes
+        self.marker = self._root.marker
+        self._beneath = Beneath(root)
         self._ledger = Ledger(self.notes, self._fs)
-        self._lock = RootLock(self.notes / "lock", owner=owner)
-        self._trash_count = 0
+        self._trash = Trash(self.trash, self._fs, self._clock)
+        self._publisher = Publisher(self._root, filesystem=self._fs, ledger=self._ledger, trash=self._trash)
         self._mutex = threading.RLock()
 
     # opening -----------------------------------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
-        """The root is held, and its marker was there the last time `open` looked."""
-        return self._lock.is_held
+        """The root is held, and its marker was there the last time `open` looked. Does not touch the disk."""
+        return self._root.is_open
 
     def open(self, downloaded: Mapping[str, str] | None = None) -> list[str]:
         """Takes the root and finishes what a crash cut short. Cheap where it is open already; call it before each pass.
@@ -82,77 +94,40 @@ class ModelStore:
         the keys adopted now.
 
         Raises StoreLockedError, RootNotMountedError, RootMissingError and other StoreErrors; the store is closed then.
+        A root that cannot be written but was used before is open all the same, and `problem` tells why.
         """
-        try:
-            with disk_errors(self.models):
-                return self._open(downloaded or {})
-        except StoreError:
-            self.close()
-            raise
+        uris = downloaded or {}
+        with self._mutex, disk_errors(self.models):
+            found = self._root.open(uris, forget=self._ledger.reset, finish=lambda found: self._finish(found, uris))
+            manifests = {key: self._ledger.manifest(key) for key in found}
+            return [key for key, manifest in manifests.items() if manifest is not None and manifest.adopted]
 
-    def _open(self, downloaded: Mapping[str, str]) -> list[str]:
-        if not self.root.is_dir():
-            raise RootMissingError(f"{self.root} does not exist; create it or mount the models' disk there")
-        marked = self.marker.exists()
-        if marked and self._lock.is_at_its_path():
-            return []
-        self.close()
-        found = [key for key, uri in downloaded.items() if uri and not marked and self._may_adopt(key)]
-        if not marked and downloaded and not found:
-            raise RootNotMountedError(
-                f"{self.models} has none of the {len(downloaded)} models that were downloaded to this node and lacks "
-                f"{self.marker}: its disk is probably not mounted. Mount it, or, if the disk was replaced on purpose, "
-                f"create that file"
-            )
-        self._make_layout()
-        self._lock.acquire()
-        self._ledger.reset()
-        self._recover()
+    def _finish(self, found: list[str], uris: Mapping[str, str]) -> None:
+        self._ledger.clean()
+        for key in self.staged_keys():
+            self._publisher.recover(key, self.check)
         for key in found:
-            self._adopt(key, downloaded[key])
-        if not marked:
-            # Last: a crash before this line repeats the adoption.
-            self._fs.write_file(self.marker, _MARKER_TEXT)
-        return found
+            self._adopt(key, uris[key])
 
     def close(self) -> None:
         """Gives the root back. Idempotent."""
-        self._lock.release()
+        self._root.close()
 
-    def _make_layout(self) -> None:
-        for path in (self.models, self.staging, self.trash, self.notes, self._ledger.records):
-            if not path.is_dir():
-                self._fs.make_directory(path, STAGING_MODE)
+    def problem(self) -> StoreError | None:
+        """What forbids to write to the open root, as far as the kernel tells without a write; None if nothing does."""
+        with disk_errors(self.models):
+            return self._root.problem()
 
-    def _recover(self) -> None:
-        for key in self.staged_keys():
-            try:
-                manifest = self.manifest(key)
-            except StoreError as error:
-                log.warning("a manifest cannot be read", storage_key=key, error=str(error))
-                continue
-            if manifest is None:
-                continue
-            if self.check(key).is_complete:
-                log.info("discarding what a publication left behind", storage_key=key)
-                self._discard(self.staging / key, key)
-            elif self._matches_exactly(self.staging / key, manifest):
-                log.info("finishing a publication that was interrupted", storage_key=key)
-                self._put_in_place(key)
-
-    @staticmethod
-    def _matches_exactly(folder: Path, manifest: ModelManifest) -> bool:
-        try:
-            return tree.scan(folder) == {file.path: file.size for file in manifest.files}
-        except (VerificationError, NotADirectoryError):
-            return False
-
-    def _may_adopt(self, key: str) -> bool:
-        folder = self.models / key
-        return not folder.is_symlink() and folder.is_dir() and any(folder.iterdir())
+    @property
+    def leftovers(self) -> list[str]:
+        """What was discarded and cannot be deleted: path, cause and what to do."""
+        return self._trash.stuck
 
     def _adopt(self, key: str, uri: str) -> None:
-        """Believes a folder of KServe's agent, which leaves no proof: only at the first opening of a root."""
+        """Believes a folder of KServe's agent, which leaves no proof: only at the first opening of a root. One with a
+        manifest is ours already, which only the marker got lost of."""
+        if self._ledger.manifest(key) is not None:
+            return
         try:
             files = tree.scan(self.models / key)
         except VerificationError as error:
@@ -173,15 +148,17 @@ class ModelStore:
     def check(self, key: str) -> FolderState:
         """Whether the model is whole: a manifest, and its files with their sizes. Costs one stat per file."""
         with disk_errors(self.models):
-            folder = self.models / key
-            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-                return FolderState("incomplete", "a file or link stands in its place")
-            if not folder.is_dir():
+            folder = f"{self._models}/{key}"
+            try:
+                found = os.lstat(folder)
+            except FileNotFoundError:
                 return FolderState("absent")
-            manifest = self.manifest(key)
-            if manifest is None:
+            if not stat.S_ISDIR(found.st_mode):
+                return FolderState("incomplete", "a file or link stands in its place")
+            manifest = self._ledger.manifest(key)
+            if manifest is None or self._publisher.is_unfinished(key, manifest, found.st_ino):
                 return FolderState("incomplete", "it was never verified")
-            difference = tree.first_difference(folder, manifest.files)
+            difference = manifest.damaged or tree.first_difference(folder, manifest.files)
             return FolderState("incomplete" if difference else "complete", difference, manifest)
 
     def staged_keys(self) -> list[str]:
@@ -195,7 +172,8 @@ class ModelStore:
             return self._ledger.keys() | set(self.staged_keys())
 
     def unknown_directories(self, wanted: Collection[str]) -> list[str]:
-        """Names in `models/` that are neither known nor wanted. They are only reported, never deleted."""
+        """Names in `models/` that are neither known nor wanted: older versions' folders, `lost+found`, what somebody
+        put there. They are only reported, never deleted (D-01, D-14)."""
         with disk_errors(self.models):
             ours = self.known_keys() | set(wanted)
             ours |= {path.name for path in (self.staging, self.trash, self.notes)}
@@ -226,6 +204,16 @@ class ModelStore:
         with disk_errors(self.models):
             self._ledger.write_record(key, record)
 
+    def read_note(self, name: str) -> bytes | None:
+        """A file of the agent's own beside the manifests, None where there is none. For any thread."""
+        with disk_errors(self.models):
+            return self._ledger.read_note(name)
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """Replaces such a file. For any thread, as long as each file has one writer."""
+        with disk_errors(self.models):
+            self._ledger.write_note(name, data)
+
     # changing ----------------------------------------------------------------------------------------------------
 
     def prepare_staging(self, key: str, uri: str) -> Path:
@@ -240,20 +228,26 @@ class ModelStore:
             self._ledger.forget_manifest(key)
             folder = self.staging / key
             if os.path.lexists(folder) and not self._is_resumable(folder, uri):
-                self._discard(folder, key)
+                self._trash.discard(folder, key)
             if not folder.is_dir():
-                self._fs.make_directory(folder, STAGING_MODE)
+                self._fs.make_directory(folder, DIRECTORY_MODE)
             return folder
 
-    @staticmethod
-    def _is_resumable(folder: Path, uri: str) -> bool:
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import read_progress
-
+    def _is_resumable(self, folder: Path, uri: str) -> bool:
         if folder.is_symlink() or not os.access(folder, os.W_OK | os.X_OK):
             return False
-        progress = read_progress(folder)
+        progress = self.progress(folder.name)
         return (progress is not None and progress.uri == uri) or not any(folder.iterdir())
+
+    def progress(self, key: str) -> Progress | None:
+        """What our own download says of itself, or None where it says nothing (yet) that can be understood."""
+        # Imported here: an idle agent never needs it.
+        from localmodel.download.progress import Progress, progress_path
+
+        try:
+            return msgspec.json.decode(self._beneath.read(progress_path(self.staging / key)), type=Progress)
+        except (OSError, msgspec.DecodeError):
+            return None
 
     def verify(self, key: str, publication: Publication) -> Content:
         """What was staged, if it is whole; raises VerificationError if not. Changes nothing."""
@@ -280,62 +274,37 @@ class ModelStore:
         """Makes a finished download the model: verified, synced, with its manifest, by one rename.
 
         What stood at its place moves to the trash in the same step; pods that have it mounted keep it. Raises
-        VerificationError, and then nothing has changed.
+        VerificationError and WrongOwnerError, and then nothing of the model has changed.
         """
-        manifest = self._manifest_of(key, publication, self.verify(key, publication))
-        folder = self.staging / key
-        with self._mutex, disk_errors(self.models):
-            listed = {file.path for file in manifest.files}
-            for path in tree.scan(folder).keys() - listed:
-                log.info("dropping a file that is not part of the model", storage_key=key, file=path)
-                self._fs.remove_file(folder / path)
-            for path in listed:
-                self._fs.sync_file((folder / path).resolve())
-            for directory in tree.directories(folder):
-                self._fs.sync_directory(directory)
-            self._ledger.write_manifest(manifest)
-            self._put_in_place(key)
-        return manifest
-
-    def _put_in_place(self, key: str) -> None:
-        staged, folder = self.staging / key, self.models / key
-        if (staged / NOTES_DIR).is_dir():
-            self._discard(staged / NOTES_DIR, key)
-        if os.path.lexists(folder) and not self._fs.exchange(staged, folder):
-            self._discard(folder, key)
-        if not os.path.lexists(folder):
-            self._fs.rename(staged, folder)
-        self._fs.sync_directory(self.models)
-        self._fs.sync_directory(self.staging)
-        if os.path.lexists(staged):
-            self._discard(staged, key)
-
-    def complete_digests(self, key: str, *, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Computes the digests that a manifest lacks (of a foreign image, an adopted folder); whether it has all now.
-
-        Reads the whole model; meant for a quiet moment. Raises InterruptedError if `stop` says so.
-        """
-        state = self.check(key)
-        manifest = state.manifest
-        if not state.is_complete or manifest is None:
-            return False
-        if manifest.digest:
-            return True
         with disk_errors(self.models):
-            entries = tuple(
-                FileEntry(
-                    path=file.path,
-                    size=file.size,
-                    sha256=file.sha256 or tree.file_digest(self.models / key / file.path, stop=stop),
-                )
-                for file in manifest.files
-            )
-            with self._mutex:
-                if not self.check(key).is_complete or self.manifest(key) != manifest:
-                    return False
-                whole = msgspec.structs.replace(manifest, files=entries, digest=compute_digest(entries))
+            self._publisher.make_way(key)
+        manifest = self._manifest_of(key, publication, self.verify(key, publication))
+        with self._mutex, disk_errors(self.models):
+            return self._publisher.publish(key, manifest)
+
+    def add_digests(self, key: str, manifest: ModelManifest, digests: Mapping[str, str]) -> bool:
+        """Completes a manifest that lacks digests (of a foreign image, an adopted folder) by those of its files; False,
+        and nothing changes, where it is no longer the key's. For any thread."""
+        entries = tuple(FileEntry(path=file.path, size=file.size, sha256=digests[file.path]) for file in manifest.files)
+        whole = msgspec.structs.replace(manifest, files=entries, digest=compute_digest(entries))
+        with self._if_still(key, manifest) as holds:
+            if holds:
                 self._ledger.write_manifest(whole)
-        return True
+        return holds
+
+    def condemn(self, key: str, manifest: ModelManifest, detail: str) -> bool:
+        """Marks a model as not whole, for good, though its names and sizes fit: its content does not. The folder stays
+        for pods that have it until another takes its place. False, and nothing changes, where the manifest is no longer
+        the key's. For any thread."""
+        with self._if_still(key, manifest) as holds:
+            if holds:
+                self._ledger.write_manifest(msgspec.structs.replace(manifest, damaged=detail))
+        return holds
+
+    @contextmanager
+    def _if_still(self, key: str, manifest: ModelManifest) -> Iterator[bool]:
+        with self._mutex, disk_errors(self.models):
+            yield self.is_open and self.check(key).is_complete and self._ledger.manifest(key) == manifest
 
     def remove(self, key: str) -> None:
         """Takes a model, what was staged for it and its manifest away; the record keeps only its attempt counter.
@@ -344,10 +313,10 @@ class ModelStore:
         """
         with self._mutex, disk_errors(self.models):
             if os.path.lexists(self.models / key):
-                self._discard(self.models / key, key)
+                self._trash.discard(self.models / key, key)
             self._ledger.forget_manifest(key)
             if os.path.lexists(self.staging / key):
-                self._discard(self.staging / key, key)
+                self._trash.discard(self.staging / key, key)
             self._fs.sync_directory(self.models)
         attempt = self.record(key).attempt
         self.write_record(key, KeyRecord(attempt=attempt, outcome="removed" if attempt else ""))
@@ -358,7 +327,7 @@ class ModelStore:
         with self._mutex, disk_errors(self.models):
             self._ledger.forget_manifest(key)
             if os.path.lexists(self.staging / key):
-                self._discard(self.staging / key, key)
+                self._trash.discard(self.staging / key, key)
         record = self.record(key)
         self.write_record(
             key,
@@ -369,32 +338,7 @@ class ModelStore:
         """Deletes what was discarded, except what a pod may still have mounted.
 
         `is_mounted(key, since)` says whether a pod that was there at the time `since` uses the key. One item that
-        cannot be deleted is logged and does not stop the others.
+        cannot be deleted does not stop the others: see `leftovers`.
         """
         with disk_errors(self.models):
-            items = sorted(self.trash.iterdir())
-        for item in items:
-            key, _, rest = item.name.partition(".")
-            since = datetime.fromtimestamp(_leading_number(rest), tz=self._clock.now().tzinfo)
-            if is_mounted(key, since):
-                continue
-            try:
-                self._fs.remove_tree(item)
-            except OSError as error:
-                log.warning("cannot delete a discarded folder, trying again later", path=str(item), error=str(error))
-
-    # steps -------------------------------------------------------------------------------------------------------
-
-    def _discard(self, path: Path, key: str) -> None:
-        """Moves a folder to the trash under a name of its own that tells key and time."""
-        while True:
-            self._trash_count += 1
-            target = self.trash / f"{key}.{int(self._clock.now().timestamp())}.{self._trash_count}"
-            if not os.path.lexists(target):
-                break
-        self._fs.rename(path, target)
-
-
-def _leading_number(text: str) -> int:
-    digits = text.partition(".")[0]
-    return int(digits) if digits.isdigit() else 0
+            self._trash.empty(is_mounted)

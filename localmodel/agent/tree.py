@@ -1,7 +1,8 @@
 """Reading a model's directory tree: which files it holds, what they weigh, their digests.
 
 Links are looked at, never trusted: a relative one that stays inside the folder counts as the file it names, any other
-makes the folder unusable, and so does anything that is neither file nor directory.
+makes the folder unusable, and so does anything that is neither file nor directory. Content is read only below
+directories that were opened without following a link.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from localmodel.download.manifest import NOTES_DIR, FileEntry
 
+from .beneath import Beneath
 from .errors import VerificationError
 
-_BLOCK = 1 << 20
+_BLOCK: Final = 1 << 20
 
 
 def scan(folder: Path) -> dict[str, int]:
@@ -25,44 +28,77 @@ def scan(folder: Path) -> dict[str, int]:
     Raises VerificationError for a link that leaves the folder and for special files, OSError where it cannot read.
     """
     files: dict[str, int] = {}
-    pending = [folder]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                path = Path(entry.path)
-                relative = path.relative_to(folder).as_posix()
-                if relative == NOTES_DIR:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
-                else:
-                    files[relative] = _file_size(folder, path, relative)
+    for root, directories, names in walk(folder):
+        if not root and NOTES_DIR in directories:
+            directories.remove(NOTES_DIR)
+        # fwalk calls a link to a directory a directory; it does not go there.
+        for name in (*names, *directories):
+            relative = f"{root}{name}"
+            size = _file_size(folder, relative)
+            if size is not None and relative != NOTES_DIR:
+                files[relative] = size
     return files
 
 
-def _file_size(folder: Path, path: Path, relative: str) -> int:
+def walk(folder: Path) -> Iterable[tuple[str, list[str], list[str]]]:
+    """The directories of a folder from the top down: path with "/" at its end (empty for the folder), the names of the
+    directories in it, of which those are visited that the caller leaves in the list, and of all else.
+
+    No link is followed, also where one takes a directory's place meanwhile. Raises OSError.
+    """
+    with Beneath(folder.parent).directory(folder) as descriptor:
+        for path, directories, names, _ in os.fwalk(".", dir_fd=descriptor, onerror=_raise):
+            yield f"{path[2:]}/" if path != "." else "", directories, names
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _file_size(folder: Path, relative: str) -> int | None:
+    """None for a directory."""
     try:
         relative.encode()
     except UnicodeEncodeError:
         raise VerificationError(f"{relative!r} is not a name in UTF-8") from None
+    path = folder / relative
     found = path.lstat()
+    if stat.S_ISDIR(found.st_mode):
+        return None
     if stat.S_ISLNK(found.st_mode):
-        target = path.resolve()
-        inside = not path.readlink().is_absolute() and target.is_relative_to(folder.resolve())
-        if not inside or not target.is_file():
+        inner = inner_file(folder, relative)
+        if inner is None:
             raise VerificationError(
                 f"{relative} is a symbolic link to {path.readlink()}, which is no file of the model; "
                 "use a download image that copies files"
             )
-        return target.stat().st_size
+        return (folder / inner).lstat().st_size
     if not stat.S_ISREG(found.st_mode):
         raise VerificationError(f"{relative} is neither a file nor a directory")
     return found.st_size
 
 
+def inner_file(folder: Path, relative: str) -> str | None:
+    """The regular file of the folder that a path stands for: itself, or what a relative link names; or None."""
+    path = folder / relative
+    if path.is_symlink() and path.readlink().is_absolute():
+        return None
+    target, base = path.resolve(), folder.resolve()
+    if not target.is_relative_to(base) or not stat.S_ISREG(_mode(target)):
+        return None
+    return target.relative_to(base).as_posix()
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
 def directories(folder: Path) -> list[Path]:
     """The folder and all directories below it, deepest first, the order in which they must be synced."""
-    return [Path(root) for root, _, _ in os.walk(folder, topdown=False)]
+    return sorted((folder / root for root, _, _ in walk(folder)), key=lambda path: -len(path.parts))
 
 
 def disk_size(path: Path) -> int:
@@ -77,18 +113,28 @@ def disk_size(path: Path) -> int:
     return total
 
 
-def first_difference(folder: Path, files: Iterable[FileEntry]) -> str:
+def first_difference(folder: Path | str, files: Iterable[FileEntry]) -> str:
     """Why the folder does not hold these files with these sizes; empty if it does. Files beside them are allowed.
 
     They are: a serving pod may write caches next to the weights, and must not thereby cause a new download.
     """
     base = os.fspath(folder)
+    known = {""}
     for file in files:
+        parent = file.path.rpartition("/")[0]
+        if parent not in known:
+            link = _first_link(base, parent)
+            if link:
+                return f"{link} is a symbolic link"
+            known.add(parent)
         path = f"{base}/{file.path}"
         try:
             found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode):
-                found = os.stat(path)  # noqa: PTH116 - one of many thousand calls of a pass
+                inner = inner_file(Path(folder), file.path)
+                if inner is None:
+                    return f"{file.path} is a link to no file of the model"
+                found = os.lstat(f"{base}/{inner}")
         except (FileNotFoundError, NotADirectoryError):
             return f"{file.path} is missing"
         if not stat.S_ISREG(found.st_mode):
@@ -98,12 +144,45 @@ def first_difference(folder: Path, files: Iterable[FileEntry]) -> str:
     return ""
 
 
-def file_digest(path: Path, *, stop: Callable[[], bool] = lambda: False) -> str:
-    """The sha256 of a file in hex; InterruptedError if `stop` says so between two blocks."""
+def _first_link(base: str, directory: str) -> str:
+    """The first of the directories down to this one that is a link; empty if none is, or one is missing."""
+    path = ""
+    for name in directory.split("/"):
+        path = f"{path}/{name}" if path else name
+        try:
+            if stat.S_ISLNK(os.lstat(f"{base}/{path}").st_mode):
+                return path
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+    return ""
+
+
+def file_digest(
+    folder: Path,
+    relative: str,
+    *,
+    on_block: Callable[[int], None] = lambda _size: None,
+    from_disk: bool = False,
+) -> str:
+    """The sha256 of one of the folder's files in hex. `on_block` hears of each block's bytes, and may raise.
+
+    `from_disk`: what the kernel keeps of the file in memory is dropped before, so that the disk itself is read, and
+    after, so that reading leaves others' pages in place. What a pod has mapped stays. Raises FileNotFoundError for what
+    is no file of the folder.
+    """
+    inner = inner_file(folder, relative)
+    if inner is None:
+        raise FileNotFoundError(f"{relative} is no file of {folder}")
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            if stop():
-                raise InterruptedError
+    descriptor = Beneath(folder.parent).open_file(folder / inner)
+    try:
+        if from_disk:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        while block := os.read(descriptor, _BLOCK):
+            on_block(len(block))
             digest.update(block)
+        if from_disk:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
     return digest.hexdigest()

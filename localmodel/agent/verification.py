@@ -8,6 +8,7 @@ from pathlib import Path
 from localmodel.download.manifest import FileEntry, Manifest, compute_digest, manifest_path
 
 from . import tree
+from .beneath import Beneath
 from .errors import NothingDownloadedError, VerificationError
 from .manifest import Reference
 
@@ -38,7 +39,7 @@ def verify(folder: Path, publication: Publication) -> Content:
     Our downloader's manifest must fit the files' names and sizes; files that it does not list do not count. For a
     foreign image the files themselves are the list, and digests are read off them only if one is expected.
     """
-    if not folder.is_dir():
+    if folder.is_symlink() or not folder.is_dir():
         raise NothingDownloadedError(f"{folder} does not exist although the download succeeded")
     files = tree.scan(folder)
     notes = _downloader_manifest(folder, publication.uri)
@@ -63,7 +64,7 @@ def verify(folder: Path, publication: Publication) -> Content:
 
 def _from_files(folder: Path, files: dict[str, int], *, with_digests: bool) -> Content:
     entries = tuple(
-        FileEntry(path=path, size=size, sha256=tree.file_digest(folder / path) if with_digests else "")
+        FileEntry(path=path, size=size, sha256=tree.file_digest(folder, path) if with_digests else "")
         for path, size in sorted(files.items())
     )
     return Content(entries, digest=compute_digest(entries) if with_digests else "")
@@ -71,7 +72,7 @@ def _from_files(folder: Path, files: dict[str, int], *, with_digests: bool) -> C
 
 def _downloader_manifest(folder: Path, uri: str) -> Manifest | None:
     try:
-        manifest = Manifest.read(manifest_path(folder))
+        manifest = Manifest.from_json(Beneath(folder).read(manifest_path(folder)))
     except FileNotFoundError:
         return None
     except ValueError as error:

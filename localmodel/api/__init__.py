@@ -28,7 +28,6 @@ from .config import (
 )
 from .container import (
     ClusterStorageContainer,
-    ContainerFormatError,
     StorageContainerSpec,
     SupportedUriFormat,
     WorkloadType,
@@ -61,7 +60,6 @@ __all__ = [
     "CacheProgress",
     "ClusterStorageContainer",
     "ConfigError",
-    "ContainerFormatError",
     "CredentialsConfig",
     "EvictionPolicy",
     "InferenceServiceConfig",

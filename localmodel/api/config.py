@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from localmodel.runtime.objects import ConfigMap, Model
+from localmodel.runtime.objects import ConfigMap, Model, parse_quantity
 
 from .configvalues import (
     AbsolutePath,
@@ -108,6 +108,9 @@ def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_SCRUB_RATE: Final = "50Mi"
+
+
 class LocalModelConfig(ConfigSection):
     """The key localModel: KServe's settings, then ours (design.md section 6)."""
 
@@ -146,10 +149,23 @@ class LocalModelConfig(ConfigSection):
     max_concurrent_downloads_per_node: Natural32 = 0
     """0 is no limit."""
     job_backoff_limit: Natural32 = 2
+    job_priority_class_name: ObjectName = ""
+    job_image_pull_secrets: list[ObjectName] = Field(default_factory=list)
+    """Secrets of the job namespace, for all download Jobs."""
+    job_active_deadline_seconds: Natural32 = 0
+    """`activeDeadlineSeconds` of download Jobs: all their pods together; 0 is none, as a large model takes its time."""
+    job_start_timeout_seconds: Natural32 = 900
+    """A download whose pod has not started for that long has failed; 0 is never."""
+    download_stall_seconds: Natural32 = 3600
+    """A download that has written nothing for that long has failed; 0 is never."""
     unreferenced_grace_seconds: int = Field(default=3600, ge=0, le=10**9)
     """How long a model is kept that no entry asks for while its cache still exists."""
     high_watermark_percent: int = Field(default=80, ge=1, le=100)
     low_watermark_percent: int = Field(default=70, ge=0, le=100)
+    scrub_interval_seconds: int = Field(default=604800, ge=0, le=10**9)
+    """How often an agent reads every model again and compares digests; 0 is never."""
+    scrub_bytes_per_second: Annotated[Quantity, empty_means(_SCRUB_RATE)] = _SCRUB_RATE
+    """How fast it reads; 0 is no limit. Read `scrub_rate` instead."""
 
     @model_validator(mode="after")
     def _watermarks_are_in_order(self) -> Self:
@@ -164,6 +180,11 @@ class LocalModelConfig(ConfigSection):
     def jobs_namespace(self) -> str:
         """The job namespace; KServe's documented default where it is set to nothing."""
         return self.job_namespace or DEFAULT_JOB_NAMESPACE
+
+    @property
+    def scrub_rate(self) -> int:
+        """`scrub_bytes_per_second` in bytes, 0 for no limit."""
+        return parse_quantity(self.scrub_bytes_per_second)
 
     @property
     def serves_single_models(self) -> bool:

@@ -79,6 +79,7 @@ _ADVICE: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "bool_type": lambda _: "give true or false, without quotes",
     "int_type": lambda _: "give a whole number, without quotes",
     "string_type": lambda _: "give a text, in quotes",
+    "list_type": lambda _: "give an array of texts",
     "model_type": lambda _: "give a JSON object",
 }
 """By pydantic's name of what is wrong: what to do about it."""

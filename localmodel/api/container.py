@@ -1,13 +1,14 @@
 """ClusterStorageContainer: the container that downloads URIs of certain forms (kserve-behaviour.md 2.5).
 
 The type, and the choice of the one that serves a URI. The choice is by name where several would do: KServe takes
-whichever its cache lists first. Regular expressions are RE2's, as in KServe, where Go reads them: what one means is the
-same here, and none takes exponential time, whatever URI a user of a namespace writes.
+whichever its cache lists first. An expression that cannot be read fits nothing, which the manager tells of on its
+container; in KServe it stops every download that comes upon it (D-42). Regular expressions are RE2's, as in KServe,
+where Go reads them: what one means is the same here, and none takes exponential time, whatever URI a user of a
+namespace writes.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
@@ -26,10 +27,6 @@ class WorkloadType(StrEnum):
 
     INIT_CONTAINER = "initContainer"
     LOCAL_MODEL_DOWNLOAD_JOB = "localModelDownloadJob"
-
-
-class ContainerFormatError(ValueError):
-    """A ClusterStorageContainer has a regular expression that cannot be read."""
 
 
 class SupportedUriFormat(ApiModel):
@@ -71,8 +68,8 @@ def serves_downloads(container: ClusterStorageContainer) -> bool:
 
 
 def effective_formats(container: ClusterStorageContainer) -> list[SupportedUriFormat]:
-    """The formats that are looked at: one that cannot be read hides those after it."""
-    return list(itertools.takewhile(lambda form: _error_of(form) is None, container.spec.supported_uri_formats))
+    """The formats that are looked at: those that can be read."""
+    return [form for form in container.spec.supported_uri_formats if _error_of(form) is None]
 
 
 def format_errors(container: ClusterStorageContainer) -> dict[str, str]:
@@ -105,37 +102,19 @@ def _compile(regex: str) -> Any:
 
 
 def supports(container: ClusterStorageContainer, uri: str) -> bool:
-    """Whether one of the container's formats fits the URI; raises ContainerFormatError for a regex that is none."""
-    for form in container.spec.supported_uri_formats:
-        if form.prefix:
-            if uri.startswith(form.prefix):
-                return True
-        elif form.regex:
-            try:
-                found = _compile(form.regex).search(uri)
-            except ValueError as error:
-                raise ContainerFormatError(
-                    f"ClusterStorageContainer {container.name}: {form.regex!r} is not a regular expression ({error})"
-                ) from error
-            if found:
-                return True
-    return False
+    """Whether one of the container's formats fits the URI; one that cannot be read does not."""
+    return any(_fits(form, uri) for form in container.spec.supported_uri_formats)
+
+
+def _fits(form: SupportedUriFormat, uri: str) -> bool:
+    if form.prefix:
+        return uri.startswith(form.prefix)
+    if not form.regex or _error_of(form) is not None:
+        return False
+    return _compile(form.regex).search(uri) is not None
 
 
 def find_download_container(containers: Iterable[ClusterStorageContainer], uri: str) -> ClusterStorageContainer | None:
-    """The first by name that is enabled, meant for download jobs and fits the URI, or None.
-
-    Raises ContainerFormatError if none fits and one could not be read.
-    """
-    failure: ContainerFormatError | None = None
-    for container in sorted(containers, key=lambda c: c.name):
-        if not serves_downloads(container):
-            continue
-        try:
-            if supports(container, uri):
-                return container
-        except ContainerFormatError as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
-    return None
+    """The first by name that is enabled, meant for download jobs and fits the URI, or None."""
+    fitting = (c for c in containers if serves_downloads(c) and supports(c, uri))
+    return min(fitting, key=lambda container: container.name, default=None)

@@ -52,6 +52,11 @@ CACHE_UID_LABEL: Final = "localmodel.kserve.io/cache-uid"
 CACHE_ANNOTATION: Final = "localmodel.kserve.io/cache"
 """Beside it: the cache's name, or namespace/name (`status_key`)."""
 
+CA_BUNDLE_COPY: Final = "global-ca-bundle"
+"""The copy of the ConfigMap with certificates: KServe makes it in namespaces of services, we in the job namespace."""
+CA_BUNDLE_COPY_LABEL: Final = "localmodel.kserve.io/ca-bundle-copy"
+"""On ours."""
+
 NAME_LIMIT: Final = 253
 """Characters of an object's name (a DNS subdomain)."""
 

@@ -192,13 +192,16 @@ def tls_context(env: Mapping[str, str]) -> ssl.SSLContext:
     """Verification against the system's authorities plus the bundle that `env` names.
 
     KServe names it by CA_BUNDLE_CONFIGMAP_NAME and the directory CA_BUNDLE_VOLUME_MOUNT_POINT; curl and its kin by
-    SSL_CERT_FILE or REQUESTS_CA_BUNDLE. Raises DownloadError when a bundle cannot be read.
+    SSL_CERT_FILE or REQUESTS_CA_BUNDLE, clients of S3 by AWS_CA_BUNDLE. Raises DownloadError when a bundle cannot be
+    read.
     """
     context = ssl.create_default_context()
     bundles = [env[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if env.get(name)]
     if env.get("CA_BUNDLE_CONFIGMAP_NAME"):
         mounted = Path(env.get("CA_BUNDLE_VOLUME_MOUNT_POINT") or "/etc/ssl/custom-certs", "cabundle.crt")
         bundles += [str(mounted)] if mounted.exists() else []
+    if env.get("AWS_CA_BUNDLE") and Path(env["AWS_CA_BUNDLE"]).exists():
+        bundles.append(env["AWS_CA_BUNDLE"])
     for bundle in bundles:
         try:
             context.load_verify_locations(cafile=bundle)

@@ -165,7 +165,11 @@ def _container(request: AgentRequest) -> Json:
         "name": "manager",
         "image": request.image,
         "command": ["/manager"],
-        "env": [_from_field("POD_NAMESPACE", "metadata.namespace"), _from_field("NODE_NAME", "spec.nodeName")],
+        "env": [
+            _from_field("POD_NAMESPACE", "metadata.namespace"),
+            _from_field("POD_NAME", "metadata.name"),
+            _from_field("NODE_NAME", "spec.nodeName"),
+        ],
         "ports": [
             {"name": "metrics", "containerPort": 8080, "protocol": "TCP"},
             {"name": "health", "containerPort": 8081, "protocol": "TCP"},

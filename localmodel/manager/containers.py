@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from localmodel.api import Cache, ClusterStorageContainer, serves_downloads
+from localmodel.api import Cache, ClusterStorageContainer, serves_downloads, supports
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindForbiddenError, KindNotServedError
 from localmodel.runtime.errors import ForbiddenError
@@ -31,7 +31,6 @@ from .storagecontainers import (
     REASONS,
     Finding,
     SecretReference,
-    fits,
     ignored_mounts,
     invalid_formats,
     missing_secrets,
@@ -166,7 +165,7 @@ class ClusterStorageContainerReconciler(Reconciler):
 
     def _losers(self, cache: Cache) -> Iterable[Request]:
         """The containers that fit the cache's URI, except for the one that downloads it."""
-        return keys_of(other for other in self._containers() if fits(other, cache.spec.source_model_uri))[1:]
+        return keys_of(other for other in self._containers() if supports(other, cache.spec.source_model_uri))[1:]
 
     def _all(self, config_map: ConfigMap) -> Iterable[Request]:  # noqa: ARG002 - the job namespace may be another now
         return keys_of(self._containers())

@@ -36,6 +36,7 @@ from localmodel.runtime.webhook import WebhookServerOptions
 from localmodel.runtime.workqueue import WithMaxWaitRateLimiter, default_controller_rate_limiter
 
 from .caches import LocalModelCacheReconciler, LocalModelNamespaceCacheReconciler
+from .certificates import CertificatesReconciler
 from .containers import ClusterStorageContainerReconciler
 from .groupmetrics import GroupMetrics
 from .indexes import SERVICES, add_indexes
@@ -155,6 +156,7 @@ def add_reconcilers(manager: Manager, settings: Settings, *, workers: int = 1) -
         LocalModelNodeGroupReconciler(settings, GroupMetrics(manager.metrics.registry), members),
         ClusterStorageContainerReconciler(settings, registry=manager.metrics.registry),
         ConfigurationReconciler(settings),
+        CertificatesReconciler(settings),
     ):
         limiter = WithMaxWaitRateLimiter(default_controller_rate_limiter(clock=manager.clock), MAX_RETRY_SECONDS)
         manager.add_reconciler(reconciler, ControllerOptions(workers=workers, rate_limiter=limiter))

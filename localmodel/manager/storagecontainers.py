@@ -14,7 +14,6 @@ from typing import Any, Final
 from localmodel.api import (
     Cache,
     ClusterStorageContainer,
-    ContainerFormatError,
     effective_formats,
     format_errors,
     supports,
@@ -54,14 +53,6 @@ class SecretReference:
     """The key that it must have; empty where all of the Secret is taken."""
 
 
-def fits(container: ClusterStorageContainer, uri: str) -> bool:
-    """Whether the container is considered for the URI: not where one of its expressions cannot be read."""
-    try:
-        return supports(container, uri)
-    except ContainerFormatError:
-        return False
-
-
 # formats and mounts ---------------------------------------------------------------------------------------------------
 
 
@@ -73,8 +64,8 @@ def invalid_formats(container: ClusterStorageContainer) -> list[Finding]:
             about=regex,
             message=(
                 f"supportedUriFormats: {shorten(regex)!r} is not a regular expression of RE2 ({shorten(why)}): "
-                "correct it. Of the formats only those before it count, and no URI is downloaded that neither these "
-                "nor another container fit, as it may be meant for this one"
+                "correct it. Until then it fits no URI: what it is meant for is downloaded by another container that "
+                "fits, or by the image of downloads"
             ),
         )
         for regex, why in format_errors(container).items()
@@ -131,7 +122,7 @@ def _shared(one: ClusterStorageContainer, other: ClusterStorageContainer) -> str
 def _shared_now(one: ClusterStorageContainer, other: ClusterStorageContainer, caches: Iterable[Cache]) -> str:
     for cache in caches:
         uri = cache.spec.source_model_uri
-        if fits(one, uri) and fits(other, uri):
+        if supports(one, uri) and supports(other, uri):
             return f"{shorten(uri)!r} of {cache}"
     return ""
 

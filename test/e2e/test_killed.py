@@ -1,15 +1,19 @@
 """Kill -9 of any one process in the middle of a download: it still ends whole, with one Job per node.
 
-The hub holds every download at a share of its bytes, so that the process to be killed is there at each moment.
+The hub holds every download at a share of its bytes, so that the process to be killed is there at each moment. What a
+store does at each of its steps is the matter of test/integration/agent/test_killed_store.py.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 from support.gate import Gate
@@ -81,6 +85,39 @@ def test_a_killed_part_of_the_cluster_is_survived_too(cluster: Sandbox, gate: Ga
     if part == "controllers":
         cluster.eventually(lambda: not Path(f"/proc/{download.pid}").exists(), timeout=5)
     download.ends_verified_with_one_job_per_node()
+
+
+@pytest.mark.usefixtures("gate")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_agent_and_downloads_killed_at_random_moments_leave_whole_models_and_nothing_else(
+    cluster: Sandbox, seed: int
+) -> None:
+    """Also while they publish and start, which no gate holds."""
+    chance = Random(seed)
+    numbers = [next(_numbers) for _ in range(2)]
+    for number in numbers:
+        cluster.cache(f"killed-{number}", f"org/model-{number}")
+    spared: set[int] = set()
+    for _ in range(10):
+        threading.Event().wait(chance.uniform(0.02, 0.5))
+        if chance.random() < 0.7:
+            with suppress(ProcessLookupError):
+                cluster.kill("agent-node-1")
+        else:
+            # Once each: a Job has two tries more.
+            for pid in set(cluster.downloads("node-1")) - spared:
+                spared.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                cluster.eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+                spared |= set(cluster.downloads("node-1"))
+    for number in numbers:
+        cluster.eventually(lambda number=number: cluster.is_available(f"killed-{number}"), timeout=90)
+        assert cluster.problems(f"org/model-{number}") == []
+        assert cluster.jobs(f"killed-{number}") == {"node-1": 1, "node-2": 1}
+    models = cluster.node_models("node-1")
+    cluster.eventually(lambda: not list((models / ".staging").iterdir()))
+    cluster.eventually(lambda: not list((models / ".trash").iterdir()))
 
 
 def answers(cluster: Sandbox) -> bool:

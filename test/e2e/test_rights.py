@@ -30,6 +30,9 @@ LEADER = "one of several managers is the leader (--leader-elect, as in config/ma
 OWNERS = "owner references with blockOwnerDeletion, where OwnerReferencesPermissionEnforcement is on"
 CONFLICT = "read again when a write came too late, which a run may or may not see"
 APPLY = "a server-side apply is a patch; the server asks for create too where there is no object yet"
+NO_GROUP = "only where an entry names no group, as the manager's all do"
+LATE = "only where a download's pod has not started for a minute"
+CERTIFICATES = "only where downloads shall trust an authority of their own"
 NO_STATUS = "where LocalModelNodeGroup has no /status, as with KServe's CRD, its status is written through the object"
 
 UNUSED = {
@@ -66,12 +69,14 @@ UNUSED = {
         "get leases.coordination.k8s.io in kserve": LEADER,
         "create leases.coordination.k8s.io in kserve": LEADER,
         "update leases.coordination.k8s.io in kserve": LEADER,
+        "create configmaps in kserve-localmodel-jobs": CERTIFICATES,
+        "update configmaps in kserve-localmodel-jobs": CERTIFICATES,
+        "delete configmaps in kserve-localmodel-jobs": CERTIFICATES,
     },
     AGENT: {
         "get localmodelnodes.serving.kserve.io": CONFLICT,
         "list localmodelnodes.serving.kserve.io": LISTS,
         "update localmodelnodes/finalizers.serving.kserve.io": OWNERS,
-        "get nodes": READS,
         "list nodes": LISTS,
         "get pods": READS,
         "list pods": LISTS,
@@ -79,6 +84,10 @@ UNUSED = {
         "patch events": CORE_EVENTS,
         "patch events.events.k8s.io": SERIES,
         "list configmaps in kserve": LISTS,
+        "get configmaps in kserve-localmodel-jobs": CERTIFICATES,
+        "list events in kserve-localmodel-jobs": LATE,
+        "get nodes": NO_GROUP,
+        "list localmodelnodegroups.serving.kserve.io": NO_GROUP,
     },
 }
 """By user: the rights that this run need not take, each with its reason."""

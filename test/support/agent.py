@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localmodel.agent.filesystem import FileSystem
+from localmodel.agent.probe import DiskProbe
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
 from localmodel.agent.store import ModelStore
@@ -65,6 +66,7 @@ class World:
             namespace="kserve",
             jobs_namespace=JOBS,
             store=self.store,
+            probe=DiskProbe(self.store, clock=self.clock),
             progress=ProgressPolicy.every(1),
         )
         self.agent.client = self.agent.live = self.client

@@ -59,6 +59,10 @@ class Sandbox:
         copies = self.status(name).copies
         return copies is not None and copies.available == copies.total == len(self.cluster.nodes)
 
+    def node_models(self, node: str) -> Path:
+        """The directory of all models on a node."""
+        return self.cluster.node_root(node) / "mnt" / "models" / "models"
+
     def folder(self, node: str, repository: str) -> Path:
         root = self.cluster.node_root(node) / "mnt" / "models"
         return root / names.storage_sub_path(f"hf://{repository}")

@@ -53,6 +53,7 @@ class NodeSelector(Model):
 class ConfigMap(Object):
     mapping: ClassVar[RESTMapping] = RESTMapping.of("", "v1", "ConfigMap")
     data: dict[str, str] = Field(default_factory=dict)
+    binary_data: dict[str, str] = Field(default_factory=dict)
 
 
 class Secret(Object):

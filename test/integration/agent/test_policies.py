@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.liveagent import AGENT, LiveAgent, entry, policies
 
-from localmodel.agent.credentials import Credentials
+from localmodel.agent.additions import Credentials
 from localmodel.agent.jobs import DownloadRequest, build_job
 from localmodel.api import LocalModelCache, LocalModelNode
 from localmodel.api.config import InferenceServiceConfig, LocalModelConfig, StorageInitializerConfig
@@ -100,7 +100,6 @@ def test_a_job_with_a_secret_certificates_and_an_account_passes(it: LiveAgent, a
     volumes = ({"name": "s", "secret": {"secretName": "s"}}, {"name": "c", "configMap": {"name": "c"}})
     mounts = ({"name": "s", "mountPath": "/s", "readOnly": True}, {"name": "c", "mountPath": "/c"})
     job = download(it, name="whole", volumes=volumes, volume_mounts=mounts, service_account="reader")
-    job.spec.template["spec"]["automountServiceAccountToken"] = False
     agent.delete(agent.create(job), propagation="Background")
 
 

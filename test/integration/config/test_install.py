@@ -162,7 +162,7 @@ def test_the_daemon_set_is_the_source_documents() -> None:
     pod = daemon_set["spec"]["template"]["spec"]
     assert daemon_set["metadata"]["name"] == "kserve-localmodelnode-agent"
     assert pod["nodeSelector"] == {"kserve/localmodel": "worker"}
-    assert {e["name"] for e in pod["containers"][0]["env"]} == {"POD_NAMESPACE", "NODE_NAME"}
+    assert {e["name"] for e in pod["containers"][0]["env"]} == {"POD_NAMESPACE", "POD_NAME", "NODE_NAME"}
     assert {"name": "models", "mountPath": "/mnt/models", "mountPropagation": "HostToContainer"} in pod["containers"][
         0
     ]["volumeMounts"]

@@ -55,6 +55,25 @@ def test_a_given_bundle_is_trusted(endpoint: str, certificate: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("uri", ["hf://owner/model", "{endpoint}/owner/model/resolve/main/a"])
+@pytest.mark.parametrize("file", ["cabundle.crt", "root.pem"])
+def test_a_bundle_is_trusted_as_the_agent_mounts_it_d51(
+    endpoint: str, certificate: Path, tmp_path: Path, uri: str, file: str
+) -> None:
+    mounted = tmp_path / "certs"
+    mounted.mkdir()
+    (mounted / file).write_bytes(certificate.read_bytes())
+    env = {
+        "HF_ENDPOINT": endpoint,
+        "CA_BUNDLE_CONFIGMAP_NAME": "mine",
+        "CA_BUNDLE_VOLUME_MOUNT_POINT": str(mounted),
+    }
+    if file != "cabundle.crt":
+        env["AWS_CA_BUNDLE"] = str(mounted / file)
+    download(uri.format(endpoint=endpoint), tmp_path / "dest", env=env, clock=FakeClock())
+    assert (tmp_path / "dest" / "a").read_text() == "1"
+
+
+@pytest.mark.parametrize("uri", ["hf://owner/model", "{endpoint}/owner/model/resolve/main/a"])
 def test_an_unknown_certificate_is_refused(endpoint: str, tmp_path: Path, uri: str) -> None:
     env = {"HF_ENDPOINT": endpoint}
     with pytest.raises(DownloadError, match=r"(?i)certificate"):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support.rigid import Rigid
 
-from localmodel.agent.credentials import Credentials, CredentialsBuilder, fingerprint
+from localmodel.agent.additions import Credentials
+from localmodel.agent.credentials import CredentialsBuilder, fingerprint
 from localmodel.agent.errors import CredentialsError
 from localmodel.agent.s3 import s3_settings
 from localmodel.api.config import CredentialsConfig, S3Config
@@ -43,9 +44,10 @@ def account(*secrets: str, name: str = "sa", **annotations: str) -> ServiceAccou
     })  # fmt: skip
 
 
-def build(*objects: Object, config: CredentialsConfig | None = None, **entry: Any) -> Credentials:
+def build(*objects: Object, config: CredentialsConfig | None = None, foreign: str = "", **entry: Any) -> Credentials:
     info = LocalModelInfo(model_name="iris", source_model_uri="s3://b/m", **entry)
-    return CredentialsBuilder(Rigid(FakeClient(*objects)), JOBS, config or CredentialsConfig()).build(info)
+    reader = Rigid(FakeClient(*objects))
+    return CredentialsBuilder(reader, JOBS, config or CredentialsConfig(), foreign_image=foreign).build(info)
 
 
 def env(found: Credentials) -> dict[str, Any]:
@@ -91,6 +93,16 @@ def test_a_secret_of_a_service_account_becomes_variables(data: dict[str, str], e
     assert env(found) == expected
 
 
+def test_azure_variables_refer_only_to_keys_that_are_there_d52() -> None:
+    found = build(account("s"), secret({"AZURE_CLIENT_ID": "x"}), service_account_name="sa")
+    assert env(found) == {"AZURE_CLIENT_ID": "s/AZURE_CLIENT_ID"}
+
+
+def test_half_of_a_key_of_s3_is_named_d48() -> None:
+    with pytest.raises(CredentialsError, match="Secret jobs/s has no key 'awsAccessKeyID', which goes with"):
+        build(account("s"), secret({"awsSecretAccessKey": "x"}), service_account_name="sa")
+
+
 def test_the_names_of_s3_keys_are_configurable() -> None:
     config = CredentialsConfig(
         s3=S3Config(s3_access_key_id_name="AWS_ACCESS_KEY_ID", s3_secret_access_key_name="AWS_SECRET_ACCESS_KEY")
@@ -112,7 +124,7 @@ def test_google_and_hdfs_secrets_are_mounted() -> None:
     assert env(found)["GOOGLE_APPLICATION_CREDENTIALS"] == "/var/secrets/gcloud-application-credentials.json"
 
 
-def test_a_job_with_a_cloud_role_runs_as_its_service_account() -> None:
+def test_a_job_with_a_cloud_role_runs_as_its_service_account_d49() -> None:
     annotations = {"eks.amazonaws.com/role-arn": "arn", "serving.kserve.io/s3-region": "eu-west-1"}
     found = build(account(**annotations), service_account_name="sa")
     assert (found.service_account, env(found)) == ("sa", {"AWS_DEFAULT_REGION": "eu-west-1"})
@@ -128,10 +140,87 @@ def test_a_key_goes_before_a_service_account() -> None:
     assert env(found) == {"STORAGE_CONFIG": "storage-config/k"}
 
 
-def test_an_hf_key_as_documented_is_accepted() -> None:
+def test_an_hf_key_as_documented_is_accepted_d50() -> None:
     config = secret({"hf-credentials": '{"type": "hf", "token": "hf_x"}'}, "storage-config")
     found = build(config, storage=LocalModelStorageSpec(key="hf-credentials"))
     assert env(found) == {"STORAGE_CONFIG": "storage-config/hf-credentials"}
+
+
+@pytest.mark.parametrize("parameters", [None, {"type": "hf"}])
+def test_a_foreign_image_cannot_read_an_hf_key_and_the_entry_says_what_can_d50(
+    parameters: dict[str, str] | None,
+) -> None:
+    config = secret({"k": '{"type": "hf", "token": "hf_x"}'}, "storage-config")
+    with pytest.raises(CredentialsError, match="and kserve/storage-initializer:v1 is not: name ours in localModel"):
+        build(
+            config,
+            storage=LocalModelStorageSpec(key="k", parameters=parameters),
+            foreign="kserve/storage-initializer:v1",
+        )
+
+
+def test_a_foreign_image_reads_keys_of_kserves_types() -> None:
+    config = secret({"k": '{"type": "s3"}'}, "storage-config")
+    found = build(config, storage=LocalModelStorageSpec(key="k"), foreign="kserve/storage-initializer:v1")
+    assert env(found) == {"STORAGE_CONFIG": "storage-config/k"}
+
+
+@pytest.mark.parametrize("parameters", [None, {"type": "s3"}])
+def test_a_bundle_that_a_key_names_is_used_whatever_the_parameters_say_d51(parameters: dict[str, str] | None) -> None:
+    text = '{"type": "s3", "cabundle_configmap": "mine", "ca_bundle": "/certs/root.pem"}'
+    config = secret({"k": text}, "storage-config")
+    found = env(build(config, storage=LocalModelStorageSpec(key="k", parameters=parameters)))
+    assert (found["AWS_CA_BUNDLE_CONFIGMAP"], found["AWS_CA_BUNDLE"]) == ("mine", "/certs/root.pem")
+
+
+def test_parameters_count_beside_a_service_account_d50() -> None:
+    found = build(
+        account("s"),
+        secret({"HF_TOKEN": "x"}),
+        service_account_name="sa",
+        storage=LocalModelStorageSpec(parameters={"region": "eu"}),
+    )
+    assert env(found) == {"HF_TOKEN": "s/HF_TOKEN", "STORAGE_OVERRIDE_CONFIG": '{"region": "eu"}'}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"secret_access_key": "x"},
+        {"token": "x"},
+        {"KERBEROS_KEYTAB": "x"},
+        {"HEADERS": "x"},
+        {"TLS_KEY": "x"},
+        {"Password": "x"},
+        {"endpoint_url": "https://me:x@minio"},
+    ],
+)
+@pytest.mark.parametrize("entry", [{}, {"key": "k"}])
+def test_credentials_among_parameters_are_named_and_not_shown_d21(
+    parameters: dict[str, str], entry: dict[str, str]
+) -> None:
+    config = secret({"k": '{"type": "s3"}'}, "storage-config")
+    (name,) = parameters
+    with pytest.raises(CredentialsError, match=f"move {name} into a key of the storage secret") as caught:
+        build(config, storage=LocalModelStorageSpec(parameters=parameters, **entry))
+    assert "'x'" not in str(caught.value)
+
+
+def test_settings_among_parameters_are_passed_on() -> None:
+    parameters = {
+        "type": "s3",
+        "region": "eu",
+        "bucket": "b",
+        "endpoint_url": "https://minio:9000/a@b",
+        "anonymous": "true",
+    }
+    found = build(storage=LocalModelStorageSpec(parameters=parameters))
+    assert set(env(found)) == {"STORAGE_OVERRIDE_CONFIG"}
+
+
+def test_what_a_parameter_says_is_taken_as_it_stands() -> None:
+    found = build(storage=LocalModelStorageSpec(parameters={"endpoint_url": "https://x/$(AWS_SECRET_ACCESS_KEY)"}))
+    assert env(found)["STORAGE_OVERRIDE_CONFIG"] == '{"endpoint_url": "https://x/$$(AWS_SECRET_ACCESS_KEY)"}'
 
 
 def test_an_empty_key_takes_the_default_of_its_type() -> None:
@@ -140,7 +229,7 @@ def test_an_empty_key_takes_the_default_of_its_type() -> None:
     assert env(found) == {"STORAGE_CONFIG": "storage-config/default_s3", "STORAGE_OVERRIDE_CONFIG": '{"type": "s3"}'}
 
 
-def test_parameters_without_a_key_use_the_default_service_account_and_count() -> None:
+def test_parameters_without_a_key_use_the_default_service_account_and_count_d50() -> None:
     found = build(
         account("s", name="default"), secret({"HF_TOKEN": "x"}), storage=LocalModelStorageSpec(parameters={"a": "b"})
     )
@@ -158,7 +247,7 @@ def test_parameters_without_a_key_use_the_default_service_account_and_count() ->
         ((), {"storage": LocalModelStorageSpec(key="k")}, "Secret jobs/storage-config with the key 'k' does not exist"),
     ],
 )
-def test_what_is_missing_is_named(objects: tuple[Object, ...], entry: dict[str, Any], words: str) -> None:
+def test_what_is_missing_is_named_d48(objects: tuple[Object, ...], entry: dict[str, Any], words: str) -> None:
     with pytest.raises(CredentialsError, match=words):
         build(*objects, **entry)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localmodel.agent.credentials import Credentials
+from localmodel.agent.additions import Credentials
 from localmodel.agent.errors import DownloadSetupError
 from localmodel.agent.jobs import DownloadRequest, build_job, job_name, label_value
 from localmodel.api.config import InferenceServiceConfig, LocalModelConfig, StorageInitializerConfig
@@ -70,7 +70,7 @@ def test_the_claim_is_the_download_claim_of_the_caches_scope(namespace: str, cla
     assert volumes == [{"name": "kserve-pvc-source", "persistentVolumeClaim": {"claimName": claim}}]
 
 
-def test_the_pod_is_pinned_by_the_nodes_name_and_left_to_the_scheduler() -> None:
+def test_the_pod_is_pinned_by_the_nodes_name_and_left_to_the_scheduler_d37() -> None:
     pod = job().spec.template["spec"]
     terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert terms == [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]
@@ -79,12 +79,40 @@ def test_the_pod_is_pinned_by_the_nodes_name_and_left_to_the_scheduler() -> None
     assert pod["securityContext"]["fsGroup"] == 1000
 
 
+def test_the_groups_tolerations_go_into_the_pod_d37() -> None:
+    gpu = {"key": "nvidia.com/gpu", "operator": "Exists"}
+    assert job(tolerations=[gpu]).spec.template["spec"]["tolerations"] == [gpu]
+    assert "tolerations" not in job().spec.template["spec"]
+
+
+def test_priority_deadline_and_pull_secrets_are_those_of_the_configuration() -> None:
+    assert not {"priorityClassName", "imagePullSecrets"} & job().spec.template["spec"].keys()
+    assert job().spec.active_deadline_seconds is None
+    settings = LocalModelConfig(job_priority_class_name="low", job_active_deadline_seconds=3600)
+    made = job(config=InferenceServiceConfig(local_model=settings), image_pull_secrets=["regcred"])
+    assert made.spec.template["spec"]["priorityClassName"] == "low"
+    assert made.spec.template["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
+    assert made.spec.active_deadline_seconds == 3600
+
+
+def test_what_a_uri_says_is_taken_as_it_stands() -> None:
+    made = job(entry=entry(source_model_uri="https://evil.example/$(HF_TOKEN)/$$x"))
+    assert container_of(made)["args"] == ["https://evil.example/$$(HF_TOKEN)/$$$$x", "/mnt/models"]
+    assert made.metadata.annotations["localmodel.kserve.io/source-uri"] == "https://evil.example/$(HF_TOKEN)/$$x"
+
+
+def test_the_clusters_own_token_is_in_no_download_d49() -> None:
+    pod = job(credentials=Credentials(service_account="reader", pod_labels={"a": "b"})).spec.template
+    assert (pod["spec"]["serviceAccountName"], pod["spec"]["automountServiceAccountToken"]) == ("reader", False)
+    assert pod["metadata"]["labels"]["a"] == "b"
+
+
 def test_failed_pods_are_replaced_only_once_they_are_gone() -> None:
     spec = job().spec
     assert (spec.pod_replacement_policy, spec.backoff_limit, spec.ttl_seconds_after_finished) == ("Failed", 2, 600)
 
 
-def test_the_name_changes_with_each_attempt_and_never_by_itself() -> None:
+def test_the_name_changes_with_each_attempt_and_never_by_itself_d47() -> None:
     base = {"model": "iris", "namespace": "", "node": "node-1", "node_uid": "u", "uri": URI, "attempt": 1}
     names = {
         job_name(**{**base, **change})
@@ -103,7 +131,7 @@ def test_the_name_changes_with_each_attempt_and_never_by_itself() -> None:
 
 
 @pytest.mark.parametrize("model", ["m" * 253, "has.dots." + "x" * 60, "a"])
-def test_names_that_are_too_long_still_make_a_valid_job(model: str) -> None:
+def test_names_that_are_too_long_still_make_a_valid_job_d43(model: str) -> None:
     made = job(
         entry=entry(model_name=model, namespace="n" * 63),
         node=LocalModelNode(metadata=ObjectMeta(name="node." * 30 + "x", uid="u")),
@@ -114,7 +142,7 @@ def test_names_that_are_too_long_still_make_a_valid_job(model: str) -> None:
     assert made.metadata.annotations["localmodel.kserve.io/model"] == model
 
 
-def test_different_long_names_get_different_labels() -> None:
+def test_different_long_names_get_different_labels_d43() -> None:
     assert label_value("a" * 70) != label_value("a" * 71)
     assert label_value("node-1") == "node-1"
 

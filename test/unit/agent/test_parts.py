@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from support.rigid import Rigid
 
-from localmodel.agent.digests import DigestWorker
 from localmodel.agent.errors import InsufficientStorageError
 from localmodel.agent.inuse import find_in_use
 from localmodel.agent.manifest import Reference
-from localmodel.agent.observation import MAX_MESSAGE, job_message, job_state, pod_message
+from localmodel.agent.observation import job_state
 from localmodel.agent.requirements import Requirements
 from localmodel.agent.s3 import s3_settings
+from localmodel.agent.scrub import Scrubber
 from localmodel.agent.space import check_room, human
 from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
 from localmodel.agent.store import ModelStore
+from localmodel.agent.symptoms import MAX_MESSAGE, pod_symptom, symptom_of
 from localmodel.agent.usage import DiskUsage
 from localmodel.agent.verification import Publication
 from localmodel.api import LocalModelNode
@@ -207,11 +208,11 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
         (state(waiting={"reason": "ContainerCreating"}), ""),
         (state(waiting={"reason": "ImagePullBackOff", "message": "no"}), "ImagePullBackOff: no"),
         ({"conditions": [UNSCHEDULABLE]}, "Unschedulable: no claim"),
-        ({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"}, "disk pressure"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"}, "the pod was evicted: disk pressure"),
     ],
 )
 def test_what_a_pod_says(status: dict[str, Any], message: str) -> None:
-    assert pod_message(status_of(**status)) == message
+    assert pod_symptom(status_of(**status)).message.partition(";")[0] == message
 
 
 def test_long_messages_keep_their_end() -> None:
@@ -219,7 +220,7 @@ def test_long_messages_keep_their_end() -> None:
         "metadata": {"name": "j", "uid": "u"},
         "status": {"conditions": [{"type": "Failed", "status": "True", "message": "x" * 2000 + "the cause"}]},
     })  # fmt: skip
-    message = job_message(failed, [])
+    message = symptom_of(failed, []).message
     assert len(message) == MAX_MESSAGE
     assert message.endswith("the cause")
 
@@ -357,7 +358,7 @@ def test_missing_digests_are_computed_in_the_background(tmp_path: Path) -> None:
     store.open()
     (store.prepare_staging(KEY, "s3://mybucket/mymodel") / "a").write_bytes(b"a")
     store.publish(KEY, Publication(uri="s3://mybucket/mymodel"))
-    DigestWorker(store).run_once(threading.Event())
+    Scrubber(store).run_once(threading.Event())
     manifest = store.manifest(KEY)
     assert manifest is not None
     assert manifest.digest.startswith("sha256:")
@@ -370,7 +371,7 @@ def test_computing_digests_stops_when_told_to(tmp_path: Path) -> None:
     store.publish(KEY, Publication(uri="s3://mybucket/mymodel"))
     stop = threading.Event()
     stop.set()
-    DigestWorker(store).run_once(stop)
+    Scrubber(store).run_once(stop)
     manifest = store.manifest(KEY)
     assert manifest is not None
     assert manifest.digest == ""

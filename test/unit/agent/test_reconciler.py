@@ -102,7 +102,7 @@ def test_progress_comes_from_the_downloads_own_notes(world: World) -> None:
 # failures --------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_download_is_retried_after_30_seconds_with_a_new_job(world: World) -> None:
+def test_a_failed_download_is_retried_after_30_seconds_with_a_new_job_d41(world: World) -> None:
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
     (job,) = world.jobs
@@ -130,7 +130,7 @@ def test_a_failed_download_is_retried_after_30_seconds_with_a_new_job(world: Wor
     assert (world.status(), world.model().attempts) == ("ModelDownloadPending", 2)
 
 
-def test_a_failed_pod_of_a_job_that_goes_on_is_no_error(world: World) -> None:
+def test_a_failed_pod_of_a_job_that_goes_on_is_no_error_d40(world: World) -> None:
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
     world.client.status.patch(world.jobs[0], {"status": {"active": 1, "failed": 1}})
@@ -146,7 +146,7 @@ def test_a_success_without_files_is_an_error(world: World) -> None:
     assert (world.status(), world.model().reason) == ("ModelDownloadError", "NothingDownloaded")
 
 
-def test_one_entry_that_cannot_start_does_not_stop_another(world: World) -> None:
+def test_one_entry_that_cannot_start_does_not_stop_another_d42(world: World) -> None:
     world.want(
         {"modelName": "bad", "sourceModelUri": "s3://bad", "nodeGroup": "gone"},
         {"modelName": "worse", "sourceModelUri": "s3://worse", "serviceAccountName": "nobody"},
@@ -159,7 +159,7 @@ def test_one_entry_that_cannot_start_does_not_stop_another(world: World) -> None
     assert world.status("worse") == "ModelDownloadError"
 
 
-def test_an_error_of_the_api_server_at_one_entry_does_not_stop_another(world: World) -> None:
+def test_an_error_of_the_api_server_at_one_entry_does_not_stop_another_d42(world: World) -> None:
     def refuse(action: Any, proceed: Callable[[], Any]) -> Any:
         if action.verb == "create" and action.kind is Job and action.object.metadata.labels["model"] == "bad":
             raise ServiceUnavailableError.of("try later")
@@ -319,7 +319,7 @@ def test_two_downloads_cannot_promise_the_same_room(world: World) -> None:
     assert len(world.jobs) == 1
 
 
-def test_no_more_downloads_run_at_a_time_than_configured_and_priority_decides(world: World) -> None:
+def test_no_more_downloads_run_at_a_time_than_configured_and_priority_decides_d46(world: World) -> None:
     config = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
     world.client.patch(config, {"data": {"localModel": json.dumps({"maxConcurrentDownloadsPerNode": 1})}})
     world.want(
@@ -376,7 +376,7 @@ def test_an_entry_that_comes_back_within_the_grace_finds_its_model(world: World)
 @pytest.mark.parametrize(
     ("sub_path", "claim"), [(f"models/{KEY}", "another-claim"), (f"models/{KEY}/sub", "iris-gpu1"), ("", "iris-gpu1")]
 )
-def test_a_model_in_use_is_never_deleted(world: World, sub_path: str, claim: str) -> None:
+def test_a_model_in_use_is_never_deleted_d01(world: World, sub_path: str, claim: str) -> None:
     world.publish()
     pod = world.serving_pod(sub_path=sub_path, claim=claim)
     world.client.delete(world.client.get(LocalModelCache, "iris"))
@@ -398,7 +398,7 @@ def test_use_is_reported(world: World) -> None:
     assert world.model().last_used_time == world.clock.now()
 
 
-def test_a_folder_is_not_removed_under_a_running_download(world: World) -> None:
+def test_a_folder_is_not_removed_under_a_running_download_d08(world: World) -> None:
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
     pod = world.download_pod(world.jobs[0])
@@ -420,7 +420,7 @@ def test_without_a_local_model_node_nothing_is_deleted(world: World) -> None:
     assert (world.root / "models" / KEY).exists()
 
 
-def test_a_shared_model_stays_when_one_of_its_caches_goes(world: World) -> None:
+def test_a_shared_model_stays_when_one_of_its_caches_goes_d09(world: World) -> None:
     world.want({"modelName": "one", "sourceModelUri": URI}, {"modelName": "two", "sourceModelUri": URI})
     world.run()
     (job,) = world.jobs
@@ -432,7 +432,7 @@ def test_a_shared_model_stays_when_one_of_its_caches_goes(world: World) -> None:
     assert world.node.status.model_status == {"two": "ModelDownloadPending"}
 
 
-def test_foreign_directories_are_never_deleted(world: World) -> None:
+def test_foreign_directories_are_never_deleted_d01(world: World) -> None:
     world.publish()
     for name in ("lost+found", "f" * 16):
         (world.root / "models" / name).mkdir()
@@ -469,6 +469,8 @@ def test_kserves_models_are_adopted_on_upgrade(world: World) -> None:
     world.run()
     assert world.status() == "ModelDownloaded"
     assert world.jobs == []
+    world.run()
+    assert world.reasons() == ["Adopted"], "told once"
 
 
 def test_a_broken_configuration_keeps_the_last_good_one(world: World) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.store import FILES, KEY, PUBLICATION, URI, Death, DyingFileSystem, content_of, fill, published, write_notes
 
 from localmodel.agent.errors import (
     NothingDownloadedError,
@@ -18,67 +20,11 @@ from localmodel.agent.errors import (
     StoreLockedError,
     VerificationError,
 )
-from localmodel.agent.filesystem import FileSystem
-from localmodel.agent.manifest import KeyRecord, Reference
+from localmodel.agent.manifest import KeyRecord
+from localmodel.agent.scrub import Scrubber
 from localmodel.agent.store import ModelStore
 from localmodel.agent.verification import Publication
-from localmodel.download.manifest import FileEntry, Manifest, manifest_path
-
-URI = "s3://mybucket/mymodel"
-KEY = "89da10faf446bbf1"
-FILES = {"config.json": b"{}", "weights/model.safetensors": b"\x01" * 4096}
-PUBLICATION = Publication(uri=URI, attempts=1, references=(Reference(model="iris", node_group="gpu1"),))
-
-
-class Death(BaseException):
-    """The process is gone: no `except Exception` of the product may stop it."""
-
-
-class DyingFileSystem(FileSystem):
-    """Dies before the n-th step that changes the disk."""
-
-    def __init__(self, die_before: int | None = None, *, can_exchange: bool = True) -> None:
-        self.steps: list[str] = []
-        self._die_before = die_before
-        self._can_exchange = can_exchange
-
-    def step(self, name: str, path: Path) -> None:
-        if len(self.steps) == self._die_before:
-            raise Death
-        self.steps.append(f"{name} {path.name}")
-
-    def exchange(self, first: Path, second: Path) -> bool:
-        return self._can_exchange and super().exchange(first, second)
-
-
-def fill(folder: Path, files: dict[str, bytes] = FILES) -> None:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-def write_notes(folder: Path, files: dict[str, bytes] = FILES, uri: str = URI) -> Manifest:
-    manifest = Manifest.of(
-        uri=uri,
-        revision="abc",
-        files=[FileEntry(path=n, size=len(c), sha256=hashlib.sha256(c).hexdigest()) for n, c in files.items()],
-    )
-    manifest_path(folder).parent.mkdir(exist_ok=True)
-    manifest.write(manifest_path(folder))
-    return manifest
-
-
-def published(root: Path) -> ModelStore:
-    store = ModelStore(root)
-    store.open()
-    fill(store.prepare_staging(KEY, URI))
-    store.publish(KEY, PUBLICATION)
-    return store
-
-
-def content_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
+from localmodel.download.manifest import manifest_path
 
 # publishing ------------------------------------------------------------------------------------------------------
 
@@ -169,119 +115,11 @@ def test_an_expected_digest_is_computed_and_compared(tmp_path: Path) -> None:
 def test_digests_of_a_foreign_download_are_computed_later(tmp_path: Path) -> None:
     store = published(tmp_path)
     assert store.check(KEY).manifest.digest == ""  # type: ignore[union-attr]
-    assert store.complete_digests(KEY)
+    Scrubber(store).run_once(threading.Event())
     manifest = store.check(KEY).manifest
     assert manifest is not None
     assert manifest.files[0].sha256 == hashlib.sha256(FILES["config.json"]).hexdigest()
     assert manifest.digest.startswith("sha256:")
-
-
-# crashes ---------------------------------------------------------------------------------------------------------
-
-
-def visible_state(root: Path) -> str:
-    """What a fresh agent sees after a crash: never a part of a model, never two copies."""
-    store = ModelStore(root)
-    store.open()
-    state = store.check(KEY)
-    if state.is_complete:
-        assert content_of(store.models / KEY) == FILES
-        assert store.staged_keys() == [], "a second copy was left"
-    store.empty_trash()
-    assert list(store.trash.iterdir()) == []
-    store.close()
-    return state.kind
-
-
-@pytest.mark.parametrize("can_exchange", [True, False])
-@pytest.mark.parametrize("before", ["nothing", "an empty folder", "a damaged model"])
-@pytest.mark.parametrize("with_notes", [True, False])
-def test_a_death_at_any_step_of_publishing_leaves_a_whole_model_or_none(
-    tmp_path: Path, before: str, can_exchange: bool, with_notes: bool
-) -> None:
-    def prepare(root: Path, filesystem: FileSystem) -> ModelStore:
-        root.mkdir()
-        if before == "a damaged model":
-            store = published(root)
-            (store.models / KEY / "config.json").unlink()
-            store.close()
-        store = ModelStore(root)
-        store.open()
-        if before == "an empty folder":
-            (store.models / KEY).mkdir()
-        folder = store.prepare_staging(KEY, URI)
-        fill(folder)
-        if with_notes:
-            write_notes(folder)
-        store.close()
-        store = ModelStore(root, filesystem=filesystem)
-        store.open()
-        return store
-
-    counting = DyingFileSystem(can_exchange=can_exchange)
-    prepare(tmp_path / "whole", counting).publish(KEY, PUBLICATION)
-    assert len(counting.steps) > 8
-    outcomes = []
-    for step in range(len(counting.steps) + 1):
-        root = tmp_path / str(step)
-        store = prepare(root, DyingFileSystem(step, can_exchange=can_exchange))
-        with suppress(Death):
-            store.publish(KEY, PUBLICATION)
-        store.close()
-        outcomes.append(visible_state(root))
-        again = ModelStore(root)
-        again.open()
-        if not again.check(KEY).is_complete:
-            again.publish(KEY, PUBLICATION)
-        again.close()
-        assert visible_state(root) == "complete"
-    assert outcomes[-1] == "complete"
-    assert outcomes[0] != "complete"
-    assert outcomes == sorted(outcomes, key=lambda kind: kind == "complete"), "once whole, it stays whole"
-
-
-def test_a_death_at_any_step_of_recovery_is_recovered_from(tmp_path: Path) -> None:
-    for first in range(30):
-        for second in range(8):
-            root = tmp_path / f"{first}-{second}"
-            root.mkdir()
-            store = published(root)
-            (store.models / KEY / "config.json").unlink()
-            fill(store.prepare_staging(KEY, URI))
-            store.close()
-            dying = ModelStore(root, filesystem=DyingFileSystem(first))
-            with suppress(Death):
-                dying.open()
-                dying.publish(KEY, PUBLICATION)
-            dying.close()
-            dying = ModelStore(root, filesystem=DyingFileSystem(second))
-            with suppress(Death):
-                dying.open()
-            dying.close()
-            visible_state(root)
-
-
-def test_a_death_at_any_step_of_removal_leaves_no_part_of_the_model(tmp_path: Path) -> None:
-    for step in range(12):
-        root = tmp_path / str(step)
-        root.mkdir()
-        published(root).close()
-        store = ModelStore(root, filesystem=DyingFileSystem(step))
-        with suppress(Death):
-            store.open()
-            store.remove(KEY)
-        store.close()
-        assert visible_state(root) in ("complete", "absent")
-
-
-def test_an_unfinished_download_is_not_published_by_recovery_even_if_its_sizes_fit(tmp_path: Path) -> None:
-    store = published(tmp_path)
-    (store.models / KEY / "config.json").unlink()
-    fill(store.prepare_staging(KEY, URI), {name: b"\0" * len(content) for name, content in FILES.items()})
-    store.close()
-    reopened = ModelStore(tmp_path)
-    reopened.open()
-    assert reopened.check(KEY).kind == "incomplete"
 
 
 # checking --------------------------------------------------------------------------------------------------------
@@ -329,14 +167,14 @@ def test_what_was_replaced_stays_until_nothing_mounts_it(tmp_path: Path) -> None
 # staging ---------------------------------------------------------------------------------------------------------
 
 
-def test_leftovers_of_a_foreign_download_are_discarded_before_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_foreign_download_are_discarded_before_the_next_d07(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     store.open()
     fill(store.prepare_staging(KEY, URI))
     assert content_of(store.prepare_staging(KEY, URI)) == {}
 
 
-def test_leftovers_of_our_download_of_the_same_uri_are_kept_to_resume(tmp_path: Path) -> None:
+def test_leftovers_of_our_download_of_the_same_uri_are_kept_to_resume_d15(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     store.open()
     folder = store.prepare_staging(KEY, URI)
@@ -419,6 +257,15 @@ def test_kserves_folders_are_adopted_at_the_first_opening_only(tmp_path: Path) -
     store.close()
     assert store.open({unlisted: "s3://later"}) == []
     assert not store.check(unlisted).is_complete
+
+
+def test_a_model_whose_marker_got_lost_keeps_its_manifest(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    (store.models / KEY / "config.json").unlink()
+    store.marker.unlink()
+    store.open({KEY: URI})
+    assert store.marker.exists()
+    assert store.check(KEY).detail == "config.json is missing"
 
 
 def test_a_death_during_adoption_adopts_again(tmp_path: Path) -> None:

@@ -91,6 +91,9 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("localModel", "unreferencedGraceSeconds", -1, "unreferencedGraceSeconds is"),
     ("localModel", "highWatermarkPercent", 101, "highWatermarkPercent is 101: give at most 100"),
     ("localModel", "lowWatermarkPercent", 90, "lowWatermarkPercent 90 is above highWatermarkPercent 80: give both"),
+    ("localModel", "scrubIntervalSeconds", -1, "scrubIntervalSeconds is -1: give at least 0"),
+    ("localModel", "scrubBytesPerSecond", "fast", "scrubBytesPerSecond is"),
+    ("localModel", "scrubBytesPerSecond", 50, "scrubBytesPerSecond is 50: give a text"),
     ("storageInitializer", "image", "a b", "image is"),
     ("storageInitializer", "cpuRequest", "fast", "cpuRequest is"),
     ("storageInitializer", "cpuLimit", 1, "cpuLimit is 1: give a text"),
@@ -217,6 +220,12 @@ def test_without_a_last_good_state_the_good_fields_hold() -> None:
     assert config.local_model.job_ttl_seconds_after_finished == 3600
     assert (config.local_model.low_watermark_percent, config.local_model.high_watermark_percent) == (70, 80)
     assert config.storage_initializer.image == ""
+
+
+@pytest.mark.parametrize(("text", "rate"), [(None, 50 << 20), ("", 50 << 20), ("0", 0), ("1Mi", 1 << 20), ("1m", 1)])
+def test_how_fast_models_are_read_again(text: str | None, rate: int) -> None:
+    config = LocalModelConfig.from_config_map(config_map(localModel={"scrubBytesPerSecond": text}))
+    assert config.scrub_rate == rate
 
 
 def test_null_leaves_the_default() -> None:

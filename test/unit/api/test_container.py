@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from localmodel.api import ClusterStorageContainer, ContainerFormatError, find_download_container, supports
+from localmodel.api import ClusterStorageContainer, find_download_container, format_errors, supports
 
 
 def container(name: str, *formats: dict[str, str], workload: str = "localModelDownloadJob", **top: Any) -> Any:
@@ -27,9 +27,11 @@ def test_a_prefix_goes_before_a_regex_and_one_format_is_enough() -> None:
 
 
 @pytest.mark.parametrize("regex", ["(", "a{1001}", "(?=lookaround)", r"(back)\1"])
-def test_a_bad_regex_is_an_error_that_names_the_container_d42(regex: str) -> None:
-    with pytest.raises(ContainerFormatError, match="ClusterStorageContainer bad"):
-        supports(container("bad", {"regex": regex}), "hf://o/m")
+def test_a_bad_regex_fits_nothing_and_hides_no_other_format_d42(regex: str) -> None:
+    bad = container("bad", {"regex": regex}, {"prefix": "hf://"})
+    assert supports(bad, "hf://o/m")
+    assert not supports(bad, f"s3://{regex}")
+    assert list(format_errors(bad)) == [regex]
 
 
 @pytest.mark.parametrize("regex", [r"\z", r"\pL", "[[:alpha:]]", "h(?i)F"])
@@ -58,6 +60,9 @@ def test_the_first_by_name_that_fits_is_chosen() -> None:
     assert find_download_container([container("c", hf)], "s3://b") is None
 
 
-def test_a_bad_regex_is_an_error_where_nothing_else_fits() -> None:
-    with pytest.raises(ContainerFormatError):
-        find_download_container([container("a", {"regex": "("}), container("b", {"prefix": "s3://"})], "hf://o/m")
+def test_a_container_with_a_bad_regex_stops_no_download_d42() -> None:
+    containers = [container("a", {"regex": "("}), container("b", {"prefix": "s3://"})]
+    assert find_download_container(containers, "hf://o/m") is None
+    chosen = find_download_container(containers, "s3://b/m")
+    assert chosen is not None
+    assert chosen.name == "b"

@@ -110,8 +110,8 @@ def test_the_event_quotes_the_regex() -> None:
     event = world.recorder.expect("InvalidUriFormat", type_="Warning")
     assert event.message == (
         "supportedUriFormats: 's3://(' is not a regular expression of RE2 (missing ): s3://(): correct it. "
-        "Of the formats only those before it count, and no URI is downloaded that neither these nor another container "
-        "fit, as it may be meant for this one"
+        "Until then it fits no URI: what it is meant for is downloaded by another container that fits, or by the image "
+        "of downloads"
     )
 
 
@@ -156,8 +156,8 @@ def test_what_cannot_be_decided_by_the_formats_is_no_overlap(first: dict[str, st
     assert ("b", "ContainersOverlap") not in told(container("a", first), container("b", second))
 
 
-def test_a_format_behind_one_that_cannot_be_read_does_not_count() -> None:
-    assert ("b", "ContainersOverlap") not in told(container("a", {"regex": "("}, HF), container("b", HF), cache())
+def test_a_format_behind_one_that_cannot_be_read_counts() -> None:
+    assert ("b", "ContainersOverlap") in told(container("a", {"regex": "("}, HF), container("b", HF), cache())
 
 
 def test_a_cache_that_both_fit_shows_an_overlap() -> None:
