@@ -1,7 +1,7 @@
 """`localmodel-agent`: one process per node that keeps the node's models as its LocalModelNode wants them.
 
-It watches its own LocalModelNode, the metadata of its own Node, its Jobs, the Pods of its node and one ConfigMap, each by
-a selector that the API server applies; so what happens on another node never wakes it.
+It watches its own LocalModelNode, the metadata of its own Node, its Jobs, the Pods of its node and one ConfigMap, each
+by a selector that the API server applies; so what happens on another node never wakes it.
 """
 
 from __future__ import annotations
