@@ -41,6 +41,7 @@ from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
 from .jobs import label_value
+from .lean import import_official_client
 from .ownnode import NodeMetadata
 from .reconciler import LocalModelNodeReconciler
 from .scrub import Scrubber
@@ -183,6 +184,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
 def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: str) -> None:
     stop = setup_signal_handler()
     metrics = process_metrics()
+    import_official_client(args.kubeconfig, os.environ)
     config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
     client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)
