@@ -1,4 +1,4 @@
-"""Keeps what an agent never uses out of its memory: it runs on every node, and most of what libraries import is not used.
+"""Keeps what an agent never uses out of its memory: it runs on every node, and uses little of what libraries import.
 
 The official client, which reads kubeconfigs and service account mounts, brings three quarters of what it would cost:
 its API client with HTTP libraries and parsers of dates, watches, websockets, and OAuth for one sort of kubeconfig.

@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 
-from localmodel.api.affinity import SelectorError, node_matches
 from localmodel.api.names import NODE_GROUP_LABEL, group_label_value
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
@@ -75,6 +74,9 @@ def _first(names: Iterable[str]) -> str:
 
 
 def _matches(group: LocalModelNodeGroup, node: Node) -> bool:
+    # Imported here: an agent whose entries name their groups never needs it.
+    from localmodel.api.affinity import SelectorError, node_matches
+
     try:
         return node_matches(group.node_affinity, node)
     except SelectorError as error:

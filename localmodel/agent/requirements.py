@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import structlog
 
-from localmodel.api.container import ClusterStorageContainer, find_download_container
 from localmodel.api.names import (
     CACHE_ANNOTATION,
     download_pvc_name,
@@ -23,6 +23,9 @@ from localmodel.runtime.objects import PersistentVolumeClaim, parse_quantity
 from .caches import find_cache
 from .decisions import entry_key
 from .errors import DownloadSetupError
+
+if TYPE_CHECKING:
+    from localmodel.api.container import ClusterStorageContainer
 
 log = structlog.get_logger(__name__)
 
@@ -103,6 +106,9 @@ class Requirements:
 
     def container_for(self, uri: str) -> ClusterStorageContainer | None:
         """The download container for the URI, None for ours."""
+        # Imported here: an idle agent never needs it.
+        from localmodel.api.container import ClusterStorageContainer, find_download_container
+
         try:
             return find_download_container(self._live.list(ClusterStorageContainer), uri)
         except NotFoundError:
