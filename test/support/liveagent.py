@@ -64,6 +64,8 @@ class LiveAgent:
         self._with_policies = with_policies
         self._process: subprocess.Popen[bytes] | None = None
         self.metrics_port = 0
+        self.pruning = False
+        """For a test to note: fields that we added do not survive."""
 
     def __enter__(self) -> Self:
         self.root.mkdir()
@@ -133,6 +135,12 @@ class LiveAgent:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    def metrics_are_served(self) -> bool:
+        try:
+            return self.metric("controller_runtime") >= 0
+        except OSError:
+            return False
 
     def reconciles(self) -> int:
         return int(self.metric("controller_runtime_reconcile_total"))
