@@ -60,9 +60,7 @@ def test_a_model_lives_from_its_download_to_its_removal(it: LiveAgent) -> None:
     it.until("it is gone from the status", lambda: it.node().status.model_status == {})
     it.until("it is gone from the disk", lambda: not (it.root / "models" / KEY).exists())
     it.stop()
-    refused = [
-        (r.verb, r.path, r.code) for r in it.environment.audit(AGENT) if r.code >= 400 and r.code not in (404, 409)
-    ]
+    codes = {record.code for record in it.environment.audit(AGENT)}
     assert codes <= {200, 201, 404, 409}
 
 
