@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 _DIRECTORY: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ON_THE_WAY: Final = getattr(os, "O_PATH", os.O_RDONLY)
+"""Where the kernel can, a directory that is only passed through need not be readable."""
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """NONBLOCK: opening a pipe without a writer must not hang."""
 
@@ -34,7 +36,7 @@ class Beneath:
         The descriptor is good for such calls only, and until the end of the block. Errors of the block get the path.
         """
         *above, name = self._parts(path)
-        descriptor = self._open(above, os.O_PATH)
+        descriptor = self._open(above, _ON_THE_WAY)
         try:
             with _naming(path):
                 yield descriptor, name
@@ -71,12 +73,12 @@ class Beneath:
     def _open(self, names: Sequence[str], flags: int) -> int:
         """The directory that the names lead to; only it has to fit the flags."""
         with _naming(self.root):
-            descriptor = os.open(self.root, os.O_DIRECTORY | os.O_CLOEXEC | (os.O_PATH if names else flags))
+            descriptor = os.open(self.root, os.O_DIRECTORY | os.O_CLOEXEC | (_ON_THE_WAY if names else flags))
         for number, name in enumerate(names, 1):
             last = number == len(names)
             try:
                 with _naming(self.root.joinpath(*names[:number])):
-                    below = _open_directory(name, descriptor, flags if last else os.O_PATH)
+                    below = _open_directory(name, descriptor, flags if last else _ON_THE_WAY)
             finally:
                 os.close(descriptor)
             descriptor = below

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.node import LocalModelNode
+from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.objects import Job, Pod
 
 from .inuse import InUse
@@ -16,7 +17,10 @@ from .usage import DiskUsage
 
 @dataclass(slots=True, kw_only=True)
 class Pass:
-    """`jobs` are this agent's own, `pods` those of its node. `reserved` grows as the pass starts downloads."""
+    """`jobs` are this agent's own downloads, `checks` its proofs of credentials, `pods` those of its node.
+
+    `reserved` grows as the pass starts downloads.
+    """
 
     node: LocalModelNode
     config: InferenceServiceConfig
@@ -24,10 +28,14 @@ class Pass:
     pods: Sequence[Pod]
     usage: DiskUsage
     now: datetime
+    checks: Sequence[Job] = ()
     in_use: InUse = field(default_factory=InUse)
     """Known once all wanted models were observed: that tells which claims expose them."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Storage key -> bytes promised to a download that is under way."""
+
+    groups: dict[str, LocalModelNodeGroup | None] = field(default_factory=dict)
+    """The node groups that were read live in this pass."""
 
     @property
     def jobs_namespace(self) -> str:

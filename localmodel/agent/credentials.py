@@ -54,8 +54,8 @@ Place = Callable[[str], str]
 def fingerprint(entry: LocalModelInfo) -> str:
     """The same for two entries that download the same files with the same credentials; "" for a bare entry.
 
-    It decides whether two caches with one URI may share a download. Of copies it is the namespace and the name there
-    that count: each cache has a copy of its own, also if it names the same as another of its namespace.
+    It decides whether two caches with one URI share a download without further ado. Of copies it is the namespace and
+    the name there that count: each cache has a copy of its own, also if it names the same as another of its namespace.
     """
     selection = entry.revision or entry.include or entry.exclude or entry.digest
     if entry.storage is None and not entry.service_account_name and not selection:
@@ -66,6 +66,11 @@ def fingerprint(entry: LocalModelInfo) -> str:
     account = _identity(entry, entry.service_account_name)
     parts = [account, storage, entry.revision, entry.include, entry.exclude, entry.digest]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16] if any(parts) else ""
+
+
+def selection(entry: LocalModelInfo) -> str:
+    """The same for two entries that want the same files of their URI, with whatever credentials."""
+    return json.dumps([entry.revision, entry.include, entry.exclude, entry.digest])
 
 
 def _identity(entry: LocalModelInfo, named: str) -> str:

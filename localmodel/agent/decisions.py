@@ -7,24 +7,19 @@ stale cache, a restart or a lost Job can make the agent look again, but never do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
-import structlog
-
-from localmodel.api.names import status_key, storage_key
+from localmodel.api.names import status_key
 from localmodel.api.node import LocalModelInfo, ModelStatus
 
-from .credentials import fingerprint
 from .manifest import KeyRecord
 
 RETRY_SECONDS: Final = 30.0
 MAX_RETRY_SECONDS: Final = 1800.0
-
-log = structlog.get_logger(__name__)
 
 
 class JobState(StrEnum):
@@ -61,6 +56,10 @@ class Reason(StrEnum):
     REPAIRING = "Repairing"
     DOWNLOAD_FAILED = "DownloadFailed"
     CREDENTIALS_DIFFER = "CredentialsDiffer"
+    EVICTED = "Evicted"
+    SELECTION_DIFFERS = "SelectionDiffers"
+    CHECKING_CREDENTIALS = "CheckingCredentials"
+    CREDENTIALS_REJECTED = "CredentialsRejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ def decide(situation: Situation, now: datetime) -> Decision:
 
 def _has_failed(situation: Situation, now: datetime) -> bool:
     """The attempt was given up and waits for the next one, whether or not its Job is gone yet."""
-    return situation.record.outcome == "failed" and _is_before(now, situation.record.next_retry_time)
+    return situation.record.outcome == "failed" and is_before(now, situation.record.next_retry_time)
 
 
 _NOT_STARTED = "the download's pod has not started yet; if that lasts, its events say why"
@@ -133,7 +132,7 @@ _UNDER_WAY: Mapping[JobState, Callable[[Situation], Decision]] = {
 def _next_attempt(situation: Situation, now: datetime) -> Decision:
     """No Job is under way and no result is waiting: start a download, or say why not yet."""
     record = situation.record
-    if record.outcome == "failed" and _is_before(now, record.next_retry_time):
+    if record.outcome == "failed" and is_before(now, record.next_retry_time):
         return Decision(status=_ERROR, reason=record.reason or Reason.DOWNLOAD_FAILED, message=record.message)
     if situation.pod_runs:
         return Decision(message="a pod of an earlier download is still running")
@@ -150,7 +149,7 @@ def _next_attempt(situation: Situation, now: datetime) -> Decision:
     return Decision(action=Action.START, attempt=attempt, message="the download is about to start")
 
 
-def _is_before(now: datetime, retry: datetime | None) -> bool:
+def is_before(now: datetime, retry: datetime | None) -> bool:
     """A retry that is further away than any is planned shows that the clock went back: it is due."""
     return retry is not None and timedelta(0) < retry - now <= timedelta(seconds=MAX_RETRY_SECONDS)
 
@@ -162,50 +161,20 @@ def retry_delay(failures: int) -> timedelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The entries of one storage key. The first of `sharing` downloads for all of them; `refused` may not share."""
+    """The entries of one storage key. The first of `sharing` downloads for all of them.
+
+    `claimants` want the same files with other credentials, which are to be proved first; `refused` want other files.
+    """
 
     key: str
     uri: str
     sharing: tuple[LocalModelInfo, ...]
+    claimants: tuple[LocalModelInfo, ...] = ()
     refused: tuple[LocalModelInfo, ...] = ()
 
     @property
     def leader(self) -> LocalModelInfo:
         return self.sharing[0]
-
-
-def group_entries(entries: Iterable[LocalModelInfo], recorded: Callable[[str], KeyRecord]) -> list[Wanted]:
-    """The entries by storage key, highest priority first.
-
-    Entries share a download if their credentials and selection of files are the same. Where they differ, those go first
-    that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else the first by name: nobody
-    loses a model because another cache comes along (D-16, D-17). Entries without a name or URI, and
-    repetitions, are left out.
-    """
-    by_key: dict[str, list[LocalModelInfo]] = {}
-    seen: set[str] = set()
-    for entry in entries:
-        name = entry_key(entry)
-        if not entry.model_name or not entry.source_model_uri or name in seen:
-            log.warning("an entry is incomplete or a repetition and is left out", entry=name)
-            continue
-        seen.add(name)
-        by_key.setdefault(storage_key(entry.source_model_uri), []).append(entry)
-    wanted = [_share(key, members, recorded(key)) for key, members in by_key.items()]
-    return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
-
-
-def _share(key: str, members: list[LocalModelInfo], record: KeyRecord) -> Wanted:
-    ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
-    prints = [fingerprint(entry) for entry in ordered]
-    owned = [p for e, p in zip(ordered, prints, strict=True) if entry_key(e) in record.owners]
-    chosen = record.credentials if record.owners and record.credentials in prints else (owned or prints)[0]
-    return Wanted(
-        key=key,
-        uri=ordered[0].source_model_uri,
-        sharing=tuple(e for e, p in zip(ordered, prints, strict=True) if p == chosen),
-        refused=tuple(e for e, p in zip(ordered, prints, strict=True) if p != chosen),
-    )
 
 
 def entry_key(entry: LocalModelInfo) -> str:

@@ -7,27 +7,28 @@ made, and a publication before its outcome.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import structlog
 
-from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.node import ModelStatus
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
 
+from .capacity import Capacity
 from .context import Pass
 from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, decide, entry_key, retry_delay
 from .errors import (
     AgentError,
     DownloadSetupError,
     EarlierJobError,
+    EvictedError,
     InsufficientStorageError,
     NothingDownloadedError,
     PathMismatchError,
@@ -36,10 +37,11 @@ from .errors import (
 )
 from .hostpath import HostPath
 from .jobruns import JobRuns, Run
+from .limits import limit_of
 from .manifest import FolderState, KeyRecord, Reference
+from .modelreport import report_of
 from .ownership import Handover, is_owned_by, with_owners
-from .requirements import Requirements, declared_size, required_size
-from .space import check_room
+from .requirements import Requirements, declared_size
 from .stalls import Stalls
 from .status import ModelReport
 from .store import ModelStore
@@ -57,7 +59,7 @@ def references_of(wanted: Wanted) -> tuple[Reference, ...]:
     return tuple(
         sorted(
             Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
-            for entry in (*wanted.sharing, *wanted.refused)
+            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
         )
     )
 
@@ -72,16 +74,18 @@ class Downloads:
         store: ModelStore,
         runs: JobRuns,
         requirements: Requirements,
+        capacity: Capacity,
         recorder: EventRecorder,
         path: HostPath,
         clock: Clock,
     ) -> None:
         self._store = store
+        self._capacity = capacity
         self._recorder = recorder
         self._path = path
         self._requirements = requirements
         self._runs = runs
-        self._stalls = Stalls(clock)
+        self._stalls = Stalls(store.staging, clock)
         self._handover = Handover(live=live, store=store, runs=runs)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
@@ -100,6 +104,8 @@ class Downloads:
                 record = _published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
+        if not folder.is_complete and record.evicted is None and record.wanted_time is None:
+            record = msgspec.structs.replace(record, wanted_time=current.now)
         self._note(wanted.key, record, folder)
         run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
         situation = Situation(
@@ -112,8 +118,10 @@ class Downloads:
             record=record,
         )
         is_given_up = record.outcome == "failed" or situation.job is JobState.STUCK
-        if not folder.is_complete and (run.is_writing or (situation.job in _ACTIVE and not is_given_up)):
-            current.reserved[wanted.key] = max(record.promised, declared_size(wanted.leader) or 0)
+        # What was begun holds its room also while its Job is not seen, as after a restart.
+        is_begun = bool(record.outcome == "" and record.promised) and not is_given_up
+        if not folder.is_complete and (run.is_writing or is_begun or (situation.job in _ACTIVE and not is_given_up)):
+            current.reserved[wanted.key] = record.promised or declared_size(wanted.leader) or 0
         return situation, folder
 
     def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
@@ -129,11 +137,8 @@ class Downloads:
         if not run.is_writing:
             self._stalls.forget(key)
             return run
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import progress_path
-
-        evidence = current.usage.staged.get(key), _last_change(progress_path(self._store.staging / key))
-        symptom = self._stalls.observe(key, evidence, timeout=current.config.local_model.download_stall_seconds)
+        timeout = current.config.local_model.download_stall_seconds
+        symptom = self._stalls.observe(key, current.usage.staged.get(key, 0), timeout=timeout)
         if symptom is None or run.state not in _ACTIVE:
             return run
         return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)
@@ -145,10 +150,6 @@ class Downloads:
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
         return self._runs.next_look()
-
-    def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
-        """See `Requirements.storage_limit`."""
-        return self._requirements.storage_limit(entries)
 
     def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
         """Takes the next step towards the model on disk. An obstacle becomes a report, not an error.
@@ -166,13 +167,22 @@ class Downloads:
             self._runs.end(wanted.key, current)
             situation = replace(situation, job=JobState.TERMINATING)
         decision = decide(situation, current.now)
-        limit = current.config.local_model.max_concurrent_downloads_per_node
-        if decision.action is Action.START and limit and len(current.reserved.keys() - {wanted.key}) >= limit:
-            decision = Decision(message=f"waiting for other downloads: {limit} may run at a time on this node")
+        if decision.action is Action.START:
+            decision = (
+                self._capacity.hold(wanted, situation.record) or self._turn(wanted, situation, current) or decision
+            )
         handler = self._handlers.get(decision.action)
         if handler is None:
             return self._report(wanted, situation, folder, decision, current)
         return handler(self, wanted, situation, decision, current)
+
+    @staticmethod
+    def _turn(wanted: Wanted, situation: Situation, current: Pass) -> Decision | None:
+        limit = current.config.local_model.max_concurrent_downloads_per_node
+        if not limit or len(current.reserved.keys() - {wanted.key}) < limit:
+            return None
+        reason = Reason.EVICTED if situation.record.is_evicted else Reason.WAITING
+        return Decision(reason=reason, message=f"waiting for other downloads: {limit} may run at a time on this node")
 
     # actions -----------------------------------------------------------------------------------------------------
 
@@ -181,6 +191,14 @@ class Downloads:
             message = self._begin(wanted, situation.record, decision.attempt, current)
         except EarlierJobError as error:
             message = str(error)
+        except EvictedError as error:
+            return self._report(
+                wanted,
+                situation,
+                FolderState("absent"),
+                Decision(reason=Reason.EVICTED, message=str(error)),
+                current,
+            )
         except InsufficientStorageError as error:
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_PENDING)
         except StoreError:
@@ -200,23 +218,26 @@ class Downloads:
 
     def _begin(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
         """Starts an attempt; what came of it, in words. Raises AgentError where something is in the way."""
-        entry = self._requirements.complete(wanted.leader)
-        group = self._requirements.group(entry.node_group)
-        if not entry.node_group:
+        remembered = self._requirements.recall(wanted.leader)
+        if not remembered.node_group:
             raise DownloadSetupError(
-                f"the entry of {entry_key(entry)} names no node group, and none matches this node by its affinity: "
-                "set nodeGroup, or make a LocalModelNodeGroup for the node"
+                f"the entry of {entry_key(remembered)} names no node group, and none matches this node by its "
+                "affinity: set nodeGroup, or make a LocalModelNodeGroup for the node"
             )
+        group = self._requirements.group(remembered.node_group, current)
         if group is None:
-            raise DownloadSetupError(f"LocalModelNodeGroup {entry.node_group!r} does not exist; create it")
+            raise DownloadSetupError(f"LocalModelNodeGroup {remembered.node_group!r} does not exist; create it")
         self._compare_paths(group, current)
-        size = required_size(entry)
-        check_room(
-            wanted.key, size, usage=current.usage, reserved=current.reserved, limit=self._requirements.limit_of(group)
-        )
+        limit_of(group)
+        room = self._capacity.plan(wanted, remembered, record)
+        # What was remembered is good enough to find no room, not to download by.
+        entry = self._requirements.complete(wanted.leader)
+        if entry != remembered:
+            room = self._capacity.plan(wanted, entry, record)
         job = self._runs.prepare(entry, group, attempt, current)
         standing = self._runs.standing(job, current)
         if standing is None:
+            self._capacity.make_room(wanted, room)
             self._store.prepare_staging(wanted.key, wanted.uri)
         begun = msgspec.structs.replace(
             with_owners(record, wanted),
@@ -225,10 +246,10 @@ class Downloads:
             reason="",
             message="",
             next_retry_time=None,
-            promised=size,
+            promised=room.size,
         )
         self._store.write_record(wanted.key, begun)
-        current.reserved[wanted.key] = size
+        current.reserved[wanted.key] = room.size
         return standing[1] if standing is not None else self._runs.start(job, entry, current)
 
     def _publish(self, wanted: Wanted, situation: Situation, _decision: Decision, current: Pass) -> ModelReport:
@@ -248,6 +269,8 @@ class Downloads:
             return self._failed(wanted, record, error.reason, told, current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
+        current.reserved.pop(wanted.key, None)
+        self._capacity.arrived(wanted.key)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
         self._recorder.event(
             current.node, "Normal", "Downloaded", f"{entry_key(wanted.leader)}: {wanted.uri} is on this node"
@@ -316,6 +339,10 @@ class Downloads:
         self, wanted: Wanted, situation: Situation, current: Pass, error: AgentError, status: ModelStatus
     ) -> ModelReport:
         self._announce(wanted, error.reason, str(error), current)
+        if situation.record.promised and situation.record.outcome == "" and situation.job is JobState.NONE:
+            # Nothing runs, so others may have the room.
+            self._store.write_record(wanted.key, msgspec.structs.replace(situation.record, promised=0))
+            current.reserved.pop(wanted.key, None)
         return ModelReport(
             status=status,
             reason=error.reason,
@@ -338,49 +365,20 @@ class Downloads:
         record = situation.record
         if situation.job is JobState.PENDING and situation.job_reason:
             self._announce(wanted, situation.job_reason, situation.job_message, current)
-        report = ModelReport(
-            status=decision.status,
-            reason=decision.reason,
-            message=decision.message,
-            storage_key=wanted.key,
-            size=declared_size(wanted.leader),
-            attempts=record.attempt,
-            next_retry_time=record.next_retry_time if decision.status == ModelStatus.MODEL_DOWNLOAD_ERROR else None,
-            in_use=wanted.key in current.in_use,
-        )
-        if folder.is_complete and folder.manifest is not None:
-            manifest = folder.manifest
-            return replace(
-                report,
-                size=manifest.total_size,
-                downloaded=manifest.total_size,
-                digest=manifest.digest,
-                revision=manifest.revision,
-                downloaded_time=manifest.published_time,
-            )
-        return self._with_progress(report, current) if situation.job in _ACTIVE else report
-
-    def _with_progress(self, report: ModelReport, current: Pass) -> ModelReport:
-        """What our download says of itself; for a foreign image, the bytes it has written."""
-        progress = self._store.progress(report.storage_key)
-        if progress is None:
-            return replace(report, downloaded=current.usage.staged.get(report.storage_key) or None)
-        verifying = progress.state == "verifying" and report.reason == Reason.DOWNLOADING
-        return replace(
-            report,
-            downloaded=progress.bytes_done,
-            size=progress.bytes_total if progress.bytes_total is not None else report.size,
-            reason=Reason.VERIFYING if verifying else report.reason,
-        )
-
-
-def _last_change(path: Path) -> int:
-    """In nanoseconds; 0 where there is no such file."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+        is_active = situation.job in _ACTIVE
+        return report_of(self._store, wanted, record, folder, decision, current, is_active=is_active)
 
 
 def _published(record: KeyRecord) -> KeyRecord:
-    return msgspec.structs.replace(record, outcome="published", failures=0, reason="", message="", next_retry_time=None)
+    return msgspec.structs.replace(
+        record,
+        outcome="published",
+        failures=0,
+        reason="",
+        message="",
+        next_retry_time=None,
+        tries=(),
+        promised=0,
+        wanted_time=None,
+        evicted=None,
+    )

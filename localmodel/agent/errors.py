@@ -117,6 +117,12 @@ class InsufficientStorageError(AgentError):
     reason = "InsufficientStorage"
 
 
+class EvictedError(AgentError):
+    """The model was evicted, nobody asks for it, and it does not fit below the low watermark."""
+
+    reason = "Evicted"
+
+
 class DownloadSetupError(AgentError):
     """A Job cannot be made from what the cluster says: a missing group, a bad ClusterStorageContainer."""
 
@@ -127,6 +133,12 @@ class EarlierJobError(AgentError):
     """A Job for the same model, of a LocalModelNode that is gone, has not ended yet."""
 
     reason = "Waiting"
+
+
+class CheckImpossibleError(AgentError):
+    """The credentials of a cache cannot be proved for a model that others' have brought here."""
+
+    reason = "CredentialsDiffer"
 
 
 class JobRejectedError(AgentError):

@@ -38,6 +38,11 @@ class FileSystem:
     def step(self, name: str, path: Path) -> None:
         """Called before each primitive with its name and target; a test raises here."""
 
+    def room(self, path: Path) -> tuple[int, int]:
+        """The size in bytes of the file system at the path, and how many are left for us."""
+        found = os.statvfs(path)
+        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
     def make_directory(self, path: Path, mode: int) -> None:
         """One directory with exactly this mode, whatever the umask; its parent must exist."""
         with self._beneath.parent(path) as (parent, name):

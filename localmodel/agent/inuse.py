@@ -29,6 +29,8 @@ class InUse:
     """Storage key -> when each pod that mounts it was made."""
 
     since: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+    """The keys that a pod surely asks for; the others may merely be in use, by a pod of which nobody can say."""
 
     def __contains__(self, key: str) -> bool:
         return bool(self.since.get(key))
@@ -41,23 +43,27 @@ class InUse:
 def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference]], *, jobs_namespace: str) -> InUse:
     """`references` are the caches of every storage key on this node. Downloads and finished pods do not count."""
     since: dict[str, list[datetime]] = {}
+    named: set[str] = set()
     for pod in pods:
         is_download = pod.namespace == jobs_namespace and STORAGE_KEY_LABEL in pod.metadata.labels
         if pod.is_finished or is_download:
             continue
-        for key in _mounted_by(pod, references):
+        keys, is_sure = _mounted_by(pod, references)
+        for key in keys:
             since.setdefault(key, []).append(pod.metadata.creation_timestamp or _BEGINNING)
-    return InUse(since)
+        named |= keys if is_sure else set()
+    return InUse(since, frozenset(named))
 
 
-def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> set[str]:
+def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> tuple[set[str], bool]:
+    """The keys, and False where they are all that there are because nobody can say which."""
     claims = {
         volume.name: volume.persistent_volume_claim.claim_name
         for volume in pod.spec.volumes
         if volume.persistent_volume_claim is not None
     }
     if not claims:
-        return set()
+        return set(), True
     keys: set[str] = set()
     single = {key for claim in claims.values() if (key := storage_key_of_claim(claim))}
     for name, claim in claims.items():
@@ -69,11 +75,11 @@ def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> set[
         paths = [str(mount.get("subPath") or "") for mount in _mounts(pod, name)]
         found = {match[1] for path in paths if (match := _MODEL_PATH.match(path))}
         if exposed and any(not _MODEL_PATH.match(path) for path in paths):
-            return set(references)
+            return set(references), False
         keys |= exposed | (found & references.keys())
     if not keys and not single and LOCAL_MODEL_LABEL in pod.metadata.labels:
-        return set(references)
-    return keys | (single & references.keys())
+        return set(references), False
+    return keys | (single & references.keys()), True
 
 
 def _mounts(pod: Pod, volume: str) -> list[dict[str, Any]]:

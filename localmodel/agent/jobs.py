@@ -25,7 +25,6 @@ from localmodel.api.names import (
     JOB_NODE_LABEL,
     MODELS_DIRECTORY,
     download_pvc_name,
-    storage_key,
 )
 from localmodel.api.node import LocalModelInfo, LocalModelNode
 from localmodel.runtime.client import Client, Preconditions
@@ -36,6 +35,7 @@ from localmodel.runtime.objects import Job, JobSpec, ObjectMeta
 from .additions import Credentials, escaped
 from .containers import base_container, selection
 from .errors import DownloadSetupError
+from .sharing import storage_key_of
 
 if TYPE_CHECKING:
     from localmodel.api.container import ClusterStorageContainer
@@ -107,7 +107,8 @@ def build_job(request: DownloadRequest) -> Job:
             f"the entry of {entry.model_name} on LocalModelNode {node.name} names no node group, so the claim to mount "
             "is not known; set nodeGroup"
         )
-    key = storage_key(entry.source_model_uri)
+    isolation = request.config.local_model.storage_isolation
+    key = storage_key_of(entry, isolation)
     labels = {
         JOB_MODEL_LABEL: label_value(entry.model_name),
         JOB_NODE_LABEL: label_value(node.name),
@@ -130,7 +131,8 @@ def build_job(request: DownloadRequest) -> Job:
                 namespace=entry.namespace,
                 node=node.name,
                 node_uid=node.metadata.uid,
-                uri=entry.source_model_uri,
+                # What has a folder of its own is another download than before its namespace had one.
+                uri=f"{key} {entry.source_model_uri}" if isolation == "namespace" else entry.source_model_uri,
                 attempt=request.attempt,
             ),
             namespace=local_model.jobs_namespace,

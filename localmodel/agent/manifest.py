@@ -17,9 +17,9 @@ import msgspec
 from localmodel.api.names import serving_pvc_name
 from localmodel.download.manifest import FileEntry
 
-Outcome = Literal["", "published", "failed", "removed"]
+Outcome = Literal["", "published", "failed", "removed", "evicted"]
 """How the current attempt ended: not yet known, in a published folder, in a failure that was counted, or with the
-removal of all that it had brought."""
+removal of all that it had brought, because nobody wanted it or because others needed the room."""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True, gc=False):
@@ -74,6 +74,45 @@ class FolderState:
         return self.kind == "complete"
 
 
+class Eviction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The end of a model that its entries still ask for, and what the status goes on to say of it. `size` in bytes.
+
+    `cause`: room was needed, or its ttlSecondsAfterLastUse was over.
+    """
+
+    time: datetime
+    cause: Literal["room", "ttl"]
+    message: str
+    size: int
+    digest: str = ""
+    revision: str = ""
+    downloaded_time: datetime | None = None
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How downloads with credentials that it is not the turn of ended last. Of the record's own it says so itself."""
+
+    credentials: str
+    failures: int = 0
+    reason: str = ""
+    message: str = ""
+    next_retry_time: datetime | None = None
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The proof of one cache's credentials for a model that others' have downloaded. `attempt` counts from 1."""
+
+    entry: str
+    """The cache's status key."""
+    credentials: str
+    """Their fingerprint: others are to be proved anew."""
+    attempt: int = 1
+    proved: bool = False
+    failures: int = 0
+    message: str = ""
+    next_retry_time: datetime | None = None
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The agent's memory of one storage key. `attempt` counts download Jobs, from 1; it never goes back."""
 
@@ -89,8 +128,26 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The fingerprint of the credentials that the download used."""
     owners: tuple[str, ...] = ()
     """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
+    tries: tuple[Try, ...] = ()
+    """Of caches with other credentials, after failures."""
+    checks: tuple[Check, ...] = ()
     promised: int = 0
     """Bytes that the current attempt may take on the disk."""
     references: tuple[Reference, ...] = ()
     unreferenced_since: datetime | None = None
     """When the last entry with this key vanished from the LocalModelNode while its cache still stood."""
+    size: int = 0
+    """The model's real size in bytes, once it was seen; 0 while only the declared one is known."""
+    last_used_time: datetime | None = None
+    """When a pod was last seen to have the model mounted, give or take five minutes."""
+    wanted_time: datetime | None = None
+    """Since when the model is asked for and not here. An evicted one is not asked for until somebody wants it back."""
+    evicted: Eviction | None = None
+    """The last eviction; None once the model is here again."""
+    want_answered: bool = False
+    """The key stands in the node's annotation of wanted models, and that has been a request already."""
+
+    @property
+    def is_evicted(self) -> bool:
+        """The model was evicted, and nobody has asked for it since."""
+        return self.evicted is not None and self.wanted_time is None

@@ -18,6 +18,7 @@ from .credentials import fingerprint
 from .decisions import Decision, Reason, Wanted, entry_key
 from .jobruns import JobRuns
 from .manifest import KeyRecord
+from .sharing import is_proved, tries_of
 from .store import ModelStore
 
 
@@ -25,7 +26,7 @@ def is_owned_by(record: KeyRecord, wanted: Wanted) -> bool:
     """Whether the entries may use what the record is about: it has no owner, or they are it, or are as good as it."""
     if not record.owners or record.credentials == fingerprint(wanted.leader):
         return True
-    return not {entry_key(entry) for entry in wanted.sharing}.isdisjoint(record.owners)
+    return any(entry_key(entry) in record.owners or is_proved(record, entry) for entry in wanted.sharing)
 
 
 def with_owners(record: KeyRecord, wanted: Wanted) -> KeyRecord:
@@ -43,8 +44,12 @@ class Handover:
         self._runs = runs
 
     def run(self, wanted: Wanted, record: KeyRecord, current: Pass) -> Decision | None:
-        """Why that must wait; None once the key is free. The folder stays for pods that have it, and counts no more."""
-        for owner in map(ObjectKey.parse, record.owners):
+        """Why that must wait; None once the key is free. The folder stays for pods that have it, and counts no more.
+
+        What a failed download left is nobody's: then it is the turn of others, whoever owned it.
+        """
+        owners = record.owners if record.outcome != "failed" else ()
+        for owner in map(ObjectKey.parse, owners):
             if is_wanted_by(self._live, owner, wanted.uri):
                 return Decision(
                     reason=Reason.CREDENTIALS_DIFFER,
@@ -54,4 +59,15 @@ class Handover:
         if not self._runs.end(wanted.key, current):
             return Decision(message="waiting for a download with other credentials to end")
         self._store.disown(wanted.key)
+        self._remember(wanted, record)
         return None
+
+    def _remember(self, wanted: Wanted, before: KeyRecord) -> None:
+        """Keeps when each of the credentials may be tried again, in place of what is true of the last ones only."""
+        tries = tries_of(before)
+        ours = tries.pop(fingerprint(wanted.leader), None)
+        failures = ours.failures if ours is not None else 0
+        record = self._store.record(wanted.key)
+        present = {fingerprint(entry) for entry in (*wanted.claimants, *wanted.refused)}
+        kept = tuple(it for key, it in sorted(tries.items()) if key in present)
+        self._store.write_record(wanted.key, msgspec.structs.replace(record, tries=kept, failures=failures))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -49,7 +50,7 @@ class Pace:
 
 def yield_disk() -> None:
     """The calling thread gets the disk when no other process wants it, where the kernel's scheduler knows of that."""
-    number = _IOPRIO_SET.get(os.uname().machine)
+    number = _IOPRIO_SET.get(os.uname().machine) if sys.platform == "linux" else None
     if number is None:
         return
     library = ctypes.CDLL(None, use_errno=True)

@@ -25,6 +25,7 @@ from .store import ModelStore
 DEADLINE: Final = 20.0
 WRITE_INTERVAL: Final = 600.0
 NOTE: Final = "probe"
+_LATELY: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -90,10 +91,13 @@ class DiskProbe:
         return None
 
     def check_alive(self) -> None:
-        """A readiness check: asks without waiting; raises NotRespondingError where a question is overdue."""
+        """A readiness check: asks without waiting, if nobody did lately; raises NotRespondingError where a question is
+        overdue."""
         with self._lock:
-            question = self._ask()
-        if self._left(question) <= 0:
+            question = self._current
+            if question is None or self._clock.monotonic() - question.begun >= _LATELY:
+                question = self._ask()
+        if not question.answered.is_set() and self._left(question) <= 0:
             self._check_answered(question)
 
     def _left(self, question: _Question) -> float:

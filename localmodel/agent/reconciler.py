@@ -7,14 +7,15 @@ puts them in order and keeps the failure of one from stopping the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
 from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
-from localmodel.api.node import LocalModelNode, ModelStatus
+from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
@@ -24,24 +25,27 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, L
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
+from .capacity import Capacity
+from .checks import Checks, is_check
 from .context import Pass
-from .decisions import Reason, Situation, Wanted, entry_key, group_entries
+from .decisions import Situation, Wanted, entry_key
+from .diskpressure import tell_pressure
 from .downloads import Downloads
-from .errors import AgentError, NothingDownloadedError, PathMismatchError, StoreError, StoreLockedError
+from .errors import StoreError, StoreLockedError
 from .hostpath import HostPath
 from .inuse import find_in_use
-from .jobruns import JobRuns
+from .inventory import Situations
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
-from .nodegroups import NodeGroups
 from .observation import is_ours
+from .outcome import Outcome, lingering
 from .ownnode import NodeMetadata
+from .parts import Parts
 from .probe import DiskProbe
-from .removal import Removal, Removed
-from .requirements import Requirements
+from .removal import Removed
 from .scrub import Damage
-from .status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
-from .storagecondition import StorageCondition
+from .sharing import group_entries
+from .status import ProgressPolicy, build_status
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
@@ -78,10 +82,8 @@ class LocalModelNodeReconciler(Reconciler):
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
-        self._parts: tuple[Downloads, Removal, NodeStatusWriter, StorageCondition] | None = None
+        self._parts: Parts | None = None
         self._wake = Channel(EnqueueRequestForObject(), name="wake")
-        self._groups: NodeGroups
-        """Made with the parts."""
 
     def setup(self, builder: Builder) -> None:
         """Which objects of a kind are watched is said by `main.cache_options`."""
@@ -173,65 +175,88 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _pass(self, node: LocalModelNode, frequency: timedelta, problem: StoreError | None) -> timedelta:
         """Everything that is due for the node; how long until the next look. `problem`: what forbids to write."""
-        downloads, removal, writer, condition = self._components()
-        entries = self._groups.complete(node.spec.local_models)
-        groups = group_entries(entries, self._recorded)
+        parts = self._components()
+        entries = parts.groups.complete(node.spec.local_models)
+        isolation = self._config.local_model.storage_isolation
+        groups = group_entries(entries, self._recorded, now=self.clock.now(), isolation=isolation)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
-        outcome = _Outcome(storage=problem)
-        situations = self._observe_all(downloads, groups, current, outcome)
+        outcome = Outcome(storage=problem)
+        situations = self._observe_all(parts.downloads, groups, current, outcome)
         self._find_in_use(current)
-        for wanted in groups:
-            if wanted.key in situations:
-                self._ensure(downloads, wanted, situations[wanted.key], current, outcome)
-        removed = removal.run(current, keys)
+        # First what nobody wants any more: that may be all the room that is needed.
+        removed = parts.removal.run(current, keys)
         outcome.storage = outcome.storage or removed.storage
+        if self._store.empty_trash(current.in_use.is_mounted):
+            current.usage = self._store.usage()
+        self._keep_room(parts.capacity, groups, situations, current, outcome)
+        order = parts.capacity.order(groups, situations, current)
+        for wanted in order:
+            self._ensure(parts.downloads, wanted, situations[wanted.key], current, outcome)
+        displaced = parts.capacity.take_displaced()
+        for wanted in order:
+            if wanted.key in displaced:  # by a download that came later in this pass than what was said of it
+                self._ensure(parts.downloads, wanted, situations[wanted.key], current, outcome)
+            self._prove(parts.checks, wanted, current, outcome)
         for key in removed.lingering - outcome.reports.keys():
-            outcome.reports[key] = _lingering(key, node)
+            outcome.reports[key] = lingering(key, node)
         self._store.empty_trash(current.in_use.is_mounted)
 
         status = build_status(
-            writer.latest(node),
+            parts.writer.latest(node),
             outcome.reports,
             usage=current.usage,
-            limit=downloads.storage_limit(entries),
-            now=current.now,
+            limit=parts.capacity.bounds(current).limit,
         )
         foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
-        condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
-        writer.write(node, status)
+        parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
+        self._tell_pressure(parts.capacity, node, status, groups, current)
+        parts.writer.write(node, status)
         return self._next_look(frequency, outcome, removed, current)
+
+    def _keep_room(
+        self, capacity: Capacity, groups: Sequence[Wanted], situations: Situations, current: Pass, outcome: Outcome
+    ) -> None:
+        try:
+            capacity.begin(groups, situations, current)
+        except (StoreError, RuntimeLibraryError) as error:
+            outcome.try_again = True
+            log.warning("not all that is due was removed, trying again later", error=str(error))
+            if isinstance(error, StoreError):
+                outcome.storage = outcome.storage or error
+
+    def _tell_pressure(
+        self,
+        capacity: Capacity,
+        node: LocalModelNode,
+        status: LocalModelNodeStatus,
+        groups: Sequence[Wanted],
+        current: Pass,
+    ) -> None:
+        disk = capacity.disk(current)
+        if disk.is_under_pressure:
+            disk = capacity.disk(current, with_items=True)
+        names = {wanted.key: entry_key(wanted.leader) for wanted in groups}
+        tell_pressure(node, status, disk, names, recorder=self.recorder, clock=self.clock)
 
     def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
         if keys:
             told = f"{len(keys)} models that an earlier agent had downloaded were found on the disk and are kept"
             self.recorder.event(node, "Normal", "Adopted", told)
 
-    def _components(self) -> tuple[Downloads, Removal, NodeStatusWriter, StorageCondition]:
+    def _components(self) -> Parts:
         """Made at the first pass, when the controller has set the clients."""
         if self._parts is None:
-            requirements = Requirements(self.live)
-            self._groups = NodeGroups(self.client, self.live, self.clock, node_name=self._node_name)
-            runs = JobRuns(
+            self._parts = Parts.of(
                 client=self.client,
                 live=self.live,
+                store=self._store,
                 recorder=self.recorder,
-                requirements=requirements,
                 clock=self.clock,
-            )
-            self._parts = (
-                Downloads(
-                    live=self.live,
-                    store=self._store,
-                    runs=runs,
-                    requirements=requirements,
-                    recorder=self.recorder,
-                    path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
-                    clock=self.clock,
-                ),
-                Removal(live=self.live, store=self._store, runs=runs, clock=self.clock),
-                NodeStatusWriter(self.client, self.live, policy=self._progress, clock=self.clock),
-                StorageCondition(self._store.models, recorder=self.recorder, clock=self.clock),
+                path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
+                progress=self._progress,
+                node_name=self._node_name,
+                find_in_use=self._find_in_use,
             )
         return self._parts
 
@@ -242,16 +267,15 @@ class LocalModelNodeReconciler(Reconciler):
             node=node,
             config=self._config,
             jobs=[job for job in jobs if is_ours(job, node.metadata.uid)],
+            checks=[job for job in jobs if is_check(job, node.metadata.uid)],
             pods=self.client.list(Pod),
             usage=self._store.usage(),
             now=self.clock.now(),
         )
 
-    def _observe_all(
-        self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: _Outcome
-    ) -> dict[str, tuple[Situation, FolderState]]:
+    def _observe_all(self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: Outcome) -> Situations:
         """All of them before any acts: what is under way has its room reserved before another starts."""
-        situations = {}
+        situations: Situations = {}
         # Also those that no entry asks for any more, until they have ended.
         for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
             current.reserved[key] = self._recorded(key).promised
@@ -268,12 +292,20 @@ class LocalModelNodeReconciler(Reconciler):
         wanted: Wanted,
         observed: tuple[Situation, FolderState],
         current: Pass,
-        outcome: _Outcome,
+        outcome: Outcome,
     ) -> None:
         try:
             outcome.add(wanted, downloads.ensure(wanted, *observed, current))
         except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
             outcome.failed(wanted, current.node, error)
+
+    def _prove(self, checks: Checks, wanted: Wanted, current: Pass, outcome: Outcome) -> None:
+        leader = outcome.reports[entry_key(wanted.leader)]
+        for entry in wanted.claimants:
+            try:
+                outcome.reports[entry_key(entry)] = checks.report(wanted, entry, leader, current)
+            except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
+                outcome.failed(wanted, current.node, error, (entry,))
 
     def _find_in_use(self, current: Pass) -> None:
         references = {}
@@ -297,9 +329,10 @@ class LocalModelNodeReconciler(Reconciler):
             manifest = None
         return (*self._recorded(key).references, *(manifest.references if manifest else ()))
 
-    def _next_look(self, frequency: timedelta, outcome: _Outcome, removed: Removed, current: Pass) -> timedelta:
-        look = self._components()[0].next_look()
-        waits = [frequency] if look is None else [frequency, look]
+    def _next_look(self, frequency: timedelta, outcome: Outcome, removed: Removed, current: Pass) -> timedelta:
+        parts = self._components()
+        looks = (parts.downloads.next_look(), parts.capacity.look_again)
+        waits = [frequency, *(look for look in looks if look is not None)]
         if outcome.try_again or removed.failed:
             waits.append(_RETRY)
         if removed.look_again is not None:
@@ -316,64 +349,10 @@ class LocalModelNodeReconciler(Reconciler):
         log.error("models root cannot be used", reason=error.reason, error=str(error))
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.
-        _, _, writer, condition = self._components()
-        status = writer.latest(node).model_copy(deep=True)
-        condition.set(node, status, error)
-        writer.write(node, status)
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What a pass found out, by status key."""
-
-    reports: dict[str, ModelReport] = field(default_factory=dict)
-    storage: StoreError | None = None
-    """What forbids to write to the disk, else the first failure of it."""
-    try_again: bool = False
-    """Something failed that may go better soon."""
-
-    def storage_error(self) -> StoreError | None:
-        """What the condition says: also that downloads end well and leave nothing here."""
-        lost = (r for r in self.reports.values() if r.reason == NothingDownloadedError.reason)
-        return self.storage or next((PathMismatchError(report.message) for report in lost), None)
-
-    def add(self, wanted: Wanted, report: ModelReport) -> None:
-        """The report stands for every entry that shares the download."""
-        for entry in wanted.sharing:
-            self.reports[entry_key(entry)] = report
-        for entry in wanted.refused:
-            self.reports[entry_key(entry)] = ModelReport(
-                status=ModelStatus.MODEL_DOWNLOAD_PENDING,
-                reason=Reason.CREDENTIALS_DIFFER,
-                message=f"{wanted.uri} is on this node for {entry_key(wanted.leader)} with other credentials, revision "
-                "or patterns; use the same to share it",
-                storage_key=wanted.key,
-            )
-
-    def failed(self, wanted: Wanted, node: LocalModelNode, error: Exception) -> None:
-        """Nothing is known of the model but that looking at it failed: its last status stays."""
-        self.try_again = True
-        if isinstance(error, StoreError):
-            self.storage = self.storage or error
-        expected = isinstance(error, AgentError | RuntimeLibraryError)
-        log.error("model not handled", uri=wanted.uri, error=str(error), exc_info=None if expected else error)
-        reason = error.reason if isinstance(error, AgentError) else Reason.WAITING
-        last = node.status.model_status.get(entry_key(wanted.leader), "")
-        status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
-        self.add(wanted, ModelReport(status=status, reason=reason, message=str(error), storage_key=wanted.key))
-
-
-def _lingering(key: str, node: LocalModelNode) -> ModelReport:
-    """An entry that is gone but whose Job is not: its key stays until then."""
-    last = node.status.model_status.get(key, "")
-    status = ModelStatus(last) if last in set(ModelStatus) else ModelStatus.MODEL_DOWNLOAD_PENDING
-    known = node.status.models.get(key)
-    return ModelReport(
-        status=status,
-        reason=Reason.WAITING,
-        message="no longer wanted; its download Job is still there",
-        storage_key=known.storage_key if known is not None else "",
-    )
+        parts = self._components()
+        status = parts.writer.latest(node).model_copy(deep=True)
+        parts.condition.set(node, status, error)
+        parts.writer.write(node, status)
 
 
 def _downloaded(node: LocalModelNode) -> dict[str, str]:
@@ -383,10 +362,11 @@ def _downloaded(node: LocalModelNode) -> dict[str, str]:
     for key, status in node.status.model_status.items():
         if status != ModelStatus.MODEL_DOWNLOADED:
             continue
+        known = node.status.models[key].storage_key if key in node.status.models else ""
         if key in uris:
-            found[storage_key(uris[key])] = uris[key]
-        elif key in node.status.models and node.status.models[key].storage_key:
-            found.setdefault(node.status.models[key].storage_key, "")
+            found[known or storage_key(uris[key])] = uris[key]
+        elif known:
+            found.setdefault(known, "")
     return found
 
 

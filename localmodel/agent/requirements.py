@@ -2,85 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-import structlog
 
 from localmodel.api.names import (
     CACHE_ANNOTATION,
     download_pvc_name,
-    is_object_name,
     other_download_pvc_name,
     status_key,
 )
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
-from localmodel.runtime.errors import ForbiddenError, NotFoundError, RuntimeLibraryError
+from localmodel.runtime.clock import Clock, RealClock
+from localmodel.runtime.errors import ForbiddenError, NotFoundError
 from localmodel.runtime.objects import PersistentVolumeClaim, parse_quantity
 
-from .caches import find_cache
+from .cachefields import CacheFields
+from .context import Pass
 from .decisions import entry_key
 from .errors import DownloadSetupError
+from .limits import GroupLimits
 
 if TYPE_CHECKING:
     from localmodel.api.container import ClusterStorageContainer
-
-log = structlog.get_logger(__name__)
 
 
 class Requirements:
     """Looks things up for downloads; see the module. Raises ApiError and TransportError where reading fails."""
 
-    def __init__(self, live: Reader) -> None:
+    def __init__(self, live: Reader, clock: Clock | None = None) -> None:
         self._live = live
-        self._limits: dict[str, int | None] = {}
-        """Node group -> its storage limit in bytes, as it was last read: at the start, then with each download."""
+        self.fields = CacheFields(live, clock or RealClock())
+        self.limits = GroupLimits(live, clock or RealClock())
 
     def complete(self, entry: LocalModelInfo) -> LocalModelInfo:
-        """The entry with what KServe's CRD prunes from it, read from its cache."""
-        if entry.model_size:
-            return entry
-        cache = find_cache(self._live, name=entry.model_name, namespace=entry.namespace)
-        if cache is None or cache.spec.source_model_uri != entry.source_model_uri:
-            return entry
-        found = cache.spec
-        return entry.model_copy(
-            update={
-                "model_size": found.model_size,
-                "cache_uid": cache.metadata.uid,
-                "revision": found.revision,
-                "include": found.include,
-                "exclude": found.exclude,
-                "digest": found.digest,
-            }
-        )
+        """The entry with what KServe's CRD prunes from it, as its cache says now."""
+        return self.fields.read(entry)
 
-    def group(self, name: str) -> LocalModelNodeGroup | None:
-        """None where there is none, which goes without asking for what is no name."""
-        return self._live.find(LocalModelNodeGroup, name) if is_object_name(name) else None
+    def recall(self, entry: LocalModelInfo) -> LocalModelInfo:
+        """The same as it is remembered, which costs nothing while the memory is fresh."""
+        return self.fields.recall(entry) if self.fields.is_fresh(entry) else self.fields.read(entry)
 
-    def limit_of(self, group: LocalModelNodeGroup) -> int | None:
-        """The group's storageLimit in bytes; raises DownloadSetupError for one that cannot be read."""
-        try:
-            limit = parse_quantity(group.spec.storage_limit) if group.spec.storage_limit else None
-        except ValueError as error:
-            raise DownloadSetupError(f"storageLimit of LocalModelNodeGroup {group.name}: {error}") from error
-        self._limits[group.name] = limit
-        return limit
-
-    def storage_limit(self, entries: Iterable[LocalModelInfo]) -> int | None:
-        """The largest limit of the groups that the entries come from, for the status; None where none sets one."""
-        groups = {entry.node_group for entry in entries if entry.node_group}
-        for name in sorted(groups - self._limits.keys()):
-            try:
-                group = self.group(name)
-                self._limits[name] = self.limit_of(group) if group is not None else None
-            except (DownloadSetupError, RuntimeLibraryError) as error:
-                log.warning("storage limit of a node group is not known", group=name, error=str(error))
-        known = (self._limits.get(name) for name in groups)
-        return max((limit for limit in known if limit is not None), default=None)
+    def group(self, name: str, current: Pass | None = None) -> LocalModelNodeGroup | None:
+        """Read live, once in a pass; None where there is none."""
+        if current is None:
+            return self.limits.group(name)
+        if name not in current.groups:
+            current.groups[name] = self.limits.group(name)
+        return current.groups[name]
 
     def claim_for(self, entry: LocalModelInfo, namespace: str) -> str:
         """The name of the claim, in the job namespace, that the entry's Jobs mount.

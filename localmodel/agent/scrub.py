@@ -147,7 +147,7 @@ class Scrubber:
         return [key for key, manifest in self._manifests().items() if not manifest.digest]
 
     def _add_digests(self, key: str, manifest: ModelManifest, stop: threading.Event) -> None:
-        digests = {file.path: file.sha256 or self._digest(key, file, stop) for file in manifest.files}
+        digests = {file.path: file.sha256 or self._digest(key, file, stop, from_disk=False) for file in manifest.files}
         if self._store.add_digests(key, manifest, digests):
             log.info("digests computed", storage_key=key)
 
@@ -196,7 +196,7 @@ class Scrubber:
         detail = ""
         for _ in range(2):
             try:
-                found = self._digest(key, file, stop)
+                found = self._digest(key, file, stop, from_disk=True)
             except OSError as error:
                 if error.errno not in _LOST:
                     raise
@@ -229,7 +229,7 @@ class Scrubber:
                 found[key] = manifest
         return found
 
-    def _digest(self, key: str, file: FileEntry, stop: threading.Event) -> str:
+    def _digest(self, key: str, file: FileEntry, stop: threading.Event, *, from_disk: bool) -> str:
         def on_block(size: int) -> None:
             self._metrics.read.inc(size)
             if not self._store.is_open:
@@ -237,6 +237,6 @@ class Scrubber:
             self._pace.spend(size, stop)
 
         try:
-            return tree.file_digest(self._store.models / key, file.path, on_block=on_block, from_disk=True)
+            return tree.file_digest(self._store.models / key, file.path, on_block=on_block, from_disk=from_disk)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _ChangedError from error

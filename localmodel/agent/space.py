@@ -1,41 +1,115 @@
-"""Does a model fit? Its bytes are reserved before its download starts, so that two downloads cannot overfill a disk."""
+"""How full a node's disk is with all that was promised, and what to say of it: between `usage` and `eviction`.
+
+A download's bytes are reserved before it starts, so that two downloads cannot overfill a disk. What it has written so
+far is part of what it was promised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from .errors import InsufficientStorageError
+from .eviction import UNLIMITED, Disk, Gauge, Item, Kind
+from .limits import Bounds
 from .usage import DiskUsage
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_MAX_NAMES: Final = 3
+_STEPS: Final = 100
 
 
-def check_room(key: str, size: int, *, usage: DiskUsage, reserved: Mapping[str, int], limit: int | None) -> None:
-    """Raises InsufficientStorageError where a model of `size` bytes does not fit.
+def measured(usage: DiskUsage, bounds: Bounds, items: Iterable[Item] = ()) -> Disk:
+    """The disk as it is now."""
+    return Disk(
+        models=Gauge(
+            used=usage.used,
+            limit=_or_unlimited(bounds.limit),
+            high=_or_unlimited(bounds.high),
+            low=_or_unlimited(bounds.low),
+        ),
+        volume=Gauge(
+            used=usage.capacity - usage.available,
+            limit=usage.capacity,
+            high=usage.capacity * bounds.high_percent // 100,
+            low=usage.capacity * bounds.low_percent // 100,
+        ),
+        items=tuple(items),
+    )
 
-    `reserved` are the sizes of the models whose download is under way, by storage key; what they and this one have
-    written so far is part of `usage`. `limit` is the node group's storageLimit in bytes, None for none.
+
+def promised(
+    key: str, *, usage: DiskUsage, reserved: Mapping[str, int], bounds: Bounds, items: Iterable[Item] = ()
+) -> Disk:
+    """The disk as a download of `key` finds it: with the whole of what was promised to others, without what it wrote.
+
+    `reserved` are the sizes of the models whose download is under way, by storage key, in bytes.
     """
-    others = {other: amount for other, amount in reserved.items() if other != key}
-    staged_here = usage.staged.get(key, 0)
-    settled = usage.used - staged_here - sum(usage.staged.get(other, 0) for other in others)
-    promised = sum(max(amount, usage.staged.get(other, 0)) for other, amount in others.items())
-    if limit is not None and settled + promised + size > limit:
-        raise InsufficientStorageError(
-            f"the model needs {human(size)}; models take {human(settled)} of the node group's limit of {human(limit)}"
-            f"{_promised(promised)}; raise storageLimit or remove models from this node"
-        )
-    to_come = sum(max(amount - usage.staged.get(other, 0), 0) for other, amount in others.items())
-    if size - staged_here + to_come > usage.available:
-        raise InsufficientStorageError(
-            f"the model needs {human(size)}; the disk has {human(usage.available)} left of {human(usage.capacity)}"
-            f"{_promised(promised)}; free space on this node"
-        )
+    to_come = sum(max(size - usage.staged.get(other, 0), 0) for other, size in reserved.items() if other != key)
+    return measured(usage, bounds).changed(to_come - usage.staged.get(key, 0), items)
 
 
-def _promised(amount: int) -> str:
-    """Also where it is nothing: which other downloads are under way makes no other failure of it."""
-    return f", and {human(amount)} are reserved for downloads under way"
+def _or_unlimited(amount: int | None) -> int:
+    return UNLIMITED if amount is None else amount
+
+
+def shortage(size: int, disk: Disk, reserved: int) -> str:
+    """Why a download of `size` bytes must wait: `disk` as `promised` tells it, `reserved` of it for other downloads.
+
+    The numbers stand still while other downloads go on, and of what others do to the volume only the larger moves show.
+    """
+    models, volume = disk.models, disk.volume
+    tail = f", and {human(reserved)} are reserved for downloads under way"
+    stays = "; what is there may not be removed for it" if any(i.kind is Kind.MODEL for i in disk.items) else ""
+    over_models = models.used + size - models.high
+    over_volume = volume.used + size - volume.high
+    if over_models > 0 and (over_models >= over_volume or models.used + size > models.limit):
+        return (
+            f"the model needs {human(size)}; models take {human(models.used - reserved)} of the node group's limit of "
+            f"{human(models.limit)}, of which eviction leaves {human(models.high)}{tail}{stays}; raise storageLimit or "
+            "remove models from this node"
+        )
+    step = max(volume.limit // _STEPS, 1)
+    left = max(volume.limit - volume.used + reserved, 0) // step * step
+    return (
+        f"the model needs {human(size)}; the disk has about {human(left)} left of {human(volume.limit)}, of which "
+        f"{human(volume.limit - volume.high)} stay free{tail}{stays}; free space on this node"
+    )
+
+
+def pressure(disk: Disk, names: Mapping[str, str]) -> tuple[str, str]:
+    """Reason and message of a disk that is above a high watermark; `names` has what to call a storage key."""
+    kept = _kept(disk, names)
+    if disk.models.is_high:
+        models = disk.models
+        step = max(models.limit // _STEPS, 1)
+        return "ModelsAboveHighWatermark", (
+            f"models take about {human(models.used // step * step)}, more than the {human(models.high)} that eviction "
+            f"leaves of the node group's limit of {human(models.limit)}; {kept}"
+        )
+    volume = disk.volume
+    step = max(volume.limit // _STEPS, 1)
+    return "VolumeAboveHighWatermark", (
+        f"about {human(volume.used // step * step)} of the volume's {human(volume.limit)} are used, by whomever, more "
+        f"than {human(volume.high)}; {kept}"
+    )
+
+
+def _kept(disk: Disk, names: Mapping[str, str]) -> str:
+    why: dict[str, list[str]] = {}
+    for item in sorted(disk.items, key=lambda item: item.rank):
+        reason = item.kept or ("larger than the low watermark" if disk.is_too_large(item) else "")
+        if reason:
+            why.setdefault(reason, []).append(names.get(item.key, item.key))
+    if not why:
+        return "there is nothing of ours that could be removed"
+    return "not removed: " + "; ".join(f"{reason}: {listed(keys)}" for reason, keys in sorted(why.items()))
+
+
+def listed(names: Iterable[str]) -> str:
+    """A few of the names, and how many more there are."""
+    ordered = sorted(names)
+    more = len(ordered) - _MAX_NAMES
+    return ", ".join(ordered[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def human(amount: int) -> str:

@@ -7,8 +7,8 @@ monotonic clock: another agent process begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 
 from localmodel.runtime.clock import Clock
 
@@ -17,19 +17,26 @@ from .symptoms import Symptom, Trouble
 
 @dataclass(slots=True)
 class _Seen:
-    evidence: Hashable
+    evidence: tuple[int, int]
+    """Bytes in the staging directory, and when the download's own progress was written."""
     since: float
 
 
 class Stalls:
     """The downloads of one node that run. Not for use by several threads at once."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, staging: Path, clock: Clock) -> None:
+        """`staging` is the store's, with a directory for each storage key."""
+        self._staging = staging
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
-    def observe(self, key: str, evidence: Hashable, *, timeout: int) -> Symptom | None:
-        """What to say of a download whose `evidence` of work has not changed for `timeout` seconds; 0 is never."""
+    def observe(self, key: str, written: int, *, timeout: int) -> Symptom | None:
+        """What to say of a download that shows no work for `timeout` seconds; 0 is never. `written` in bytes."""
+        # Imported here: an idle agent never needs it.
+        from localmodel.download.progress import progress_path
+
+        evidence = written, _last_change(progress_path(self._staging / key))
         now = self._clock.monotonic()
         seen = self._seen.get(key)
         if seen is None or seen.evidence != evidence:
@@ -46,3 +53,11 @@ class Stalls:
     def forget(self, key: str) -> None:
         """The key's download does not run."""
         self._seen.pop(key, None)
+
+
+def _last_change(path: Path) -> int:
+    """In nanoseconds; 0 where there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -43,6 +43,7 @@ class _Wait:
     since: float
     next_look: float
     interval: float = LOOK_SECONDS
+    deadline: float = float("inf")
     symptom: Symptom = HEALTHY
 
 
@@ -76,14 +77,15 @@ class Starts:
         if wait is None or wait.job != job.metadata.uid:
             wait = self._waits[key] = _Wait(job.metadata.uid, since=now, next_look=now + LOOK_SECONDS)
         if job.has_condition("Suspended"):
-            wait.since, wait.next_look = now, now + wait.interval
+            wait.since, wait.next_look, wait.deadline = now, now + wait.interval, float("inf")
             return Start(Symptom(Trouble.SUSPENDED, f"Job {job.name} is suspended by somebody else; it waits for him"))
         seen = pod_symptom(own[-1]) if (own := pods_of(job, pods)) and not own[-1].is_finished else HEALTHY
         if not seen and now >= wait.next_look:
             wait.interval = min(2 * wait.interval, LONGEST_LOOK_SECONDS)
             wait.next_look, wait.symptom = now + wait.interval, self._look(job)
         symptom = seen or wait.symptom
-        if not timeout or now - wait.since < timeout:
+        wait.deadline = wait.since + timeout if timeout else float("inf")
+        if now < wait.deadline:
             return Start(symptom)
         return Start(_given_up(symptom, timeout), is_over=True)
 
@@ -94,7 +96,7 @@ class Starts:
     def next_look(self) -> timedelta | None:
         """When to observe again although nothing has happened; None while nothing waits."""
         now = self._clock.monotonic()
-        soonest = min((wait.next_look for wait in self._waits.values()), default=None)
+        soonest = min((min(wait.next_look, wait.deadline) for wait in self._waits.values()), default=None)
         return None if soonest is None else timedelta(seconds=max(soonest - now, 0))
 
     def _look(self, job: Job) -> Symptom:

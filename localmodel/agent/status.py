@@ -41,6 +41,7 @@ class ModelReport:
     next_retry_time: datetime | None = None
     downloaded_time: datetime | None = None
     in_use: bool = False
+    last_used_time: datetime | None = None
 
 
 def build_status(
@@ -49,13 +50,12 @@ def build_status(
     *,
     usage: DiskUsage | None,
     limit: int | None,
-    now: datetime,
 ) -> LocalModelNodeStatus:
     """The status of these models, by status key. Conditions stay as they are; so does the disk without `usage`."""
     status = previous.model_copy(
         update={
             "model_status": {key: report.status.value for key, report in sorted(reports.items())},
-            "models": {key: _model(report, previous.models.get(key), now) for key, report in sorted(reports.items())},
+            "models": {key: _model(report, previous.models.get(key)) for key, report in sorted(reports.items())},
             "conditions": [condition.model_copy() for condition in previous.conditions],
         }
     )
@@ -70,12 +70,9 @@ def build_status(
     return status
 
 
-def _model(report: ModelReport, previous: NodeModel | None, now: datetime) -> NodeModel:
-    """`last_used_time` moves when a use begins and when it is seen to have ended."""
-    was_in_use = previous is not None and previous.in_use
-    last_used = previous.last_used_time if previous is not None else None
-    if report.in_use != was_in_use:
-        last_used = now
+def _model(report: ModelReport, previous: NodeModel | None) -> NodeModel:
+    """`last_used_time` stays where the report does not say."""
+    last_used = report.last_used_time or (previous.last_used_time if previous is not None else None)
     return NodeModel(
         storage_key=report.storage_key,
         size_bytes=report.size,
@@ -183,8 +180,14 @@ class NodeStatusWriter:
 
 def _without_progress(status: dict[str, Any]) -> dict[str, Any]:
     models = {
-        key: {name: value for name, value in model.items() if name not in ("bytesDownloaded", "sizeBytes")}
+        key: {name: value for name, value in model.items() if name not in _moving(model)}
         for key, model in status.get("models", {}).items()
     }
     disk = {name: value for name, value in status.get("disk", {}).items() if name not in ("available", "used")}
     return {**status, "models": models, "disk": disk}
+
+
+def _moving(model: dict[str, Any]) -> tuple[str, ...]:
+    """What changes all the time and is no news by itself; while a model is in use, when it was last used is none."""
+    progress = ("bytesDownloaded", "sizeBytes")
+    return (*progress, "lastUsedTime") if model.get("inUse") else progress

@@ -1,8 +1,9 @@
 """The models on one node's disk: `ModelStore`, the only code that changes anything below the models root.
 
 Layout below the root R: `models/<storageKey>` the whole models; `models/.staging/<storageKey>` where a download writes;
-`models/.localmodel/<storageKey>.json` manifests, beside them `records/`, the marker and the lock; `models/.trash/` what
-is to be deleted. No Kubernetes here; the reconciler decides, the store does.
+`models/.localmodel/<storageKey>.json` manifests, beside them `records/`, the marker, the lock, the book of scrubs and
+the file that a probe writes; `models/.trash/` what is to be deleted. No Kubernetes here; the reconciler decides, the
+store does.
 
 Invariants, which hold after a crash at any step once `open` has run:
 - `check` answers complete only for a folder that was verified, synced and renamed into place in one step.
@@ -21,9 +22,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +35,13 @@ from localmodel.runtime.clock import Clock, RealClock
 
 from . import tree
 from .beneath import Beneath
-from .errors import StoreError, VerificationError, disk_errors
+from .errors import DiskFullError, StoreError, VerificationError, disk_errors
 from .filesystem import FileSystem
 from .ledger import Ledger, storage_keys
 from .manifest import FolderState, KeyRecord, ModelManifest
 from .publishing import Publisher
 from .root import DIRECTORY_MODE, ModelsRoot
-from .trash import Trash
+from .trash import IsMounted, Trash
 from .usage import DiskUsage, measure
 from .verification import Content, Publication, verify
 
@@ -183,7 +183,13 @@ class ModelStore:
         """The room on the volume and what the models take of it. Walks only what has no manifest."""
         with disk_errors(self.models):
             staged = {key: tree.disk_size(self.staging / key) for key in self.staged_keys()}
-            return measure(self.models, staged=staged, discarded=tree.disk_size(self.trash), size_of=self._known_size)
+            return measure(
+                self.models,
+                room=self._fs.room(self.models),
+                staged=staged,
+                discarded=tree.disk_size(self.trash),
+                size_of=self._known_size,
+            )
 
     def _known_size(self, key: str) -> int | None:
         try:
@@ -321,6 +327,37 @@ class ModelStore:
         attempt = self.record(key).attempt
         self.write_record(key, KeyRecord(attempt=attempt, outcome="removed" if attempt else ""))
 
+    def evict(self, key: str, record: KeyRecord, is_mounted: IsMounted) -> None:
+        """Takes a whole model away; the record says so. The caller has made sure that nothing uses it.
+
+        The record is written first: where a crash comes between, the model is found whole and was not evicted. Only a
+        full disk may have room for the record when the model is gone; a crash then makes it a model that was lost.
+        """
+        is_written = True
+        try:
+            self.write_record(key, record)
+        except DiskFullError:
+            is_written = False
+        with self._mutex, disk_errors(self.models):
+            self._trash.discard(self.models / key, key)
+            self._fs.sync_directory(self.models)
+            if is_written:
+                self._ledger.forget_manifest(key)
+                return
+            self._trash.empty(is_mounted)
+            self._ledger.forget_manifest(key)
+        self.write_record(key, record)
+
+    def discard_leftovers(self, key: str, *, staged: bool, folder: bool) -> None:
+        """Takes away what was staged for a key, and a folder that is not whole. The caller has made sure that no
+        download writes, and that nothing has the folder mounted."""
+        with self._mutex, disk_errors(self.models):
+            if staged and os.path.lexists(self.staging / key):
+                self._trash.discard(self.staging / key, key)
+            if folder and os.path.lexists(self.models / key) and not self.check(key).is_complete:
+                self._trash.discard(self.models / key, key)
+            self._fs.sync_directory(self.models)
+
     def disown(self, key: str) -> None:
         """What is here of a key counts no more: its folder is not complete again until another takes its place, and
         what was staged is discarded. The caller has made sure that no download writes."""
@@ -334,11 +371,11 @@ class ModelStore:
             KeyRecord(uri=record.uri, attempt=record.attempt, outcome="removed", references=record.references),
         )
 
-    def empty_trash(self, is_mounted: Callable[[str, datetime], bool] = lambda _key, _since: False) -> None:
-        """Deletes what was discarded, except what a pod may still have mounted.
+    def empty_trash(self, is_mounted: IsMounted = lambda _key, _since: False) -> int:
+        """Deletes what was discarded, except what a pod may still have mounted; the number of things deleted.
 
         `is_mounted(key, since)` says whether a pod that was there at the time `since` uses the key. One item that
         cannot be deleted does not stop the others: see `leftovers`.
         """
         with disk_errors(self.models):
-            self._trash.empty(is_mounted)
+            return self._trash.empty(is_mounted)

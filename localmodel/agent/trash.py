@@ -27,6 +27,10 @@ _LAST_RETRY: Final = 3600.0
 log = structlog.get_logger(__name__)
 
 
+IsMounted = Callable[[str, datetime], bool]
+"""Whether a pod that was there at the time uses the storage key."""
+
+
 class Trash:
     """One directory of discarded things. Methods raise OSError."""
 
@@ -75,8 +79,9 @@ class Trash:
             if not os.path.lexists(target):
                 return target
 
-    def empty(self, is_mounted: Callable[[str, datetime], bool]) -> None:
-        """Deletes what nothing mounts; see `ModelStore.empty_trash`."""
+    def empty(self, is_mounted: IsMounted) -> int:
+        """Deletes what nothing mounts; how many things. See `ModelStore.empty_trash`."""
+        deleted = 0
         items = sorted(self.directory.iterdir())
         self._stuck = {item.name: self._stuck[item.name] for item in items if item.name in self._stuck}
         for item in items:
@@ -87,8 +92,10 @@ class Trash:
             try:
                 self._fs.remove_tree(item)
                 self._stuck.pop(item.name, None)
+                deleted += 1
             except OSError as error:
                 self._keep(item, error)
+        return deleted
 
     def _is_due(self, name: str) -> bool:
         return name not in self._stuck or self._clock.monotonic() >= self._stuck[name][2]

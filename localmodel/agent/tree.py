@@ -20,6 +20,8 @@ from .beneath import Beneath
 from .errors import VerificationError
 
 _BLOCK: Final = 1 << 20
+_DROPPED: Final = 64 * _BLOCK
+"""So much of a file may fill the kernel's memory before it is dropped from there."""
 
 
 def scan(folder: Path) -> dict[str, int]:
@@ -167,8 +169,8 @@ def file_digest(
     """The sha256 of one of the folder's files in hex. `on_block` hears of each block's bytes, and may raise.
 
     `from_disk`: what the kernel keeps of the file in memory is dropped before, so that the disk itself is read, and
-    after, so that reading leaves others' pages in place. What a pod has mapped stays. Raises FileNotFoundError for what
-    is no file of the folder.
+    now and then, so that reading leaves others' pages in place. What a pod has mapped stays. Raises FileNotFoundError
+    for what is no file of the folder.
     """
     inner = inner_file(folder, relative)
     if inner is None:
@@ -176,13 +178,24 @@ def file_digest(
     digest = hashlib.sha256()
     descriptor = Beneath(folder.parent).open_file(folder / inner)
     try:
-        if from_disk:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        while block := os.read(descriptor, _BLOCK):
+        kept = 0
+        while block := _read(descriptor, drop=from_disk and kept == 0):
             on_block(len(block))
             digest.update(block)
+            kept = (kept + len(block)) % _DROPPED
         if from_disk:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            _drop(descriptor)
     finally:
         os.close(descriptor)
     return digest.hexdigest()
+
+
+def _read(descriptor: int, *, drop: bool) -> bytes:
+    if drop:
+        _drop(descriptor)
+    return os.read(descriptor, _BLOCK)
+
+
+def _drop(descriptor: int) -> None:
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

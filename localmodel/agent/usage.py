@@ -24,10 +24,17 @@ class DiskUsage:
 
 
 def measure(
-    models: Path, *, staged: Mapping[str, int], discarded: int, size_of: Callable[[str], int | None]
+    models: Path,
+    *,
+    room: tuple[int, int],
+    staged: Mapping[str, int],
+    discarded: int,
+    size_of: Callable[[str], int | None],
 ) -> DiskUsage:
-    """The use of the models directory. `size_of` tells a folder's size where it is known. Raises OSError."""
-    system = os.statvfs(models)
+    """The use of the models directory. `room`: see `FileSystem.room`; `size_of` tells a folder's size if it is known.
+
+    Raises OSError.
+    """
     used = sum(staged.values()) + discarded
     with os.scandir(models) as entries:
         for entry in entries:
@@ -36,8 +43,8 @@ def measure(
             known = size_of(entry.name)
             used += known if known is not None else tree.disk_size(Path(entry.path))
     return DiskUsage(
-        capacity=system.f_blocks * system.f_frsize,
-        available=system.f_bavail * system.f_frsize,
+        capacity=room[0],
+        available=room[1],
         used=used,
         staged=staged,
     )

@@ -45,7 +45,7 @@ class ConfigSection(Model):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
     config_key: ClassVar[str]
     compared: ClassVar[tuple[str, ...]] = ()
-    """The fields that a rule compares with each other."""
+    """The fields that rules compare with each other; the message of a broken rule names its own."""
 
     @classmethod
     def from_config_map(cls, config_map: ConfigMap | None) -> Self:
@@ -71,9 +71,13 @@ class ConfigSection(Model):
             try:
                 return cls.model_validate(data)
             except ValidationError as error:
-                bad = {field for found in error.errors() for field in found["loc"][:1] or cls.compared}
+                bad = {field for found in error.errors() for field in found["loc"][:1] or cls._named_in(found["msg"])}
                 data = {key: value for key, value in data.items() if key not in bad}
         return cls()
+
+    @classmethod
+    def _named_in(cls, message: str) -> list[str]:
+        return [field for field in cls.compared if field in message]
 
     @classmethod
     def _text(cls, config_map: ConfigMap | None) -> str:
@@ -115,7 +119,12 @@ class LocalModelConfig(ConfigSection):
     """The key localModel: KServe's settings, then ours (design.md section 6)."""
 
     config_key: ClassVar[str] = "localModel"
-    compared: ClassVar[tuple[str, ...]] = ("highWatermarkPercent", "lowWatermarkPercent")
+    compared: ClassVar[tuple[str, ...]] = (
+        "highWatermarkPercent",
+        "lowWatermarkPercent",
+        "storageIsolation",
+        "servingVolumeScope",
+    )
 
     enabled: bool = False
     """Services use cached models. Looked at by admission only: what is cached is cached either way."""
@@ -145,7 +154,8 @@ class LocalModelConfig(ConfigSection):
     """Where a LocalModelNamespaceCache's credentials are: in the job namespace or in its own, from where the manager
     copies them. Those of a LocalModelCache are in the job namespace either way."""
     storage_isolation: Literal["verified", "shared", "namespace"] = "verified"
-    """When two caches with different credentials may share one downloaded folder."""
+    """When two caches with different credentials may share one downloaded folder: after the second one's were tried on
+    the source, always, or never beyond a namespace (`docs/security.md`)."""
     max_concurrent_downloads_per_node: Natural32 = 0
     """0 is no limit."""
     job_backoff_limit: Natural32 = 2
@@ -162,6 +172,8 @@ class LocalModelConfig(ConfigSection):
     """How long a model is kept that no entry asks for while its cache still exists."""
     high_watermark_percent: int = Field(default=80, ge=1, le=100)
     low_watermark_percent: int = Field(default=70, ge=0, le=100)
+    eviction_minimum_idle_seconds: int = Field(default=600, ge=0, le=10**9)
+    """A model that a pod used so short a time ago is not evicted."""
     scrub_interval_seconds: int = Field(default=604800, ge=0, le=10**9)
     """How often an agent reads every model again and compares digests; 0 is never."""
     scrub_bytes_per_second: Annotated[Quantity, empty_means(_SCRUB_RATE)] = _SCRUB_RATE
@@ -175,6 +187,20 @@ class LocalModelConfig(ConfigSection):
                 f"{self.high_watermark_percent}: give both, the first at most as large as the second"
             )
         return self
+
+    @model_validator(mode="after")
+    def _folders_can_be_found(self) -> Self:
+        if self.isolates_namespaces and self.serving_volume_scope != "model":
+            raise ValueError(
+                "storageIsolation namespace needs servingVolumeScope model: KServe's own volumes show a service the "
+                "folder that the namespaces share; give both"
+            )
+        return self
+
+    @property
+    def isolates_namespaces(self) -> bool:
+        """The caches of a namespace have folders of their own."""
+        return self.storage_isolation == "namespace"
 
     @property
     def jobs_namespace(self) -> str:

@@ -67,13 +67,21 @@ LABEL_LIMIT: Final = 63
 """Characters of a label's value, and of what a pod is called after."""
 
 
-def storage_key(uri: str) -> str:
+def storage_key(uri: str, namespace: str = "") -> str:
     """The name of a model's folder: 16 hexadecimal digits of the SHA-256 of the URI exactly as it was written.
 
-    >>> storage_key("hf://Qwen/Qwen2-0.5B-Instruct")
-    'a7631b3fe62115e0'
+    With a namespace, that of the folder which its caches have for themselves (`storageIsolation: namespace`).
+
+    >>> storage_key("hf://Qwen/Qwen2-0.5B-Instruct"), storage_key("hf://Qwen/Qwen2-0.5B-Instruct", "team-a")
+    ('a7631b3fe62115e0', 'feff0e24aeeee303')
     """
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+    text = f"{namespace}\0{uri}" if namespace else uri
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def storage_keys(uri: str, namespace: str) -> frozenset[str]:
+    """The keys that a cache's model can have, whatever `storageIsolation` says."""
+    return frozenset((storage_key(uri), storage_key(uri, namespace)))
 
 
 def ready_label(key: str) -> str:
@@ -126,9 +134,9 @@ def status_key(name: str, namespace: str = "") -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
-def storage_sub_path(uri: str) -> str:
-    """The path of a model's folder inside a volume of its group."""
-    return f"{MODELS_DIRECTORY}/{storage_key(uri)}"
+def storage_sub_path(uri: str, namespace: str = "") -> str:
+    """The path of a model's folder inside a volume of its group. `namespace`: as of `storage_key`."""
+    return f"{MODELS_DIRECTORY}/{storage_key(uri, namespace)}"
 
 
 def bounded(name: str, limit: int = NAME_LIMIT) -> str:
@@ -170,15 +178,22 @@ def other_download_pvc_name(cache: str, group: str, namespace: str = "") -> str:
     return hashed(download_pvc_name(cache, group, namespace), f"{status_key(cache, namespace)}/{group}")
 
 
-def model_pvc_name(cache: str, group: str, uri: str, namespace: str = "") -> str:
+def model_pvc_name(cache: str, group: str, uri: str, namespace: str = "", *, isolated: bool = False) -> str:
     """`M-G-<storage key>-<hash>`: the serving claim that shows this one model; it lies in the consumer's namespace.
+
+    `isolated`: the model has a folder of its own for the cache's namespace.
 
     Ours alone, so no two caches share one. The storage key stands in it so that an agent, which may read no claims,
     knows which model a pod has mounted: `storage_key_of_claim`.
     """
     digest = hashlib.sha256(f"{status_key(cache, namespace)}/{group}".encode()).hexdigest()[:8]
-    ending = f"-{storage_key(uri)}-{digest}"
+    ending = f"-{storage_key(uri, namespace if isolated else '')}-{digest}"
     return f"{cache}-{group}"[: NAME_LIMIT - len(ending)].rstrip("-.") + ending
+
+
+def model_pvc_names(cache: str, group: str, uri: str, namespace: str = "") -> set[str]:
+    """Both names that it can have: a claim stays for a while when `storageIsolation` has changed."""
+    return {model_pvc_name(cache, group, uri, namespace, isolated=isolated) for isolated in (False, True)}
 
 
 def storage_key_of_claim(claim: str) -> str:
@@ -191,9 +206,11 @@ def storage_key_of_claim(claim: str) -> str:
     return found[1] if found else ""
 
 
-def model_pv_name(cache: str, group: str, uri: str, consumer: str, namespace: str = "") -> str:
+def model_pv_name(
+    cache: str, group: str, uri: str, consumer: str, namespace: str = "", *, isolated: bool = False
+) -> str:
     """`M-G-<storage key>-<hash>-S`, the volume of that claim in the namespace S."""
-    return bounded(f"{model_pvc_name(cache, group, uri, namespace)}-{consumer}")
+    return bounded(f"{model_pvc_name(cache, group, uri, namespace, isolated=isolated)}-{consumer}")
 
 
 def agent_daemon_set_name(group: str) -> str:

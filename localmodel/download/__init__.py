@@ -43,6 +43,7 @@ __all__ = [
     "Progress",
     "UnreachableError",
     "UnsupportedSchemeError",
+    "check_access",
     "compute_digest",
     "download",
     "manifest_path",
@@ -70,3 +71,11 @@ def download(
 
     env = with_storage_config(env)
     return Engine(uri=uri, dest=Path(dest), env=env, clock=clock or SystemClock(), on_progress=on_progress).run()
+
+
+def check_access(uri: str, *, env: Mapping[str, str] = os.environ, clock: Clock | None = None) -> None:
+    """Returns if the credentials in `env` can read `uri`, of which one byte is fetched; raises DownloadError if not."""
+    from localmodel.download.access import check
+    from localmodel.download.storageconfig import with_storage_config
+
+    check(uri, env=with_storage_config(env), clock=clock or SystemClock())

@@ -20,7 +20,7 @@ from typing import NoReturn, TextIO
 import structlog
 
 from localmodel import __version__
-from localmodel.download import download
+from localmodel.download import check_access, download
 from localmodel.download.errors import DownloadError
 from localmodel.download.redaction import Redactor
 from localmodel.download.storageconfig import with_storage_config
@@ -71,8 +71,12 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], stderr: TextIO) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _terminate)
     try:
-        for uri, dest in zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True):
-            download(uri, dest, env=env)
+        if arguments.check:
+            for uri in arguments.pairs:
+                check_access(uri, env=env)
+        else:
+            for uri, dest in zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True):
+                download(uri, dest, env=env)
     except DownloadError as error:
         return _fail(redact(str(error)), env=env, status=1)
     except _Terminated as error:
@@ -92,15 +96,20 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="localmodel-download",
-        usage="localmodel-download [options] URI DEST [URI DEST ...]",
+        usage="localmodel-download [options] URI DEST [URI DEST ...]\n       localmodel-download --check URI [URI ...]",
         description="Downloads each URI (hf://, http://, https://, file://) into its directory DEST.",
     )
     parser.add_argument("pairs", nargs="*", metavar="URI DEST", help="what to download, and where to")
+    parser.add_argument(
+        "--check", action="store_true", help="only try whether the credentials in the environment can read each URI"
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     default_format = "console" if sys.stderr.isatty() else "json"
     parser.add_argument("--log-format", default=default_format, choices=["json", "console"])
     parser.add_argument("--version", action="version", version=f"localmodel-download {__version__}")
     arguments = parser.parse_args(argv)
+    if arguments.check and arguments.pairs:
+        return arguments
     if not arguments.pairs or len(arguments.pairs) % 2:
         parser.error("expected pairs of a URI and a directory")
     return arguments

@@ -24,12 +24,12 @@ from localmodel.api import (
     ModelStatus,
     NodeStatus,
 )
-from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
+from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.names import CACHE_ANNOTATION, CACHE_FINALIZER, NAMESPACE_CACHE_FINALIZER
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import add_finalizer, contains_finalizer, remove_finalizer
-from localmodel.runtime.errors import ApiError, ConflictError, NotFoundError
+from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.handler import EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import (
     ConfigMap,
@@ -45,20 +45,19 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, L
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
 from .agentstatus import mismatch_problem
+from .cachevolumes import CacheVolumes, every_pair
 from .consumers import Consumers, consumers_of
 from .credentialcopies import CredentialCopies, Outcome
 from .deletion import CLEAN_UP_CHECK_SECONDS, Deletions
-from .earlypods import EarlyPods
 from .entries import group_has_node
-from .indexes import SERVICES, cache_of_service
+from .indexes import CACHE_KINDS, SERVICES, cache_of_service
+from .isolation import same_uri
 from .known import Members, known_cache, known_nodes, nodes_with_agent, reports_about
 from .metrics import CacheMetrics
 from .pacing import Pacer, interval_for
-from .pairs import model_pair, wanted_pairs
 from .placement import agent_daemon_sets, path_mismatches
 from .readiness import cache_events
 from .reports import reports_of
-from .retiring import Retiring
 from .scheduling import ServiceConstraints, first_admitting
 from .served import if_served
 from .settings import Settings
@@ -100,7 +99,7 @@ class CacheReconciler(Reconciler):
         lacks our fields for good. One worker at a time touches an entry."""
         self._constraints = ServiceConstraints()
         self._credentials = CredentialCopies()
-        self._retiring = Retiring()
+        self._volumes = CacheVolumes()
         self._members = members or Members()
         self._deletions = Deletions(settings.namespace)
 
@@ -116,6 +115,8 @@ class CacheReconciler(Reconciler):
             # Also what is there when the right to read them comes, which may be late.
             .watches(DaemonSet, EnqueueRequestsFromMapFunc(self._all, delay=BURST_SECONDS), DaemonSetChanged())
         )
+        for kind in CACHE_KINDS:
+            builder.watches(kind, EnqueueRequestsFromMapFunc(self._of_same_uri), SINCE_START, SpecChanged())
         for service in SERVICES:
             # Not since the start only: the kind may be installed later, and then what is listed first is news.
             builder.watches(
@@ -132,7 +133,7 @@ class CacheReconciler(Reconciler):
             self._pacer.forget(request)
             self._metrics.forget(request)
             self._written.pop(request, None)
-            self._retiring.forget(request)
+            self._volumes.forget(request)
             self._deletions.forget(request)
             self._credentials.forget(request, client=self.client, live=self.live)
             return None
@@ -146,15 +147,24 @@ class CacheReconciler(Reconciler):
         groups, missing = self._groups_of(cache)
         consumers = consumers_of(self.client, cache, lambda service: self._admitted_group(service, groups))
         credentials = self._copy_credentials(cache, config)
-        problems, retiring, failure = self._reconcile_volumes(
-            cache, groups, consumers, config.local_model, prune=credentials.is_settled
+        volumes = self._volumes.ensure(
+            cache,
+            groups,
+            consumers,
+            config.local_model,
+            prune=credentials.is_settled,
+            guards_pods=self._settings.guards_pods,
+            client=self.client,
+            live=self.live,
+            recorder=self.recorder,
+            clock=self.clock,
         )
-        check = VOLUME_CHECK_SECONDS if problems or retiring else 0.0
+        check, problems = 0.0 if volumes.is_settled else VOLUME_CHECK_SECONDS, list(volumes.problems)
         if missing:
             problems.insert(0, missing_groups(missing))
         problems += [*size_problems(cache.spec), *credentials.problems, *consumers.problems, *self._settings.problems()]
         wait = self._write_status(cache, lambda: self._observe(cache, groups.values(), consumers, problems))
-        failure = failure or credentials.failure
+        failure = volumes.failure or credentials.failure
         if failure and not wait:  # the next try may be a minute off: first the status
             raise failure
         return Result(requeue_after=wait or min(filter(None, (check, credentials.wait)), default=0.0))
@@ -165,45 +175,6 @@ class CacheReconciler(Reconciler):
         )
 
     # volumes ----------------------------------------------------------------------------------------------------------
-
-    def _reconcile_volumes(
-        self,
-        cache: Cache,
-        groups: dict[str, LocalModelNodeGroup],
-        consumers: Consumers,
-        config: LocalModelConfig,
-        *,
-        prune: bool,
-    ) -> tuple[list[Problem], bool, ApiError | None]:
-        """Problems to show, whether volumes are left that shall go, and an error to try again after the status has been
-        written (D-55).
-
-        The volumes of a group that does not exist are left as they are.
-        """
-        managed = not config.disable_volume_management
-        early = EarlyPods(self.live, config.jobs_namespace) if self._settings.guards_pods else None
-        volumes = Volumes(cache, client=self.client, live=self.live, recorder=self.recorder, early_pods=early)
-        serving = consumers.claims if managed else frozenset()
-        single_models = config.serves_single_models
-        pairs = volumes.named(wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models))
-        problems: list[Problem] = []
-        failure: ApiError | None = None
-        for pair in pairs:
-            if (group := groups.get(pair.group)) is None:
-                continue
-            try:
-                problems += volumes.ensure(pair, group)
-            except ApiError as error:
-                failure = failure or error
-                if not isinstance(error, ConflictError):
-                    message = f"cannot make claim {pair.claim} and volume {pair.volume}: {error}"
-                    problems.append(Problem(reason="VolumeFailed", message=message))
-        if failure is not None or not managed or not consumers.complete or not prune:
-            return problems, False, failure
-        unwanted = [] if single_models else [model_pair(cache, group, namespace) for namespace, group in serving]
-        kept = self._retiring.kept(cache.key, unwanted, reader=self.client, live=self.live, clock=self.clock)
-        volumes.prune([*pairs, *kept])
-        return problems, bool(kept), None
 
     def _admitted_group(self, service: PartialObjectMetadata, groups: dict[str, LocalModelNodeGroup]) -> str:
         if not (constraints := self._constraints.of(self.live, service)):
@@ -353,6 +324,10 @@ class CacheReconciler(Reconciler):
         waiting = [key for key, said in reports.items() if not said.uri or said.status not in STARTED]
         return [request for key in waiting for request in self._in_scope(Request.parse(key))]
 
+    @if_served
+    def _of_same_uri(self, cache: Cache) -> Iterable[Request]:
+        return same_uri(self.kind, cache, self.client)
+
     def _of_service(self, service: Object) -> Iterable[Request]:
         return self._in_scope(cache_of_service(service))
 
@@ -383,8 +358,7 @@ class LocalModelNamespaceCacheReconciler(CacheReconciler):
 
     def _release_volumes(self, cache: Cache) -> None:
         namespace = self._settings.current(self.client, self.recorder).local_model.jobs_namespace
-        serving = [(cache.namespace, group) for group in cache.spec.node_groups]
-        pairs = wanted_pairs(cache, namespace, serving, single_models=True)
+        pairs = every_pair(cache, namespace)
         Volumes(cache, client=self.client, live=self.live, recorder=self.recorder).remove(pairs)
 
 

@@ -18,7 +18,7 @@ from localmodel.api.names import (
     CACHE_UID_LABEL,
     download_pvc_name,
     is_object_name,
-    model_pvc_name,
+    model_pvc_names,
     other_download_pvc_name,
     serving_pvc_name,
     storage_key,
@@ -128,7 +128,7 @@ def exposure(cache: Cache, claim: ObjectKey, jobs_namespace: str) -> Exposure | 
     uri, scope = cache.spec.source_model_uri, cache.namespace
     in_jobs, serves = claim.namespace == jobs_namespace, scope in ("", claim.namespace)
     groups = cache.spec.node_groups
-    single = serves and claim.name in (model_pvc_name(cache.name, group, uri, scope) for group in groups)
+    single = serves and any(claim.name in model_pvc_names(cache.name, group, uri, scope) for group in groups)
     downloads = in_jobs and any(
         claim.name in (name(cache.name, group, scope) for name in (download_pvc_name, other_download_pvc_name))
         for group in groups

@@ -15,7 +15,7 @@ from localmodel.api.names import (
     LOCAL_MODEL_LABEL,
     LOCAL_MODEL_NAMESPACE_LABEL,
     download_pvc_name,
-    model_pvc_name,
+    model_pvc_names,
     other_download_pvc_name,
     serving_pvc_name,
     status_key,
@@ -33,7 +33,7 @@ from localmodel.runtime.objects import (
 )
 
 from .groupmetrics import copies_of
-from .known import agent_at_work, known_cache, known_node
+from .known import agent_at_work, known_cache, known_node, named_credentials
 from .reported import reported_node
 from .reports import disk_of, evictions, reports_of, unfinished_groups, version_of
 
@@ -59,7 +59,7 @@ def claim_names(cache: Cache) -> Iterable[str]:
         for group in cache.spec.node_groups
         for name in (
             serving_pvc_name(cache.name, group),
-            model_pvc_name(cache.name, group, uri, cache.namespace),
+            *model_pvc_names(cache.name, group, uri, cache.namespace),
             download_pvc_name(cache.name, group, cache.namespace),
             other_download_pvc_name(cache.name, group, cache.namespace),
         )
@@ -98,6 +98,8 @@ def add_indexes(cache: ObjectCache) -> None:
     """Declares every index that the reconcilers list by; before the cache starts."""
     cache.index_parts(LocalModelCache, known_cache)
     cache.index_parts(LocalModelNamespaceCache, known_cache)
+    for kind in CACHE_KINDS:
+        cache.index_parts(kind, named_credentials)
     for extract in (reports_of, evictions, unfinished_groups, disk_of, version_of, copies_of):
         cache.index_parts(LocalModelNode, extract, decode=reported_node)
     cache.index_parts(Node, known_node)

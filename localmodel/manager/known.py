@@ -7,6 +7,7 @@ looks at, so heartbeats of nodes and status writes change no part. The objects a
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -53,6 +54,13 @@ def known_cache(cache: Cache) -> dict[str, Cache]:
     )
     known = cache.model_copy(update={"metadata": metadata, "status": services})
     return dict.fromkeys(cache.spec.node_groups, known)
+
+
+def named_credentials(cache: Cache) -> dict[str, tuple[str, str]]:
+    """The ServiceAccount and the storage (as JSON) that it names, empty where it names none: under its URI."""
+    spec = cache.spec
+    storage = json.dumps(spec.storage.to_dict(), sort_keys=True) if spec.storage is not None else ""
+    return {spec.source_model_uri: (spec.service_account_name, storage)}
 
 
 # reading -------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from localmodel.api import (
     LocalModelNodeGroup,
 )
 from localmodel.api.config import LocalModelConfig
-from localmodel.api.names import WANTED_ANNOTATION, ready_label, status_key, storage_key
+from localmodel.api.names import WANTED_ANNOTATION, is_ready_label, ready_label, status_key, storage_keys
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import delete_exactly, set_controller_reference
@@ -186,7 +186,8 @@ class NodeReconciler(Reconciler):
         new = new_entries(wished, existing.spec.local_models if existing is not None else ())
         if existing is None:
             # A lost LocalModelNode comes back with what the node has, in no wave: its agent would miss them (D-02).
-            new = [e for e in new if ready_label(storage_key(e.source_model_uri)) not in node.metadata.labels]
+            has = {name for name in node.metadata.labels if is_ready_label(name)}
+            new = [e for e in new if has.isdisjoint(map(ready_label, storage_keys(e.source_model_uri, e.namespace)))]
         found = {entry.node_group: groups.get(entry.node_group) for entry in new}
         limits = {name: group.spec.max_concurrent_downloads for name, group in found.items() if group is not None}
         limits = {name: limit for name, limit in limits.items() if limit > 0}

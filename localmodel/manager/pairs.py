@@ -61,23 +61,31 @@ def serving_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
     )
 
 
-def model_pair(cache: Cache, group: str, namespace: str) -> VolumePair:
-    """What services in a namespace mount instead with `servingVolumeScope: model`."""
-    uri = cache.spec.source_model_uri
+def model_pair(cache: Cache, group: str, namespace: str, *, isolated: bool = False) -> VolumePair:
+    """What services in a namespace mount instead with `servingVolumeScope: model`.
+
+    `isolated`: the model lies in a folder of the cache's namespace (`storageIsolation: namespace`).
+    """
+    uri, scope = cache.spec.source_model_uri, cache.namespace
     return VolumePair(
         group=group,
-        volume=model_pv_name(cache.name, group, uri, namespace, cache.namespace),
-        claim=ObjectKey(namespace, model_pvc_name(cache.name, group, uri, cache.namespace)),
+        volume=model_pv_name(cache.name, group, uri, namespace, scope, isolated=isolated),
+        claim=ObjectKey(namespace, model_pvc_name(cache.name, group, uri, scope, isolated=isolated)),
         serving=True,
-        sub_path=storage_sub_path(uri),
+        sub_path=storage_sub_path(uri, scope if isolated else ""),
     )
 
 
 def wanted_pairs(
-    cache: Cache, job_namespace: str, serving: Iterable[tuple[str, str]], *, single_models: bool = False
+    cache: Cache,
+    job_namespace: str,
+    serving: Iterable[tuple[str, str]],
+    *,
+    single_models: bool = False,
+    isolated: bool = False,
 ) -> list[VolumePair]:
     """Every pair that the cache shall have. `serving` are namespaces and groups of consumers; with `single_models` each
-    gets the second pair.
+    gets the second pair, `isolated` as in `model_pair`.
 
     Where the services of the job namespace need the claim that downloads use already, it serves both (D-58).
     """
@@ -89,6 +97,6 @@ def wanted_pairs(
         shared = pairs.get(pair.claim)
         pairs[pair.claim] = pair if shared is None else replace(shared, serving=True)
         if single_models:
-            single = model_pair(cache, group, namespace)
+            single = model_pair(cache, group, namespace, isolated=isolated)
             pairs[single.claim] = single
     return list(pairs.values())

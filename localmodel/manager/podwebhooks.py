@@ -109,7 +109,7 @@ class PodWebhooks:
         if cache is None or group is None or not group.models_path:
             return  # not KServe's claim of a cache, or one that has no volume of the model alone
         uri = cache.spec.source_model_uri
-        claim = model_pvc_name(cache.name, group.name, uri, cache.namespace)
+        claim = model_pvc_name(cache.name, group.name, uri, cache.namespace, isolated=config.isolates_namespaces)
         show_single(pod, volume, storage_key(uri), claim)
 
     def _served_cache(self, pod: Json, claim: ObjectKey, jobs_namespace: str) -> Cache | None:

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeModel
-from localmodel.api.names import WANTED_ANNOTATION, storage_key
+from localmodel.api.names import WANTED_ANNOTATION, storage_key, storage_keys
 from localmodel.api.quantity import bytes_of
 
 from .entries import key_of
@@ -77,7 +77,7 @@ def report_of(node: LocalModelNode, entry: LocalModelInfo) -> Report:
     detail = node.status.models.get(key)
     if detail is None:
         return Report(uri=uri, status=status)
-    if not _is_about(detail, uri):
+    if not _is_about(detail, uri, entry.namespace):
         return Report(uri=uri)
     return Report(
         uri=uri,
@@ -100,6 +100,7 @@ def reports_of(node: LocalModelNode) -> dict[str, Report]:
 
 _NO_ENTRY: Final = Report()
 _storage_key = lru_cache(4096)(storage_key)
+_storage_keys = lru_cache(4096)(storage_keys)
 
 
 def storage_key_of(entry: LocalModelInfo, report: Report) -> str:
@@ -131,15 +132,16 @@ def unfinished_groups(node: LocalModelNode) -> dict[str, None]:
         key = key_of(entry)
         if status.model_status.get(key) in _FINISHED:  # most of the time, so no report is made
             detail = status.models.get(key)
-            if detail is None or _is_about(detail, entry.source_model_uri):
+            if detail is None or _is_about(detail, entry.source_model_uri, entry.namespace):
                 continue
         if report_of(node, entry).is_unfinished:
             found[intern(group)] = None
     return found
 
 
-def _is_about(detail: NodeModel, uri: str) -> bool:
-    return detail.storage_key in ("", _storage_key(uri))
+def _is_about(detail: NodeModel, uri: str, namespace: str) -> bool:
+    """Whichever folder the agent's `storageIsolation` gives the model."""
+    return not detail.storage_key or detail.storage_key in _storage_keys(uri, namespace)
 
 
 class Disk(msgspec.Struct, frozen=True, gc=False):

@@ -37,6 +37,7 @@ from localmodel.runtime.objects import (
 
 from .earlypods import EarlyPods
 from .indexes import BY_CACHE_UID
+from .isolation import PROVED_ANNOTATION
 from .pairs import VolumePair, serving_pair
 from .status import Problem
 
@@ -62,13 +63,15 @@ class Volumes:
         live: Reader,
         recorder: EventRecorder,
         early_pods: EarlyPods | None = None,
+        proof: str = "",
     ) -> None:
-        """`early_pods` are looked for where the manager serves the webhooks of pods."""
+        """`early_pods` are looked for where the manager serves the webhooks of pods. `proof`: see `isolation`."""
         self._cache = cache
         self._client = client
         self._live = live
         self._recorder = recorder
         self._early_pods = early_pods
+        self._proof = {PROVED_ANNOTATION: proof} if proof else {}
 
     def named(self, pairs: Iterable[VolumePair]) -> list[VolumePair]:
         """The pairs, with a hash in the name of what another pair or another cache has the plain name of (D-59).
@@ -200,7 +203,7 @@ class Volumes:
             name=name,
             namespace=namespace,
             labels={CACHE_UID_LABEL: self._cache.metadata.uid},
-            annotations={CACHE_ANNOTATION: status_key(self._cache.name, self._cache.namespace)},
+            annotations={CACHE_ANNOTATION: status_key(self._cache.name, self._cache.namespace), **self._proof},
         )
 
     # how it comes about -----------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ class TokenRequest(Object):
 def local_model_config(**changes: Any) -> Json:
     """The `localModel` document of inferenceservice-config, in the shape of KServe's documentation.
 
-    Without localModelAgentImage: the manager would run agents beside those that `sandbox up` starts.
+    Without localModelAgentImage: the manager would run agents beside those that `sandbox up` starts. With watermarks at
+    the top: the nodes share this machine's disk, and how full that is says nothing of them.
     """
     return {
         "enabled": True,
@@ -70,6 +71,8 @@ def local_model_config(**changes: Any) -> Json:
         "fsGroup": 1000,
         "jobTTLSecondsAfterFinished": 3600,
         "reconcilationFrequencyInSecs": 60,
+        "highWatermarkPercent": 100,
+        "lowWatermarkPercent": 100,
         **changes,
     }
 

@@ -54,3 +54,29 @@ def test_the_hub_is_asked_with_the_namespaces_own_token_and_nobody_elses(tmp_pat
             lambda: it.cluster.client.find(LocalModelNamespaceCache, "own", namespace=TEAM) is None, timeout=60
         )
         assert it.cluster.client.find(Secret, copy, namespace=install.JOB_NAMESPACE) is None
+
+
+def test_other_credentials_are_tried_on_the_hub_before_they_share_what_is_there(tmp_path: Path) -> None:
+    with sandbox(tmp_path, nodes=1, size=1 << 20, config={"downloadImage": "localmodel-agent:latest"}) as it:
+        for name, token in (("first", TOKEN), ("second", TOKEN), ("wrong", "hf_wrong")):
+            secret = demo_objects.hf_secret(token, install.JOB_NAMESPACE)
+            secret["metadata"]["name"] = name
+            account = {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": name, "namespace": install.JOB_NAMESPACE},
+                "secrets": [{"name": name}],
+            }
+            it.apply(secret, account)
+        ask(it, "first", "org/model-1", serviceAccountName="first")
+        it.eventually(lambda: (copies := cache(it, "first").status.copies) and copies.available == 1, timeout=60)
+
+        ask(it, "second", "org/model-1", serviceAccountName="second")
+        ask(it, "wrong", "org/model-1", serviceAccountName="wrong")
+        it.eventually(lambda: (copies := cache(it, "second").status.copies) and copies.available == 1, timeout=60)
+        it.eventually(lambda: (copies := cache(it, "wrong").status.copies) and copies.failed == 1, timeout=60)
+        assert cache(it, "first").status.copies.available == 1
+        assert "authentication failed" in json.dumps(cache(it, "wrong").to_dict())
+
+        args = [job.spec.template["spec"]["containers"][0]["args"][0] for job in it.cluster.client.list(Job)]
+        assert sorted(args) == ["--check", "--check", "hf://org/model-1"]

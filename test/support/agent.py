@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from localmodel.agent import tree
 from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.probe import DiskProbe
 from localmodel.agent.reconciler import LocalModelNodeReconciler
@@ -27,6 +28,17 @@ JOBS = "kserve-localmodel-jobs"
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
 
 
+class RoomyDisk(FileSystem):
+    """Has the room that a test says, in bytes, whatever the disk below has; what the models root holds is taken."""
+
+    capacity = 100 << 30
+    foreign = 10 << 30
+    """What others took."""
+
+    def room(self, path: Path) -> tuple[int, int]:
+        return self.capacity, max(self.capacity - self.foreign - tree.disk_size(path), 0)
+
+
 class JumpingClock(FakeClock):
     """A clock whose time of day somebody sets."""
 
@@ -39,7 +51,7 @@ class World:
     """One node: its agent, its disk, the API server, and the parts of the cluster that a test plays."""
 
     def __init__(self, root: Path, *, filesystem: FileSystem | None = None) -> None:
-        self.filesystem = filesystem
+        self.filesystem = filesystem or RoomyDisk()
         self.clock = JumpingClock()
         self.client = FakeClient(clock=self.clock)
         self.recorder = FakeRecorder()
@@ -76,6 +88,12 @@ class World:
     def restart(self) -> None:
         self.store.close()
         self.start()
+
+    def configure(self, **changes: Any) -> None:
+        """Changes keys of `localModel` in the configuration."""
+        config = self.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
+        document = json.loads(config.data["localModel"]) | changes
+        self.client.patch(config, {"data": {"localModel": json.dumps(document)}})
 
     def want(self, *entries: dict[str, Any]) -> None:
         """Sets the entries, each with its cache."""

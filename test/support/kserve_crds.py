@@ -20,8 +20,8 @@ _ENTRY = {"sourceModelUri", "modelName", "namespace", "nodeGroup", "serviceAccou
 _GROUP_SPEC = {"storageLimit", "persistentVolumeSpec", "persistentVolumeClaimSpec"}
 
 
-def install(client: FakeClient, *, minimal: bool = False) -> None:
-    """Serves our kinds by KServe's CRDs, from now on. The minimal ones prune nothing."""
+def install(client: FakeClient, *, minimal: bool = False, only: type[Object] | None = None) -> None:
+    """Serves our kinds, or `only` one, by KServe's CRDs, from now on. The minimal ones prune nothing."""
     shapes: dict[type[Object], Callable[[Json], None]] = {
         LocalModelCache: lambda obj: _keep(obj, _CACHE_SPEC, _CACHE_STATUS),
         LocalModelNamespaceCache: lambda obj: _keep(obj, _CACHE_SPEC, _CACHE_STATUS),
@@ -29,6 +29,8 @@ def install(client: FakeClient, *, minimal: bool = False) -> None:
         LocalModelNodeGroup: lambda obj: _keep(obj, _GROUP_SPEC, {"used", "available"}),
     }
     for kind, shape in shapes.items():
+        if only not in (None, kind):
+            continue
         definition = definition_of(kind)
         client.registry.register(
             replace(

@@ -19,9 +19,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.agent import JOBS, World
+from support.agent import JOBS, RoomyDisk, World
 
-from localmodel.agent.filesystem import FileSystem
 from localmodel.api import LocalModelCache, LocalModelNode
 from localmodel.api.names import storage_key
 from localmodel.runtime.errors import RuntimeLibraryError, ServiceUnavailableError
@@ -40,7 +39,7 @@ class DeathError(Exception):
     """The agent's process ends here."""
 
 
-class Mortal(FileSystem):
+class Mortal(RoomyDisk):
     """Dies before the step that `left` counts down to."""
 
     left = -1

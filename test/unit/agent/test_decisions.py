@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from localmodel.agent.decisions import Action, JobState, Situation, decide, entry_key, group_entries, retry_delay
+from localmodel.agent.decisions import Action, JobState, Situation, decide, retry_delay
 from localmodel.agent.manifest import KeyRecord
-from localmodel.api.model import LocalModelStorageSpec
-from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.api.node import ModelStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
@@ -74,36 +73,3 @@ def test_the_jobs_own_words_are_passed_on() -> None:
 
 def test_retries_wait_30_seconds_doubling_to_30_minutes() -> None:
     assert [retry_delay(n).total_seconds() for n in (1, 2, 3, 6, 7, 1000)] == [30, 60, 120, 960, 1800, 1800]
-
-
-def entry(name: str, uri: str = "s3://a", **fields: Any) -> LocalModelInfo:
-    return LocalModelInfo(model_name=name, source_model_uri=uri, node_group="g", **fields)
-
-
-def test_entries_with_one_uri_share_a_download() -> None:
-    (group,) = group_entries([entry("b"), entry("a", namespace="team")], lambda _: KeyRecord())
-    assert [entry_key(e) for e in group.sharing] == ["b", "team/a"]
-    assert group.refused == ()
-
-
-def test_entries_with_other_credentials_do_not() -> None:
-    entries = [entry("a", service_account_name="x"), entry("b"), entry("c", storage=LocalModelStorageSpec(key="k"))]
-    (group,) = group_entries(entries, lambda _: KeyRecord())
-    assert ([e.model_name for e in group.sharing], [e.model_name for e in group.refused]) == (["a"], ["b", "c"])
-
-
-def test_who_downloaded_first_keeps_the_model_when_another_comes() -> None:
-    (group,) = group_entries([entry("a", service_account_name="x"), entry("b")], lambda _: KeyRecord(owners=("b",)))
-    assert group.leader.model_name == "b"
-
-
-def test_incomplete_and_repeated_entries_are_left_out() -> None:
-    groups = group_entries(
-        [entry(""), entry("a", uri=""), entry("b"), entry("b", uri="s3://other")], lambda _: KeyRecord()
-    )
-    assert [g.uri for g in groups] == ["s3://a"]
-
-
-def test_high_priority_goes_first() -> None:
-    groups = group_entries([entry("low", "s3://1"), entry("high", "s3://2", priority=5)], lambda _: KeyRecord())
-    assert [g.leader.model_name for g in groups] == ["high", "low"]

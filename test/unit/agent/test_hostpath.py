@@ -71,7 +71,7 @@ def test_a_job_that_succeeded_and_left_nothing_makes_a_condition_with_both_paths
     world.run()
     leave_nothing(world)
     assert (world.status(), world.model().reason) == ("ModelDownloadError", "NothingDownloaded")
-    (condition,) = world.node.status.conditions
+    condition = world.node.status.conditions[0]
     assert (condition.status, condition.reason) == ("False", "PathMismatch")
     assert "write to /data/models on this node, but this agent has /models" in condition.message
     assert "left no file" in condition.message

@@ -157,6 +157,17 @@ def test_a_linked_folder_is_no_model(root: Path, outside: Path) -> None:
     assert content_of(outside) == FILES
 
 
+def test_a_file_in_a_models_place_is_no_model(root: Path) -> None:
+    store = published(root)
+    (store.models / KEY).rename(root / "away")
+    (store.models / KEY).write_bytes(b"a file")
+    assert store.check(KEY).detail == "a file or link stands in its place"
+    fill(store.prepare_staging(KEY, URI))
+    store.publish(KEY, PUBLICATION)
+    store.empty_trash()
+    assert content_of(store.models / KEY) == FILES
+
+
 def test_a_linked_directory_in_a_model_is_not_part_of_it(root: Path, outside: Path) -> None:
     store = published(root)
     weights = store.models / KEY / "weights"

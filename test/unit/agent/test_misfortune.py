@@ -10,9 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.agent import KEY, URI, World
+from support.agent import KEY, URI, RoomyDisk, World
 
-from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.lock import RootLock
 from localmodel.api import LocalModelNamespaceCache
 from localmodel.api.names import storage_key
@@ -22,7 +21,7 @@ IRIS = {"modelName": "iris", "sourceModelUri": URI}
 OTHER = {"modelName": "other", "sourceModelUri": "s3://o/n"}
 
 
-class FullDisk(FileSystem):
+class FullDisk(RoomyDisk):
     """Nothing can be written while it is full; renaming and deleting work."""
 
     full = False

@@ -10,21 +10,22 @@ from typing import Any
 import pytest
 from support.rigid import Rigid
 
-from localmodel.agent.errors import InsufficientStorageError
+from localmodel.agent.eviction import Request, admit
 from localmodel.agent.inuse import find_in_use
+from localmodel.agent.limits import Bounds
 from localmodel.agent.manifest import Reference
 from localmodel.agent.observation import job_state
 from localmodel.agent.requirements import Requirements
 from localmodel.agent.s3 import s3_settings
 from localmodel.agent.scrub import Scrubber
-from localmodel.agent.space import check_room, human
+from localmodel.agent.space import human, promised, shortage
 from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
 from localmodel.agent.store import ModelStore
 from localmodel.agent.symptoms import MAX_MESSAGE, pod_symptom, symptom_of
 from localmodel.agent.usage import DiskUsage
 from localmodel.agent.verification import Publication
 from localmodel.api import LocalModelNode
-from localmodel.api.config import S3Config
+from localmodel.api.config import LocalModelConfig, S3Config
 from localmodel.api.names import download_pvc_name, model_pvc_name, other_download_pvc_name
 from localmodel.api.node import LocalModelInfo, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.errors import ConflictError, ForbiddenError
@@ -61,16 +62,29 @@ def usage(*, available: int = 100 * GIB, used: int = 0, **staged: int) -> DiskUs
 def test_a_model_of_5_gib_fits_or_not(
     fits: bool, facts: DiskUsage, reserved: dict[str, int], limit: int | None
 ) -> None:
-    if fits:
-        check_room("mine", 5 * GIB, usage=facts, reserved=reserved, limit=limit)
-    else:
-        with pytest.raises(InsufficientStorageError, match=r"needs 5\.0 GiB"):
-            check_room("mine", 5 * GIB, usage=facts, reserved=reserved, limit=limit)
+    bounds = Bounds(limit=limit, high=limit, low=limit, high_percent=100, low_percent=100)
+    disk = promised("mine", usage=facts, reserved=reserved, bounds=bounds)
+    assert (admit(disk, Request(key="mine", size=5 * GIB)) is not None) == fits
 
 
-def test_what_does_not_fit_is_told_in_the_same_words_whatever_else_is_under_way() -> None:
-    with pytest.raises(InsufficientStorageError, match="and 0 B are reserved for downloads under way; raise"):
-        check_room("mine", 5 * GIB, usage=usage(), reserved={}, limit=GIB)
+@pytest.mark.parametrize(
+    ("limit", "available", "words"),
+    [
+        (GIB, 100 * GIB, "of the node group's limit of 1.0 GiB, of which eviction leaves 1.0 GiB, and"),
+        (None, 2 * GIB, "the disk has about 2.0 GiB left of 100.0 GiB, of which 0 B stay free, and"),
+    ],
+)
+def test_want_of_room_is_told_in_the_same_words_while_other_downloads_go_on(
+    limit: int | None, available: int, words: str
+) -> None:
+    bounds = Bounds(limit=limit, high=limit, low=limit, high_percent=100, low_percent=100)
+    told = set()
+    for written in (0, GIB // 4, GIB // 2):
+        facts = usage(available=available - written, used=written, other=written)
+        told.add(shortage(5 * GIB, promised("mine", usage=facts, reserved={"other": GIB}, bounds=bounds), GIB))
+    (message,) = told
+    assert message.startswith("the model needs 5.0 GiB; ")
+    assert f"{words} 1.0 GiB are reserved for downloads under way; " in message
 
 
 def test_bytes_are_written_for_people() -> None:
@@ -176,7 +190,7 @@ def test_where_claims_may_not_be_read_a_download_mounts_the_plain_one() -> None:
 def test_a_group_that_nothing_can_be_called_is_not_there_and_stops_no_other_entry() -> None:
     requirements = Requirements(Rigid(FakeClient()))
     assert requirements.group("a/b") is None
-    assert requirements.storage_limit([LocalModelInfo(model_name="a", node_group="a/b")]) is None
+    assert requirements.limits.bounds(["a/b"], LocalModelConfig()).limit is None
 
 
 # messages --------------------------------------------------------------------------------------------------------
@@ -282,7 +296,7 @@ class Writing:
         node = self.client.get(LocalModelNode, "n")
         report = ModelReport(status=status, size=100, downloaded=downloaded)
         facts = DiskUsage(capacity=10_000, available=9_000, used=downloaded)
-        wanted = build_status(node.status, {"iris": report}, usage=facts, limit=None, now=self.clock.now())
+        wanted = build_status(node.status, {"iris": report}, usage=facts, limit=None)
         return self.writer.write(node, wanted)
 
 
@@ -314,8 +328,7 @@ def test_a_stale_cache_does_not_lose_a_status() -> None:
     stale = writing.client.get(LocalModelNode, "n")
     writing.client.patch(stale, {"metadata": {"labels": {"a": "b"}}})
     report = ModelReport(status=ModelStatus.MODEL_DOWNLOADED)
-    now = writing.clock.now()
-    wanted = build_status(LocalModelNodeStatus(), {"iris": report}, usage=None, limit=None, now=now)
+    wanted = build_status(LocalModelNodeStatus(), {"iris": report}, usage=None, limit=None)
     assert writing.writer.write(stale, wanted)
     assert writing.client.get(LocalModelNode, "n").status.model_status == {"iris": "ModelDownloaded"}
 

@@ -23,13 +23,15 @@ class Disk(FileSystem):
         super().__init__()
         self.free = threading.Event()
         self.free.set()
+        self.hanging = threading.Event()
         self.broken = 0
         self.hangs_at = "stat"
         self.steps: list[str] = []
 
     def step(self, name: str, path: Path) -> None:
         self.steps.append(name)
-        if name == self.hangs_at:
+        if name == self.hangs_at and not self.free.is_set():
+            self.hanging.set()
             self.free.wait(10)
         if name == "write" and self.broken:
             raise OSError(self.broken, os.strerror(self.broken), str(path))
@@ -60,10 +62,11 @@ def world(tmp_path: Path, disk: Disk) -> Iterator[World]:
     made.store.close()
 
 
-def run_past_the_deadline(world: World) -> None:
+def run_past_the_deadline(world: World, disk: Disk) -> None:
     """A pass whose question is not answered in time."""
     passing = threading.Thread(target=world.run)
     passing.start()
+    assert disk.hanging.wait(10)
     world.clock.wait_for_waiters()
     world.clock.advance(DEADLINE)
     passing.join(10)
@@ -79,7 +82,7 @@ def test_a_disk_that_does_not_answer_in_time_is_told_with_what_was_tried_and_sin
     world: World, disk: Disk
 ) -> None:
     disk.free.clear()
-    run_past_the_deadline(world)
+    run_past_the_deadline(world, disk)
     status, reason, message = condition(world)
     assert (status, reason) == ("False", "DiskNotResponding")
     assert f"stat of {world.root / 'models'}" in message
@@ -93,7 +96,7 @@ def test_while_it_hangs_no_second_question_is_asked_and_no_pass_waits_or_works(
     world: World, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.free.clear()
-    run_past_the_deadline(world)
+    run_past_the_deadline(world, disk)
     asked = disk.questions
     monkeypatch.setattr(world.store, "open", lambda *_: pytest.fail("touched the disk"))
     world.client.actions.clear()
@@ -108,7 +111,7 @@ def test_it_recovers_by_itself(world: World, disk: Disk) -> None:
     woken = threading.Event()
     world.agent._probe.on_recovery = woken.set
     disk.free.clear()
-    run_past_the_deadline(world)
+    run_past_the_deadline(world, disk)
     disk.free.set()
     assert woken.wait(10), "a pass is asked for"
     world.run()
@@ -125,17 +128,28 @@ def test_an_answer_in_time_is_no_news(world: World) -> None:
 
 def test_a_hang_while_the_agent_is_idle_is_seen_by_the_readiness_check(world: World, disk: Disk) -> None:
     disk.free.clear()
+    world.clock.advance(60)
     world.agent.check_ready()
+    assert disk.hanging.wait(10)
     world.clock.advance(DEADLINE)
     with pytest.raises(NotRespondingError):
         world.agent.check_ready()
+
+
+def test_readiness_that_is_asked_all_the_time_does_not_ask_the_disk_as_often(world: World, disk: Disk) -> None:
+    world.clock.advance(60)
+    before = disk.questions
+    for _ in range(10):
+        world.agent.check_ready()
+        world.clock.advance(0.5)
+    assert disk.questions <= before + 1
 
 
 def test_a_hanging_write_is_told_as_such(world: World, disk: Disk) -> None:
     disk.hangs_at = "write"
     disk.free.clear()
     world.clock.advance(WRITE_INTERVAL)
-    run_past_the_deadline(world)
+    run_past_the_deadline(world, disk)
     assert f"write and fsync of {world.store.notes / NOTE}" in condition(world)[2]
 
 
@@ -179,5 +193,5 @@ def test_nothing_is_written_to_what_is_not_ours(world: World, disk: Disk) -> Non
 def test_without_a_local_model_node_a_hanging_disk_holds_nothing_up(world: World, disk: Disk) -> None:
     world.client.delete(world.node)
     disk.free.clear()
-    run_past_the_deadline(world)
+    run_past_the_deadline(world, disk)
     assert (world.root / "models" / KEY).exists()

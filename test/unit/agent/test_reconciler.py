@@ -51,7 +51,10 @@ def test_a_wanted_model_is_downloaded_published_and_reported(world: World) -> No
     assert (model.storage_key, model.size_bytes, model.bytes_downloaded, model.attempts) == (KEY, 1002, 1002, 1)
     assert model.reason == "Published"
     assert world.reasons() == ["Downloading", "Downloaded"]
-    assert [(c.type, c.status) for c in world.node.status.conditions] == [("StorageReady", "True")]
+    assert [(c.type, c.status) for c in world.node.status.conditions] == [
+        ("StorageReady", "True"),
+        ("DiskPressure", "False"),
+    ]
 
 
 def test_a_pass_without_news_writes_nothing(world: World) -> None:

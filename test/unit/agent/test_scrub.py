@@ -18,7 +18,6 @@ from support.agent import World
 from support.store import FILES, KEY, PUBLICATION, URI, fill, write_notes
 
 from localmodel.agent import tree
-from localmodel.agent.pace import Pace
 from localmodel.agent.scrub import Damage, Scrubber
 from localmodel.agent.scrubbook import NOTE
 from localmodel.agent.store import ModelStore
@@ -291,6 +290,20 @@ def test_on_a_disk_that_cannot_be_written_nothing_is_read_in_vain(
     assert reads == []
 
 
+@pytest.mark.parametrize(
+    ("from_disk", "expected"), [(True, ["drop", "read", "read", "drop"]), (False, ["read", "read"])]
+)
+def test_a_scrub_reads_the_disk_and_not_the_kernels_memory_of_it(
+    it: Scrubbing, monkeypatch: pytest.MonkeyPatch, from_disk: bool, expected: list[str]
+) -> None:
+    calls: list[str] = []
+    read = os.read
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: calls.append("drop"))
+    monkeypatch.setattr(os, "read", lambda *what: (calls.append("read"), read(*what))[1])
+    tree.file_digest(it.store.models / KEY, WEIGHTS, from_disk=from_disk)
+    assert calls == expected
+
+
 # how fast --------------------------------------------------------------------------------------------------------
 
 
@@ -329,34 +342,6 @@ def test_reading_ends_at_once(
     it.clock.advance(WEEK)
     it.run()
     assert it.told == []
-
-
-def test_no_more_bytes_a_second_are_read_than_configured() -> None:
-    clock = FakeClock()
-    pace = Pace(clock, rate=lambda: 1000)
-    stop, done = threading.Event(), threading.Event()
-
-    def read() -> None:
-        for _ in range(20):
-            pace.spend(100, stop)
-        done.set()
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    while not done.is_set():
-        try:
-            clock.wait_for_waiters(timeout=0.05)
-        except TimeoutError:
-            continue
-        clock.advance(clock.next_deadline or 0)
-    thread.join()
-    assert 1.7 <= clock.monotonic() <= 2.0
-
-
-def test_without_a_limit_nothing_waits() -> None:
-    clock = FakeClock()
-    Pace(clock, rate=lambda: 0).spend(1 << 40, threading.Event())
-    assert clock.monotonic() == 0
 
 
 # with the agent --------------------------------------------------------------------------------------------------

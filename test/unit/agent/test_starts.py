@@ -211,6 +211,18 @@ def test_the_time_is_configured_and_zero_is_never(world: World) -> None:
     assert world.status() == "ModelDownloadError"
 
 
+def test_the_agent_looks_when_the_time_is_over(world: World) -> None:
+    configure(world, jobStartTimeoutSeconds=75, reconcilationFrequencyInSecs=3600)
+    waits = []
+    for seconds in (60, 15):
+        result = world.run()
+        assert result is not None
+        waits.append(result.requeue_after)
+        world.clock.advance(seconds)
+    world.run()
+    assert (waits, world.status()) == ([60, 15], "ModelDownloadError")
+
+
 def test_no_jump_of_the_clock_ends_a_download(world: World) -> None:
     for days in (100, -200):
         world.clock.jump(timedelta(days=days))

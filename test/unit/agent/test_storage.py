@@ -13,7 +13,6 @@ from support.agent import FILES, KEY, URI, World
 
 from localmodel.agent import root
 from localmodel.agent.filesystem import FileSystem
-from localmodel.agent.mounts import is_whole_file_system
 from localmodel.agent.store import ModelStore
 from localmodel.api.names import storage_key
 
@@ -45,6 +44,7 @@ def disk() -> Refusing:
 @pytest.fixture
 def world(tmp_path: Path, disk: Refusing) -> Iterator[World]:
     made = World(tmp_path, filesystem=disk)
+    made.configure(highWatermarkPercent=100, lowWatermarkPercent=100)  # the disk below is the machine's own
     yield made
     made.store.close()
 
@@ -346,29 +346,6 @@ def test_directories_of_the_store_that_somebody_removed_are_made_again(world: Wo
     assert condition(world)[0] == "True"
     assert world.store.trash.is_dir()
     assert world.store.staging.is_dir()
-
-
-MOUNTS = """\
-22 1 252:1 / / rw - ext4 /dev/vda rw
-30 22 252:1 /models /mnt/models rw - ext4 /dev/vda rw
-41 22 252:1 / /mnt/with\\040space rw - ext4 /dev/vdb rw
-50 22 252:1 /models /mnt/both rw - ext4 /dev/vda rw
-51 50 253:1 / /mnt/both rw master:1 - xfs /dev/vdc rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("directory", "expected"),
-    [("/mnt/models", False), ("/mnt/with space", True), ("/mnt/both", True), ("/mnt/nothing", False)],
-)
-def test_whether_a_disk_is_mounted_at_a_directory(tmp_path: Path, directory: str, expected: bool) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text(MOUNTS)
-    assert is_whole_file_system(Path(directory), table=table) is expected
-
-
-def test_where_the_kernel_does_not_tell_no_disk_is_mounted(tmp_path: Path) -> None:
-    assert not is_whole_file_system(tmp_path, table=tmp_path / "none")
 
 
 # what KServe believes --------------------------------------------------------------------------------------------

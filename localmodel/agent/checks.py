@@ -1,0 +1,212 @@
+"""Proving a cache's credentials for a model that another's have brought here (`storageIsolation: verified`).
+
+A Job with localmodel's own image asks the source for one byte with the cache's credentials (`localmodel-download
+--check`), and mounts no model. Once it succeeds the cache shares the folder like one with the same credentials; what
+was proved is in the key's record, for these credentials only. A check that fails is repeated as a download is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import structlog
+
+from localmodel.api.node import LocalModelInfo, ModelStatus
+from localmodel.runtime.client import Client
+from localmodel.runtime.controllerutil import get_controller_of
+from localmodel.runtime.errors import AlreadyExistsError, BadRequestError, ForbiddenError, InvalidError, NotFoundError
+from localmodel.runtime.events import EventRecorder
+from localmodel.runtime.objects import Job
+
+from .context import Pass
+from .credentials import fingerprint
+from .decisions import JobState, Reason, Wanted, entry_key, is_before, retry_delay
+from .errors import AgentError, CheckImpossibleError, DownloadSetupError, JobRejectedError
+from .images import is_our_image
+from .jobruns import JobRuns
+from .jobs import ATTEMPT_ANNOTATION, MOUNT_PATH, STORAGE_KEY_LABEL, VOLUME_NAME, job_name
+from .manifest import Check, KeyRecord
+from .observation import job_state
+from .requirements import Requirements
+from .sharing import tries_of
+from .status import ModelReport
+from .store import ModelStore
+from .symptoms import symptom_of
+
+CHECK_LABEL: Final = "localmodel.kserve.io/check"
+"""On Jobs and their pods: the storage key of the model that credentials are proved for."""
+_DEADLINE_SECONDS: Final = 600
+"""A check reads one byte; it has this long to be scheduled, to pull its image and to try again by itself."""
+
+log = structlog.get_logger(__name__)
+
+
+def is_check(job: Job, node_uid: str) -> bool:
+    """The Job is a check of the LocalModelNode of this uid."""
+    owner = get_controller_of(job)
+    return owner is not None and owner.uid == node_uid and CHECK_LABEL in job.metadata.labels
+
+
+class Checks:
+    """The checks of one node. Methods raise StoreError, ApiError and TransportError."""
+
+    def __init__(
+        self, *, client: Client, store: ModelStore, runs: JobRuns, requirements: Requirements, recorder: EventRecorder
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._runs = runs
+        self._requirements = requirements
+        self._recorder = recorder
+
+    def report(self, wanted: Wanted, entry: LocalModelInfo, leader: ModelReport, current: Pass) -> ModelReport:
+        """What the status says of a claimant, beside the report of those who share; makes its check when it is due."""
+        record = self._store.record(wanted.key)
+        if leader.status != ModelStatus.MODEL_DOWNLOADED:
+            return _until_downloaded(wanted, entry, record, leader)
+        check = _check_of(record, entry)
+        if is_before(current.now, check.next_retry_time):
+            return _rejected(wanted, check)
+        try:
+            return self._advance(wanted, entry, check, leader, current)
+        except AgentError as error:
+            log.warning("credentials cannot be checked", model=entry_key(entry), reason=error.reason, error=str(error))
+            return _pending(wanted, error.reason, str(error))
+
+    def _advance(
+        self, wanted: Wanted, entry: LocalModelInfo, check: Check, leader: ModelReport, current: Pass
+    ) -> ModelReport:
+        name = _name(wanted, entry, check, current)
+        job = next((job for job in current.checks if job.name == name), None)
+        state = job_state(job)
+        if job is None:
+            self._start(wanted, entry, check, name, current)
+        if state is JobState.SUCCEEDED:
+            self._write(wanted, msgspec.structs.replace(check, proved=True, failures=0, message=""))
+            log.info("credentials proved", model=entry_key(entry), uri=wanted.uri)
+            message = f"{entry_key(entry)}: its credentials can read {wanted.uri}, which is on this node"
+            self._recorder.event(current.node, "Normal", "CredentialsProved", message)
+            return leader
+        said = symptom_of(job, [pod for pod in current.pods if pod.metadata.labels.get(CHECK_LABEL) == wanted.key])
+        if state is JobState.FAILED:
+            return self._failed(wanted, entry, check, said.message or "the check failed", current)
+        message = f"another cache has {wanted.uri} here with other credentials: Job {name} tries those of this one"
+        return _pending(wanted, Reason.CHECKING_CREDENTIALS, f"{message}; {said.message}" if said.message else message)
+
+    def _start(self, wanted: Wanted, entry: LocalModelInfo, check: Check, name: str, current: Pass) -> None:
+        if not is_our_image(current.config.download_image, current.config):
+            raise CheckImpossibleError(
+                f"another cache has {wanted.uri} on this node with other credentials, and only localmodel's own image "
+                f"can prove those of this one, not {current.config.download_image}: set downloadImage, give both the "
+                "same credentials, or see storageIsolation"
+            )
+        complete = self._requirements.complete(entry)
+        group = self._requirements.group(complete.node_group)
+        if group is None:
+            raise DownloadSetupError(f"LocalModelNodeGroup {complete.node_group!r} does not exist; create it")
+        job = _as_check(self._runs.prepare(complete, group, check.attempt, current), wanted, name, current)
+        self._write(wanted, check)
+        try:
+            self._client.create(job)
+        except AlreadyExistsError:
+            log.debug("a check exists already", job=name)
+        except (InvalidError, ForbiddenError, BadRequestError, NotFoundError) as error:
+            raise JobRejectedError(f"the Job {job.key} was refused: {error}") from error
+
+    def _failed(self, wanted: Wanted, entry: LocalModelInfo, check: Check, message: str, current: Pass) -> ModelReport:
+        failures = check.failures + 1
+        failed = msgspec.structs.replace(
+            check,
+            attempt=check.attempt + 1,
+            failures=failures,
+            message=message,
+            next_retry_time=current.now + retry_delay(failures),
+        )
+        self._write(wanted, failed)
+        log.warning("credentials rejected", model=entry_key(entry), uri=wanted.uri, error=message)
+        self._recorder.event(current.node, "Warning", Reason.CREDENTIALS_REJECTED, f"{entry_key(entry)}: {message}")
+        return _rejected(wanted, failed)
+
+    def _write(self, wanted: Wanted, check: Check) -> None:
+        """In the record, without what was proved for entries that are gone."""
+        record = self._store.record(wanted.key)
+        present = {entry_key(entry) for entry in (*wanted.sharing, *wanted.claimants)} - {check.entry}
+        kept = [it for it in record.checks if it.entry in present]
+        checks = tuple(sorted([*kept, check], key=lambda it: it.entry))
+        self._store.write_record(wanted.key, msgspec.structs.replace(record, checks=checks))
+
+
+def _check_of(record: KeyRecord, entry: LocalModelInfo) -> Check:
+    """The entry's check; of other credentials only the count of attempts goes on."""
+    name, print_ = entry_key(entry), fingerprint(entry)
+    found = next((it for it in record.checks if it.entry == name), None)
+    if found is None:
+        return Check(entry=name, credentials=print_)
+    return found if found.credentials == print_ else Check(entry=name, credentials=print_, attempt=found.attempt + 1)
+
+
+def _until_downloaded(wanted: Wanted, entry: LocalModelInfo, record: KeyRecord, leader: ModelReport) -> ModelReport:
+    tried = tries_of(record).get(fingerprint(entry))
+    if tried is not None:
+        return ModelReport(
+            status=ModelStatus.MODEL_DOWNLOAD_ERROR,
+            reason=tried.reason,
+            message=tried.message,
+            storage_key=wanted.key,
+            attempts=leader.attempts,
+            next_retry_time=tried.next_retry_time,
+        )
+    message = (
+        f"it is the turn of {entry_key(wanted.leader)}, which has other credentials for {wanted.uri}; those of this "
+        "cache are tried if that fails, and checked when it is done"
+    )
+    return _pending(wanted, Reason.WAITING, message)
+
+
+def _pending(wanted: Wanted, reason: str, message: str) -> ModelReport:
+    return ModelReport(
+        status=ModelStatus.MODEL_DOWNLOAD_PENDING, reason=reason, message=message, storage_key=wanted.key
+    )
+
+
+def _rejected(wanted: Wanted, check: Check) -> ModelReport:
+    return ModelReport(
+        status=ModelStatus.MODEL_DOWNLOAD_ERROR,
+        reason=Reason.CREDENTIALS_REJECTED,
+        message=f"{wanted.uri} is on this node with other credentials, and those of this cache failed: {check.message}",
+        storage_key=wanted.key,
+        attempts=check.failures,
+        next_retry_time=check.next_retry_time,
+    )
+
+
+def _name(wanted: Wanted, entry: LocalModelInfo, check: Check, current: Pass) -> str:
+    return job_name(
+        model=entry.model_name,
+        namespace=entry.namespace,
+        node=current.node.name,
+        node_uid=current.node.metadata.uid,
+        uri=f"check {check.credentials} {wanted.key}",
+        attempt=check.attempt,
+    )
+
+
+def _as_check(job: Job, wanted: Wanted, name: str, current: Pass) -> Job:
+    """The Job of a download turned into one that only asks: without the model's volume, with our program."""
+    job.metadata.name = name
+    template = job.spec.template
+    for labels in (job.metadata.labels, template["metadata"]["labels"]):
+        labels.pop(STORAGE_KEY_LABEL, None)
+        labels[CHECK_LABEL] = wanted.key
+    template["metadata"]["annotations"].pop(ATTEMPT_ANNOTATION, None)
+    job.spec.backoff_limit = 0
+    job.spec.active_deadline_seconds = _DEADLINE_SECONDS
+    spec = template["spec"]
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != VOLUME_NAME]
+    container = spec["containers"][0]
+    container["image"] = current.config.download_image
+    container["args"] = ["--check", wanted.uri]
+    container.pop("command", None)
+    container["volumeMounts"] = [it for it in container["volumeMounts"] if it["mountPath"] != MOUNT_PATH]
+    return job

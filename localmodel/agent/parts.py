@@ -1,0 +1,81 @@
+"""The parts of the agent's reconciler, put together once it has its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from localmodel.runtime.client import Client, Reader
+from localmodel.runtime.clock import Clock
+from localmodel.runtime.events import EventRecorder
+
+from .capacity import Capacity
+from .checks import Checks
+from .context import Pass
+from .downloads import Downloads
+from .hostpath import HostPath
+from .jobruns import JobRuns
+from .nodegroups import NodeGroups
+from .removal import Removal
+from .requirements import Requirements
+from .status import NodeStatusWriter, ProgressPolicy
+from .storagecondition import StorageCondition
+from .store import ModelStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Each does one thing for every pass. None is for several threads at once."""
+
+    groups: NodeGroups
+    downloads: Downloads
+    checks: Checks
+    removal: Removal
+    capacity: Capacity
+    condition: StorageCondition
+    writer: NodeStatusWriter
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        client: Client,
+        live: Reader,
+        store: ModelStore,
+        recorder: EventRecorder,
+        clock: Clock,
+        path: HostPath,
+        progress: ProgressPolicy,
+        node_name: str,
+        find_in_use: Callable[[Pass], None],
+    ) -> Parts:
+        """All of them, on one store and one client. `find_in_use` sets `Pass.in_use` from `Pass.pods`."""
+        requirements = Requirements(live, clock)
+        runs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
+        capacity = Capacity(
+            live=live,
+            store=store,
+            requirements=requirements,
+            runs=runs,
+            recorder=recorder,
+            clock=clock,
+            find_in_use=find_in_use,
+        )
+        return cls(
+            groups=NodeGroups(client, live, clock, node_name=node_name),
+            downloads=Downloads(
+                live=live,
+                store=store,
+                runs=runs,
+                requirements=requirements,
+                capacity=capacity,
+                recorder=recorder,
+                path=path,
+                clock=clock,
+            ),
+            checks=Checks(client=client, store=store, runs=runs, requirements=requirements, recorder=recorder),
+            removal=Removal(live=live, store=store, runs=runs, clock=clock),
+            capacity=capacity,
+            condition=StorageCondition(store.models, recorder=recorder, clock=clock),
+            writer=NodeStatusWriter(client, live, policy=progress, clock=clock),
+        )

@@ -1,0 +1,113 @@
+"""Which caches share one download of a URI, and whose credentials it uses. Pure functions.
+
+One folder for each storage key, however many caches name the URI; but what one cache's credentials brought to the disk
+is not every cache's (D-16), and one cache's wrong credentials are not everybody's failure (D-17). See design.md
+section 4, "Credentials stay with their owner".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from localmodel.api.names import storage_key
+from localmodel.api.node import LocalModelInfo
+
+from .credentials import fingerprint, selection
+from .decisions import Wanted, entry_key, is_before
+from .manifest import KeyRecord, Try
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
+
+
+def storage_key_of(entry: LocalModelInfo, isolation: str) -> str:
+    """The folder of the entry's model. `isolation`: as configured (`storageIsolation`)."""
+    return storage_key(entry.source_model_uri, entry.namespace if isolation == "namespace" else "")
+
+
+def group_entries(
+    entries: Iterable[LocalModelInfo],
+    recorded: Callable[[str], KeyRecord],
+    *,
+    now: datetime,
+    isolation: str = "verified",
+) -> list[Wanted]:
+    """The entries by storage key, highest priority first.
+
+    Entries share a download if they select the same files. With other credentials than the leader's they are
+    `claimants` until theirs are proved, unless `isolation` (`storageIsolation`) says that this does not matter. Whose
+    download it is: theirs that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else
+    the first by name: nobody loses a model because another cache comes along (D-16); after a failure it is the turn of
+    the next credentials: nobody misses a model because of another cache's (D-17). Entries without a name or URI, and
+    repetitions, are left out.
+    """
+    by_key: dict[str, list[LocalModelInfo]] = {}
+    seen: set[str] = set()
+    for entry in entries:
+        name = entry_key(entry)
+        if not entry.model_name or not entry.source_model_uri or name in seen:
+            log.warning("an entry is incomplete or a repetition and is left out", entry=name)
+            continue
+        seen.add(name)
+        by_key.setdefault(storage_key_of(entry, isolation), []).append(entry)
+    wanted = [_share(key, members, recorded(key), isolation, now) for key, members in by_key.items()]
+    return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
+
+
+def _share(key: str, members: list[LocalModelInfo], record: KeyRecord, isolation: str, now: datetime) -> Wanted:
+    ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
+    chosen = _leader(ordered, record, now)
+    same = [entry for entry in ordered if selection(entry) == selection(chosen)]
+    print_ = fingerprint(chosen)
+    sharing = [e for e in same if isolation != "verified" or fingerprint(e) == print_ or is_proved(record, e)]
+    sharing.sort(key=lambda entry: fingerprint(entry) != print_)
+    return Wanted(
+        key=key,
+        uri=chosen.source_model_uri,
+        sharing=tuple(sharing),
+        claimants=tuple(entry for entry in same if entry not in sharing),
+        refused=tuple(entry for entry in ordered if entry not in same),
+    )
+
+
+def _leader(ordered: list[LocalModelInfo], record: KeyRecord, now: datetime) -> LocalModelInfo:
+    """The entry whose credentials the download uses."""
+    prints = {fingerprint(entry): entry for entry in reversed(ordered)}
+    if record.outcome == "failed" and len(prints) > 1:
+        tried = tries_of(record)
+        due = {it for it in prints if it not in tried or not is_before(now, tried[it].next_retry_time)}
+        if due:
+            return prints[min(due, key=lambda it: (_turn(tried.get(it)), entry_key(prints[it])))]
+    if record.owners and record.credentials in prints:
+        return prints[record.credentials]
+    return next((entry for entry in ordered if entry_key(entry) in record.owners), ordered[0])
+
+
+def tries_of(record: KeyRecord) -> dict[str, Try]:
+    """By credentials, how the last download with them failed; those of the record's own attempts, too."""
+    own = Try(
+        credentials=record.credentials,
+        failures=record.failures,
+        reason=record.reason,
+        message=record.message,
+        next_retry_time=record.next_retry_time,
+    )
+    found = {it.credentials: it for it in record.tries}
+    return {**found, record.credentials: own} if record.outcome == "failed" else found
+
+
+def _turn(tried: Try | None) -> datetime:
+    """Credentials that were never tried go first, then those whose next try was due first."""
+    return (tried.next_retry_time if tried is not None else None) or _BEGINNING
+
+
+def is_proved(record: KeyRecord, entry: LocalModelInfo) -> bool:
+    """The entry's present credentials were good for the model while it was here."""
+    return any(
+        it.proved and it.entry == entry_key(entry) and it.credentials == fingerprint(entry) for it in record.checks
+    )

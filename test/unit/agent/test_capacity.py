@@ -1,0 +1,325 @@
+"""Room on the disk: the agent against an API server in memory, a real directory, a volume as large as a test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import kserve_crds
+from support.disks import Disks
+
+from localmodel.api import LocalModelCache, LocalModelNode
+from localmodel.runtime.errors import ServiceUnavailableError
+from localmodel.runtime.listwatch import ListPage
+from localmodel.runtime.objects import Pod
+from localmodel.runtime.testing.fake import FakeClient
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Disks]:
+    made = Disks(tmp_path)
+    yield made
+    made.store.close()
+
+
+# pressure --------------------------------------------------------------------------------------------------------
+
+
+def test_above_the_high_watermark_the_least_recently_used_models_go_until_below_the_low_one_d10(node: Disks) -> None:
+    for name in ("a", "b", "c"):
+        node.have(name, 2)
+        node.clock.advance(10)
+    node.clock.advance(600)
+    pod = node.pod("a")
+    node.run()
+    node.client.delete(pod, grace_period_seconds=0)
+    node.run()
+    node.clock.advance(700)
+    node.limit("7Mi")
+    node.run()
+    assert node.there() == {"a", "c"}
+    assert (node.status("b"), node.model("b").reason) == ("ModelDownloadPending", "Evicted")
+    assert "models took more than the high watermark" in node.model("b").message
+    assert "Evicted" in node.reasons()
+
+
+def test_a_volume_that_others_fill_costs_the_models_that_may_go_d11(node: Disks) -> None:
+    node.have("a", 2)
+    node.have("b", 2)
+    node.disk.foreign = 81 * node.disk.capacity // 100
+    node.run()
+    assert node.there() == set()
+    assert node.pressure().status == "True"
+    assert "are used, by whomever" in node.pressure().message
+    node.disk.foreign = node.disk.capacity // 2
+    node.run()
+    assert node.pressure().status == "False"
+    assert [reason for reason in node.reasons() if "Pressure" in reason] == ["DiskPressure", "DiskPressureRelieved"]
+
+
+def test_what_is_in_use_pinned_or_just_used_stays_and_is_named(node: Disks) -> None:
+    node.have("used", 2)
+    node.have("pinned", 2, evictionPolicy="Never")
+    node.have("recent", 2)
+    node.limit("4Mi")
+    node.pod("used")
+    pod = node.pod("recent")
+    node.run()
+    node.client.delete(pod, grace_period_seconds=0)
+    node.run()
+    assert node.there() == {"used", "pinned", "recent"}
+    message = node.pressure().message
+    assert "in use: used" in message
+    assert "pinned by evictionPolicy Never: pinned" in message
+    assert "used a short while ago: recent" in message
+    node.clock.advance(600)
+    node.run()
+    assert node.there() == {"used", "pinned"}
+
+
+def test_priority_goes_before_last_use(node: Disks) -> None:
+    node.have("low", 2, priority=-1)
+    node.clock.advance(10)
+    node.have("high", 2, priority=5)
+    pod = node.pod("low")
+    node.run()
+    node.client.delete(pod, grace_period_seconds=0)
+    node.run()
+    node.limit("4Mi")
+    node.clock.advance(700)
+    node.run()
+    assert node.there() == {"high"}
+
+
+def test_a_model_that_could_never_come_back_is_not_evicted_for_the_watermark(node: Disks) -> None:
+    node.have("huge", 8)
+    node.limit("10Mi", highWatermarkPercent=70, lowWatermarkPercent=60)
+    node.run()
+    assert node.there() == {"huge"}
+    assert "larger than the low watermark: huge" in node.pressure().message
+
+
+def test_leftovers_go_first_then_what_no_entry_asks_for(node: Disks) -> None:
+    node.have("stays", 2)
+    node.have("kept", 3)
+    node.add("broken", 2)
+    node.run()
+    (job,) = node.unfinished()
+    (node.root / "models" / ".staging" / node.key("broken") / "part").write_bytes(b"\0" * 2 * MIB)
+    node.finish(job, "Failed", failed=3)
+    for _ in range(5):  # until the next try is far away
+        node.run()
+        node.clock.advance(31)
+    del node.entries["kept"]
+    node.tell()
+    node.run()
+    assert node.folder("kept").exists(), "within its grace"
+    node.limit("6Mi")
+    node.run()
+    assert not node.folder("kept").exists()
+    assert node.folder("stays").exists()
+
+
+def test_foreign_folders_are_counted_and_never_removed(node: Disks) -> None:
+    node.have("a", 1)
+    foreign = node.root / "models" / ("f" * 16)
+    foreign.mkdir()
+    (foreign / "data").write_bytes(b"\0" * 9 * MIB)
+    node.run()
+    assert node.there() == set()
+    assert foreign.exists()
+    assert node.pressure().status == "True"
+
+
+def test_a_pod_that_the_cache_does_not_show_yet_protects_its_model(node: Disks) -> None:
+    node.have("a", 6)
+    node.pod("a")
+
+    def stale(action: Any, proceed: Any) -> Any:
+        return ListPage([], "1") if action.verb == "list" and action.kind is Pod else proceed()
+
+    node.agent.client = FakeClient(registry=node.client.registry, interceptors=[stale])
+    node.limit("7Mi")
+    node.run()
+    assert node.there() == {"a"}
+
+
+def test_while_the_api_server_does_not_tell_of_pods_nothing_is_evicted(node: Disks) -> None:
+    node.have("a", 3)
+    node.have("b", 3)
+
+    def refuse(action: Any, proceed: Any) -> Any:
+        if action.verb == "list" and action.kind is Pod:
+            raise ServiceUnavailableError.of("not now")
+        return proceed()
+
+    node.restart()
+    node.agent.live = FakeClient(registry=node.client.registry, interceptors=[refuse])
+    node.limit("7Mi")
+    node.run()
+    assert node.there() == {"a", "b"}
+    assert "possibly in use" in node.pressure().message
+
+
+# downloads -------------------------------------------------------------------------------------------------------
+
+
+def test_a_download_displaces_what_was_last_used_before_it_was_asked_for(node: Disks) -> None:
+    node.have("a", 4)
+    node.clock.advance(10)
+    node.have("b", 3)
+    node.add("c", 4)
+    node.run()
+    assert node.there() == {"b"}, "before the download starts"
+    assert [job.metadata.labels["model"] for job in node.unfinished()] == ["c"]
+    node.settle()
+    assert node.there() == {"b", "c"}
+    assert "c needed the room" in node.model("a").message
+    assert node.model("a").downloaded_time is not None
+    assert node.model("a").size_bytes == 4 * MIB
+
+
+def test_two_models_that_do_not_fit_together_do_not_throw_each_other_out(node: Disks) -> None:
+    node.add("a", 5)
+    node.add("b", 5)
+    node.settle(6)
+    (first,) = node.there()
+    waiting = next(name for name in node.entries if name != first)
+    assert node.model(waiting).reason == "InsufficientStorage"
+    jobs = len(node.jobs)
+    for _ in range(5):
+        node.clock.advance(3600)
+        node.settle()
+    assert node.there() == {first}
+    assert len(node.jobs) == jobs
+
+
+def test_higher_priority_is_not_displaced(node: Disks) -> None:
+    node.have("high", 6, priority=1)
+    node.add("low", 4)
+    node.settle()
+    assert node.there() == {"high"}
+    assert "models take 6.0 MiB of the node group's limit of 10.0 MiB, of which eviction leaves 8.0 MiB" in (
+        node.model("low").message
+    )
+
+
+def test_nothing_is_downloaded_only_to_be_evicted_at_once(node: Disks) -> None:
+    node.have("pinned", 6, evictionPolicy="Never")
+    node.add("more", 3)
+    node.settle()
+    assert node.there() == {"pinned"}
+    assert node.model("more").reason == "InsufficientStorage"
+
+
+def test_what_stays_may_fill_the_limit(node: Disks) -> None:
+    node.have("pinned", 6, evictionPolicy="Never")
+    node.have("too", 4, evictionPolicy="Never")
+    assert node.there() == {"pinned", "too"}
+
+
+def test_a_smaller_model_of_lower_priority_need_not_wait_for_one_that_finds_no_room(node: Disks) -> None:
+    node.have("used", 4)
+    node.pod("used")
+    node.add("large", 6, priority=1)
+    node.add("small", 2)
+    node.settle()
+    assert node.there() == {"used", "small"}
+    assert node.model("large").reason == "InsufficientStorage"
+    node.client.delete(node.client.get(Pod, "server-used", namespace="default"), grace_period_seconds=0)
+    node.run()
+    node.clock.advance(601)
+    node.settle()
+    assert node.there() == {"large", "small"}
+
+
+def test_reservations_outlive_the_agent(node: Disks) -> None:
+    node.add("a", 5, priority=1)
+    node.run()
+    node.restart()
+    node.add("b", 5, priority=2)
+    node.run()
+    assert [job.metadata.labels["model"] for job in node.unfinished()] == ["a"]
+    assert "5.0 MiB are reserved for downloads under way" in node.model("b").message
+
+
+def test_a_download_that_is_larger_than_its_cache_says_is_stopped_if_it_does_not_fit(node: Disks) -> None:
+    node.have("pinned", 5, evictionPolicy="Never")
+    node.add("liar", 1)
+    node.run()
+    (job,) = node.unfinished()
+    notes = node.root / "models" / ".staging" / node.key("liar") / ".localmodel"
+    notes.mkdir()
+    told = {"uri": node.uri("liar"), "state": "downloading", "bytesDone": 1, "bytesTotal": 6 * MIB}
+    (notes / "progress.json").write_text(json.dumps(told))
+    (notes / "part").write_bytes(b"x")
+    node.run()
+    assert job.name not in [j.name for j in node.unfinished()]
+    node.run()
+    assert node.status("liar") == "ModelDownloadPending"
+    assert "needs 6.0 MiB" in node.model("liar").message
+    assert node.unfinished() == []
+
+
+# where KServe's own CRDs prune our fields --------------------------------------------------------------------------
+
+
+def test_pruned_policies_are_read_from_caches_and_remembered(node: Disks) -> None:
+    kserve_crds.install(node.client, only=LocalModelNode)
+    node.have("pinned", 3, evictionPolicy="Never")
+    node.have("other", 3)
+    node.limit("7Mi")
+    node.run()
+    assert node.there() == {"pinned"}
+    node.client.actions.clear()
+    for _ in range(5):
+        node.clock.advance(60)
+        node.run()
+    assert [a for a in node.client.actions if a.verb == "get" and a.kind is LocalModelCache] == []
+
+
+# order, repair, death ----------------------------------------------------------------------------------------------
+
+
+def test_of_equal_priority_the_smaller_starts_first_and_what_a_pod_waits_for_before_it(node: Disks) -> None:
+    node.configure(maxConcurrentDownloadsPerNode=1)
+    node.have("first", 1)
+    for name, size in (("large", 3), ("small", 1), ("wanted", 2)):
+        spec = {"modelName": name, "sourceModelUri": node.uri(name), "modelSize": f"{size}Mi"}
+        node.entries[name], node.real[name] = spec, size
+    node.tell()
+    node.pod("wanted")
+    started = []
+    for _ in range(6):
+        node.run()
+        started += [job.metadata.labels["model"] for job in node.unfinished()]
+        for job in node.unfinished():
+            node.download(job)
+    assert list(dict.fromkeys(started)) == ["wanted", "small", "large"]
+
+
+def test_a_broken_folder_makes_way_for_its_own_repair(node: Disks) -> None:
+    node.have("a", 6)
+    (node.folder("a") / "weights").unlink()
+    (node.folder("a") / "rest").write_bytes(b"\0" * 6 * MIB)
+    node.run()
+    assert [job.metadata.labels["model"] for job in node.unfinished()] == ["a"]
+    assert not node.folder("a").exists()
+    node.settle()
+    assert node.status("a") == "ModelDownloaded"
+
+
+def test_a_broken_model_in_use_is_never_evicted(node: Disks) -> None:
+    node.have("a", 6)
+    node.pod("a")
+    (node.folder("a") / "weights").unlink()
+    (node.folder("a") / "rest").write_bytes(b"\0" * 6 * MIB)
+    node.limit("7Mi")
+    node.run()
+    assert (node.folder("a") / "rest").exists()
+    assert node.model("a").reason == "InsufficientStorage"
