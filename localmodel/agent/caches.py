@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from localmodel.api.caches import Cache, LocalModelCache, LocalModelNamespaceCache
+from typing import TYPE_CHECKING
+
 from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import NotFoundError
 from localmodel.runtime.objects import ObjectKey
+
+if TYPE_CHECKING:
+    from localmodel.api.caches import Cache
 
 
 def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | None:
@@ -13,6 +17,9 @@ def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | Non
 
     Raises ApiError and TransportError; NotFoundError where the kind itself is not found.
     """
+    # Imported here: an idle agent never needs it.
+    from localmodel.api.caches import LocalModelCache, LocalModelNamespaceCache
+
     try:
         if namespace:
             return reader.get(LocalModelNamespaceCache, name, namespace=namespace)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from localmodel.api.config import InferenceServiceConfig
-from localmodel.api.container import ClusterStorageContainer
 from localmodel.api.node import LocalModelInfo
 
 from .additions import literal
 from .errors import DownloadSetupError
 from .images import is_our_image, memory_settings
+
+if TYPE_CHECKING:
+    from localmodel.api.container import ClusterStorageContainer
 
 CONTAINER_NAME: Final = "kserve-localmodel-download"
 DOWNLOAD_USER: Final = 1000

@@ -57,6 +57,9 @@ def fingerprint(entry: LocalModelInfo) -> str:
     It decides whether two caches with one URI share a download without further ado. Of copies it is the namespace and
     the name there that count: each cache has a copy of its own, also if it names the same as another of its namespace.
     """
+    selection = entry.revision or entry.include or entry.exclude or entry.digest
+    if entry.storage is None and not entry.service_account_name and not selection:
+        return ""  # As most are, and each is asked several times a pass.
     storage = entry.storage.to_dict() if entry.storage else {}
     if entry.storage is not None and entry.storage.key is not None:
         storage["key"] = _identity(entry, entry.storage.key)

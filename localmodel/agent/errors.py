@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 from typing import ClassVar
 
 
@@ -162,26 +162,44 @@ def owner_of(path: Path) -> str:
     return f"owned by {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+class _DiskErrors:
+    """Written out: a generator would cost a pass over many models as much as the disk does."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(exc, OSError):
+            raise _store_error(exc, self._path) from exc
+
+
+def disk_errors(path: Path) -> AbstractContextManager[None]:
     """Turns an OSError of the block into the StoreError that says what is wrong with `path` and what to do."""
-    try:
-        yield
-    except OSError as error:
-        where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
-        if error.errno in (errno.EACCES, errno.EPERM):
-            ours = f"{os.geteuid()}:{os.getegid()}"
-            raise WrongOwnerError(
-                f"cannot use {where} ({owner_of(where)}, in a directory {owner_of(where.parent)}): {error.strerror}; "
-                f"make {path} writable for the agent, which runs as {ours} like the downloads: chown -R {ours} {path}"
-            ) from error
-        if error.errno == errno.EROFS:
-            raise ReadOnlyError(f"{where} is on a read-only file system; mount {path} read-write") from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space is left for {where}; free some on the file system of {path}") from error
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise LinkInRootError(
-                f"{where} is a symbolic link, or a file in the place of a directory; the agent follows no links below "
-                "its root: put a real one there (to keep models on another disk, mount it at the root)"
-            ) from error
-        raise StoreError(f"{where}: {error.strerror or error}; check the disk below {path}") from error
+    return _DiskErrors(path)
+
+
+def _store_error(error: OSError, path: Path) -> StoreError:
+    where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    if error.errno in (errno.EACCES, errno.EPERM):
+        ours = f"{os.geteuid()}:{os.getegid()}"
+        return WrongOwnerError(
+            f"cannot use {where} ({owner_of(where)}, in a directory {owner_of(where.parent)}): {error.strerror}; "
+            f"make {path} writable for the agent, which runs as {ours} like the downloads: chown -R {ours} {path}"
+        )
+    if error.errno == errno.EROFS:
+        return ReadOnlyError(f"{where} is on a read-only file system; mount {path} read-write")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"no space is left for {where}; free some on the file system of {path}")
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return LinkInRootError(
+            f"{where} is a symbolic link, or a file in the place of a directory; the agent follows no links below "
+            "its root: put a real one there (to keep models on another disk, mount it at the root)"
+        )
+    return StoreError(f"{where}: {error.strerror or error}; check the disk below {path}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from localmodel.api.caches import EvictionPolicy
+from localmodel.api.model import EvictionPolicy
 from localmodel.api.node import LocalModelInfo
 
 from . import tree

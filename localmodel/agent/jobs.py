@@ -14,12 +14,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from localmodel.api.config import InferenceServiceConfig
-from localmodel.api.container import ClusterStorageContainer
 from localmodel.api.names import (
     JOB_MODEL_LABEL,
     JOB_MODEL_NAMESPACE_LABEL,
@@ -37,6 +36,9 @@ from .additions import Credentials, escaped
 from .containers import base_container, selection
 from .errors import DownloadSetupError
 from .sharing import storage_key_of
+
+if TYPE_CHECKING:
+    from localmodel.api.container import ClusterStorageContainer
 
 STORAGE_KEY_LABEL: Final = "localmodel.kserve.io/storage-key"
 """On Jobs and their pods: the model's storage key. Every cache that names the URI shares it."""

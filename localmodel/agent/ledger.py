@@ -20,6 +20,8 @@ from .filesystem import TEMPORARY_SUFFIX, FileSystem
 from .manifest import KeyRecord, ModelManifest
 
 _KEY = re.compile(r"[0-9a-f]{16}")
+_FILE = re.compile(r"[0-9a-f]{16}\.json")
+_LENGTH = 16
 
 log = structlog.get_logger(__name__)
 
@@ -132,4 +134,4 @@ class Ledger:
 
 def _keys_in(directory: Path) -> set[str]:
     names = os.listdir(directory)  # noqa: PTH208 - names only
-    return storage_keys(name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return {name[:_LENGTH] for name in names if _FILE.fullmatch(name)}

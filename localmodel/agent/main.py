@@ -1,7 +1,7 @@
 """`localmodel-agent`: one process per node that keeps the node's models as its LocalModelNode wants them.
 
-It watches its own LocalModelNode, its Jobs, the Pods of its node and one ConfigMap, each by a selector that the API
-server applies; so what happens on another node never wakes it.
+It watches its own LocalModelNode, the metadata of its own Node, its Jobs, the Pods of its node and one ConfigMap, each
+by a selector that the API server applies; so what happens on another node never wakes it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ from localmodel.runtime.signals import setup_signal_handler
 
 from .children import Children
 from .jobs import label_value
+from .lean import import_official_client
 from .metrics import AgentMetrics
+from .ownnode import NodeMetadata
 from .progresspage import PATH as PROGRESS_PATH
 from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
@@ -120,6 +122,8 @@ def cache_options(node_name: str, *, namespace: str, jobs_namespace: str) -> Cac
             LocalModelNode: KindOptions(fields=f"metadata.name={node_name}"),
             Job: KindOptions(namespaces=(jobs_namespace,), labels=f"{JOB_NODE_LABEL}={label_value(node_name)}"),
             Pod: KindOptions(fields=f"spec.nodeName={node_name}"),
+            # Only entries that name no group need it: a role of before, without that right, is no reason not to start.
+            NodeMetadata: KindOptions(fields=f"metadata.name={node_name}", may_be_forbidden=True),
             ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
         }
     )
@@ -185,6 +189,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
 def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: str) -> None:
     stop = setup_signal_handler()
     metrics = process_metrics()
+    import_official_client(args.kubeconfig, os.environ)
     config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
     client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)

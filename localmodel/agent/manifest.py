@@ -22,7 +22,7 @@ Outcome = Literal["", "published", "failed", "removed", "evicted"]
 removal of all that it had brought, because nobody wanted it or because others needed the room."""
 
 
-class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True):
+class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True, gc=False):
     """A cache that wants the model on this node. `namespace` is empty for a LocalModelCache."""
 
     namespace: str = ""

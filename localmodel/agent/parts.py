@@ -70,7 +70,7 @@ class Parts:
             find_in_use=find_in_use,
         )
         return cls(
-            groups=NodeGroups(live, clock, node_name=node_name),
+            groups=NodeGroups(client, live, clock, node_name=node_name),
             downloads=Downloads(
                 live=live,
                 store=store,

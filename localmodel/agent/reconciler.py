@@ -21,7 +21,7 @@ from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, Pod
-from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, Or, new_predicate_funcs
+from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, LabelChanged, Or, new_predicate_funcs
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 from localmodel.runtime.source import Channel
 
@@ -41,6 +41,7 @@ from .manifest import FolderState, KeyRecord, Reference
 from .metrics import AgentMetrics
 from .observation import is_ours
 from .outcome import Outcome, lingering
+from .ownnode import NodeMetadata
 from .parts import Parts
 from .probe import DiskProbe
 from .removal import Removed
@@ -105,6 +106,7 @@ class LocalModelNodeReconciler(Reconciler):
         builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
         builder.watches(Job, to_node)
         builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
+        builder.watches(NodeMetadata, to_node, LabelChanged())
         builder.watches(ConfigMap, to_node)
         builder.watches_source(self._wake)
         self._probe.on_recovery = self.wake

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from localmodel.api.container import ClusterStorageContainer, find_download_container
+from typing import TYPE_CHECKING
+
 from localmodel.api.names import (
     CACHE_ANNOTATION,
     download_pvc_name,
@@ -21,6 +22,9 @@ from .context import Pass
 from .decisions import entry_key
 from .errors import DownloadSetupError
 from .limits import GroupLimits
+
+if TYPE_CHECKING:
+    from localmodel.api.container import ClusterStorageContainer
 
 
 class Requirements:
@@ -71,6 +75,9 @@ class Requirements:
 
     def container_for(self, uri: str) -> ClusterStorageContainer | None:
         """The download container for the URI, None for ours."""
+        # Imported here: an idle agent never needs it.
+        from localmodel.api.container import ClusterStorageContainer, find_download_container
+
         try:
             return find_download_container(self._live.list(ClusterStorageContainer), uri)
         except NotFoundError:

@@ -131,13 +131,10 @@ class NodeStatusWriter:
         return True
 
     def _is_due(self, node: LocalModelNode, wanted: dict[str, Any]) -> bool:
-        found = node.status.to_dict()
         last = self._last[2] if self._last is not None and self._last[0] == node.metadata.uid else None
-        if last is None and wanted == found:
-            return False
-        if last is not None and wanted.get("modelStatus") != found.get("modelStatus"):
+        if last is not None and wanted.get("modelStatus", {}) != node.status.model_status:
             return True
-        base = found if last is None else last
+        base = node.status.to_dict() if last is None else last
         if wanted == base:
             return False
         if _without_progress(wanted) != _without_progress(base):

@@ -19,6 +19,7 @@ from .model import (
     VERSION,
     ApiModel,
     ApiObject,
+    EvictionPolicy,
     LocalModelStorageSpec,
     NamespacedName,
     enum_values,
@@ -33,13 +34,6 @@ class NodeStatus(StrEnum):
     NODE_DOWNLOADING = "NodeDownloading"
     NODE_DOWNLOADED = "NodeDownloaded"
     NODE_DOWNLOAD_ERROR = "NodeDownloadError"
-
-
-class EvictionPolicy(StrEnum):
-    """What may be done with a model when a node's disk is full. Empty means LeastRecentlyUsed."""
-
-    LEAST_RECENTLY_USED = "LeastRecentlyUsed"
-    NEVER = "Never"
 
 
 class LocalModelCacheSpec(ApiModel):

@@ -51,3 +51,10 @@ class LocalModelStorageSpec(ApiModel):
     """The key in the storage secret (storage-config) that holds the credentials."""
     parameters: dict[str, str] | None = None
     """Settings that override those of the secret, as type, bucket or region."""
+
+
+class EvictionPolicy(StrEnum):
+    """What may be done with a model when a node's disk is full. Empty means LeastRecentlyUsed."""
+
+    LEAST_RECENTLY_USED = "LeastRecentlyUsed"
+    NEVER = "Never"

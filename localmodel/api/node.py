@@ -13,12 +13,12 @@ from pydantic import Field, WithJsonSchema
 from localmodel.runtime.crdgen import REQUIRED, Conditions, Quantity
 from localmodel.runtime.objects import RESTMapping, Time
 
-from .caches import EvictionPolicy
 from .model import (
     GROUP,
     VERSION,
     ApiModel,
     ApiObject,
+    EvictionPolicy,
     LocalModelStorageSpec,
     enum_values,
 )

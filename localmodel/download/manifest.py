@@ -23,7 +23,7 @@ NOTES_DIR = ".localmodel"
 MANIFEST_FILE = "manifest.json"
 
 
-class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One file of a model: path relative to the model's directory, size in bytes, sha256 in lower-case hex."""
 
     path: str

@@ -79,7 +79,11 @@ def local_model_config(**changes: Any) -> Json:
 
 def install(client: Client, *, config: Mapping[str, Any] | None = None) -> None:
     """Applies everything; raises ApiError, TransportError. `config` changes keys of `localModel`."""
-    definitions = [*crds(minimal=False), inference_service_crd()]
+    install_cluster(client, [*crds(minimal=False), inference_service_crd()], config=config)
+
+
+def install_cluster(client: Client, definitions: Iterable[Json], *, config: Mapping[str, Any] | None = None) -> None:
+    """The same with other definitions of our kinds."""
     apply_all(client, definitions)
     apply_all(client, [_namespace(name) for name in (NAMESPACE, JOB_NAMESPACE, "default")])
     apply_all(client, [storage_class(), _configuration(config or {})])

@@ -1,5 +1,5 @@
-"""Measures localmodel.runtime beside the official client, the embedded API server, or the manager; compares with the
-targets.
+"""Measures localmodel.runtime beside the official client, the embedded API server, the manager or the agent; compares
+with the targets.
 
 Exit code 1 means that a target was missed.
 """
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .agent_cases import AGENT_CASES
 from .apiserver_cases import APISERVER_CASES
 from .case import Case, Pace, Round
 from .cases import CASES
@@ -18,7 +19,7 @@ from .manager_cases import MANAGER_CASES
 from .report import machine, table
 from .running import SideError, run_case
 
-GROUPS = {"runtime": CASES, "apiserver": APISERVER_CASES, "manager": MANAGER_CASES}
+GROUPS = {"runtime": CASES, "apiserver": APISERVER_CASES, "manager": MANAGER_CASES, "agent": AGENT_CASES}
 ROUNDS = {"full": 5, "quick": 3, "tiny": 1}
 MARK = "<!-- results: written by make benchmark -->\n"
 

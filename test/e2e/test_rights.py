@@ -77,6 +77,7 @@ UNUSED = {
         "get localmodelnodes.serving.kserve.io": CONFLICT,
         "list localmodelnodes.serving.kserve.io": LISTS,
         "update localmodelnodes/finalizers.serving.kserve.io": OWNERS,
+        "list nodes": LISTS,
         "get pods": READS,
         "list pods": LISTS,
         "create events": CORE_EVENTS,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from localmodel.api import LocalModelCache, LocalModelNamespaceCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.crd import crds
 from localmodel.runtime.objects import Object
 from localmodel.runtime.testing.builtins import definition_of
 from localmodel.runtime.testing.fake import FakeClient
@@ -59,3 +60,40 @@ def _local_model_node(obj: Json) -> None:
     _keep(obj, {"localModels"}, {"modelStatus"})
     models = obj.get("spec", {}).get("localModels", [])
     models[:] = [{name: value for name, value in entry.items() if name in _ENTRY} for entry in models]
+
+
+def definitions(*, minimal: bool = False) -> list[Json]:
+    """The CustomResourceDefinitions of our kinds as KServe's are, for a real API server.
+
+    The full ones lack what we added; the minimal ones have no schema, and take everything.
+    """
+    fields = {
+        "LocalModelCache": (_CACHE_SPEC, _CACHE_STATUS),
+        "LocalModelNamespaceCache": (_CACHE_SPEC, _CACHE_STATUS),
+        "LocalModelNode": ({"localModels"}, {"modelStatus"}),
+        "LocalModelNodeGroup": (_GROUP_SPEC, {"used", "available"}),
+    }
+    made = [definition for definition in crds(minimal=minimal) if definition["spec"]["names"]["kind"] in fields]
+    for definition in made:
+        kind = definition["spec"]["names"]["kind"]
+        for version in definition["spec"]["versions"]:
+            version["additionalPrinterColumns"] = []
+            if kind == "LocalModelNodeGroup":
+                version.pop("subresources", None)
+            if not minimal:
+                _strip(version["schema"]["openAPIV3Schema"]["properties"], *fields[kind])
+    return made
+
+
+def _strip(properties: Json, spec: Iterable[str], status: Iterable[str]) -> None:
+    """Leaves only these fields of spec and status, and of entries those that KServe's have; required ones go along."""
+    for part, names in (("spec", spec), ("status", status)):
+        schema = properties[part]
+        schema.pop("x-kubernetes-validations", None)
+        schema["properties"] = {name: value for name, value in schema["properties"].items() if name in set(names)}
+        schema["required"] = [name for name in schema.get("required", ()) if name in schema["properties"]]
+        if not schema["required"]:
+            del schema["required"]
+    if "localModels" in properties["spec"]["properties"]:
+        entry = properties["spec"]["properties"]["localModels"]["items"]
+        entry["properties"] = {name: value for name, value in entry["properties"].items() if name in _ENTRY}

@@ -14,6 +14,7 @@ from support.http import answer, scripted_server
 from support.rights import AGENT, ActingAs
 
 from localmodel.agent.main import cache_options, main, wait_for_jobs_namespace
+from localmodel.agent.ownnode import NodeMetadata
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
 from localmodel.agent.store import ModelStore
@@ -129,6 +130,7 @@ def test_the_agent_watches_only_what_concerns_its_node(agents: FakeClient) -> No
         LocalModelNode: ("", "", "metadata.name=node-1"),
         Job: (JOBS, "node=node-1", ""),
         Pod: ("", "", "spec.nodeName=node-1"),
+        NodeMetadata: ("", "", "metadata.name=node-1"),
         ConfigMap: ("kserve", "", "metadata.name=inferenceservice-config"),
     }
 

@@ -134,6 +134,29 @@ def test_the_overlay_with_webhooks_serves_them_with_their_certificate() -> None:
         assert port["targetPort"] in {found["name"] for found in pod["containers"][0]["ports"]}
 
 
+def test_the_overlay_with_the_policy_adds_it_to_the_default() -> None:
+    needs_kubectl()
+    if kubectl_version() < (1, 21):
+        pytest.skip(f"kubectl {kubectl_version()}: its kustomize takes no directories as resources")
+    built = {
+        name: subprocess.run(
+            ["kubectl", "kustomize", str(CONFIG / name)], capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+        for name in ("default", "policy", "overlays/policy")
+    }
+    objects = {name: list(yaml.safe_load_all(text)) for name, text in built.items()}
+    assert len(objects["overlays/policy"]) == len(objects["default"]) + len(objects["policy"])
+    assert {d["kind"] for d in objects["policy"]} == {
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+    assert all(
+        AGENT in condition["expression"]
+        for d in objects["policy"]
+        for condition in d["spec"].get("matchConditions", ())
+    )
+
+
 def test_the_daemon_set_is_the_source_documents() -> None:
     daemon_set = manifest(CONFIG / "agent" / "manager.yaml")
     pod = daemon_set["spec"]["template"]["spec"]

@@ -82,7 +82,7 @@ def test_without_one_that_matches_the_entry_says_so_and_goes_on_when_there_is_on
 def test_entries_with_a_group_ask_for_nothing(world: World) -> None:
     world.want({"modelName": "iris", "sourceModelUri": URI})
     world.run()
-    assert not [a for a in world.client.actions if a.kind is Node or (a.verb, a.kind) == ("list", LocalModelNodeGroup)]
+    assert looks(world) == 0
 
 
 def test_they_are_asked_for_once_a_minute(world: World) -> None:
@@ -92,12 +92,25 @@ def test_they_are_asked_for_once_a_minute(world: World) -> None:
     for _ in range(3):
         world.clock.advance(59)
         world.run()
-    assert len([a for a in world.client.actions if a.kind is Node]) == 1
+    assert looks(world) == 1
+
+
+def looks(world: World) -> int:
+    return len([a for a in world.client.actions if (a.verb, a.kind) == ("list", LocalModelNodeGroup)])
+
+
+def test_labels_that_change_are_looked_at_at_once_d38(world: World) -> None:
+    group(world, "right", "b")
+    want(world)
+    assert world.jobs == []
+    world.client.patch(world.client.get(Node, "node-1"), {"metadata": {"labels": {"zone": "b"}}})
+    world.run()
+    assert claim(world) == "iris-right"
 
 
 def test_a_failure_to_look_stops_no_other_entry(world: World) -> None:
     def refuse(action: Any, proceed: Any) -> Any:
-        if action.kind is Node:
+        if (action.verb, action.kind) == ("list", LocalModelNodeGroup):
             raise ServiceUnavailableError.of("no")
         return proceed()
 

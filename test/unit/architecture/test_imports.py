@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3] / "localmodel"
 ALLOWED: dict[str, tuple[str, ...]] = {
     "localmodel.runtime": (),
     "localmodel.runtime.testing": ("localmodel.runtime",),
-    "localmodel.api": ("localmodel.runtime.objects", "localmodel.runtime.crdgen"),
+    "localmodel.api": ("localmodel.runtime.objects", "localmodel.runtime.crdgen", "localmodel.runtime.lazy"),
     "localmodel.download": (),
     "localmodel.manager": ("localmodel.runtime", "localmodel.api"),
     "localmodel.agent": ("localmodel.runtime", "localmodel.api", "localmodel.download"),
