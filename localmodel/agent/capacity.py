@@ -267,8 +267,14 @@ class Capacity:
         )
 
     def _size(self, wanted: Wanted, entry: LocalModelInfo, record: KeyRecord) -> int:
-        """The best that is known: what our downloader was told, what the model had here, what the cache declares."""
-        declared = required_size(entry)
+        """The best that is known: what our downloader was told, what the model had here, what its caches declare.
+
+        Of several caches the least counts: none keeps the model from the others by what it makes up, and a download that
+        turns out larger is promised more (`growth`).
+        """
+        others = [e for e in (*wanted.sharing, *wanted.claimants) if entry_key(e) != entry_key(entry)]
+        sizes = [declared_size(it) or 0 for it in (entry, *map(self._requirements.fields.recall, others))]
+        declared = min((size for size in sizes if size > 0), default=0) or max(required_size(entry), 0)
         told = told_size(self._store, wanted) if wanted.key in self._evictor.around.current.usage.staged else None
         known = record.size if record.credentials == fingerprint(wanted.leader) else 0
         return told or known or declared

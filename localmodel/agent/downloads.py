@@ -208,6 +208,10 @@ class Downloads:
         except StoreError:
             raise
         except AgentError as error:
+            if wanted.claimants or wanted.refused:
+                # Counted as a failure, so that it is the turn of others: what this cache lacks they may have (D-17).
+                record = with_owners(self._store.record(wanted.key), wanted)
+                return self._failed(wanted, record, error.reason, str(error), current)
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_ERROR)
         self._announced.pop(wanted.key, None)
         told = f"{decision.message}; {message}" if decision.reason == Reason.REPAIRING else message
