@@ -269,7 +269,7 @@ class Capacity:
     def _size(self, wanted: Wanted, entry: LocalModelInfo, record: KeyRecord) -> int:
         """The best that is known: what our downloader was told, what the model had here, what its caches declare.
 
-        Of several caches the least counts: none keeps the model from the others by what it makes up, and a download that
+        Of several caches the least counts: none keeps the model from the others by what it makes up. A download that
         turns out larger is promised more (`growth`).
         """
         others = [e for e in (*wanted.sharing, *wanted.claimants) if entry_key(e) != entry_key(entry)]

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -47,6 +47,9 @@ from .verification import Content, Publication, verify
 
 if TYPE_CHECKING:
     from localmodel.download.progress import Progress
+
+_PROGRESS_BYTES: Final = 64 << 10
+_MOST: Final = 1 << 62
 
 log = structlog.get_logger(__name__)
 
@@ -251,9 +254,13 @@ class ModelStore:
         from localmodel.download.progress import Progress, progress_path
 
         try:
-            return msgspec.json.decode(self._beneath.read(progress_path(self.staging / key)), type=Progress)
-        except (OSError, msgspec.DecodeError):
+            data = self._beneath.read(progress_path(self.staging / key), limit=_PROGRESS_BYTES)
+            progress = msgspec.json.decode(data, type=Progress)
+        except (OSError, msgspec.DecodeError, RecursionError):
             return None
+        # A foreign image may bring such a file from the source: no number goes on that a status could not hold.
+        numbers = progress.bytes_done, progress.bytes_total, progress.files_done, progress.files_total
+        return progress if all(0 <= (number or 0) <= _MOST for number in numbers) else None
 
     def verify(self, key: str, publication: Publication) -> Content:
         """What was staged, if it is whole; raises VerificationError if not. Changes nothing."""

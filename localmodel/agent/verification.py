@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def verify(folder: Path, publication: Publication) -> Content:
     files = tree.scan(folder)
     notes = _downloader_manifest(folder, publication.uri)
     if notes is not None:
-        difference = tree.first_difference(folder, notes.files)
+        missing = next((f"{file.path} is missing" for file in notes.files if file.path not in files), "")
+        difference = missing or tree.first_difference(folder, notes.files)
         if difference:
             raise VerificationError(f"the download of {publication.uri} is not whole: {difference}")
         content = Content(notes.files, notes.revision or "", notes.digest)
@@ -75,7 +77,11 @@ def _downloader_manifest(folder: Path, uri: str) -> Manifest | None:
         manifest = Manifest.from_json(Beneath(folder).read(manifest_path(folder)))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise VerificationError(f"the download's own manifest of {uri} cannot be used: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise VerificationError(f"the download's own manifest of {uri} cannot be used: {error}") from error
     if manifest.uri != uri:
         raise VerificationError(f"the download's own manifest is for {manifest.uri}, not for {uri}")
