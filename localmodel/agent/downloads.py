@@ -38,12 +38,14 @@ from .errors import (
 from .hostpath import HostPath
 from .jobruns import Run
 from .limits import limit_of
-from .manifest import FolderState, KeyRecord, Reference
+from .manifest import FolderState, KeyRecord
 from .metrics import AgentMetrics
 from .modelreport import report_of
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size
 from .runs import Runs
+from .sharing import references_of
+from .shown import shown
 from .stalls import Stalls
 from .status import ModelReport
 from .store import ModelStore
@@ -54,16 +56,6 @@ log = structlog.get_logger(__name__)
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.RETRYING)
 _GIVEN_UP = (*_ACTIVE, JobState.STUCK)
 """A Job of an attempt that has failed, if it stands so."""
-
-
-def references_of(wanted: Wanted) -> tuple[Reference, ...]:
-    """The caches that want the model, and so the claims that expose it."""
-    return tuple(
-        sorted(
-            Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
-            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
-        )
-    )
 
 
 class Downloads:
@@ -314,7 +306,7 @@ class Downloads:
         return report
 
     def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:
-        failures = record.failures + 1
+        failures, message = record.failures + 1, shown(message)
         record = msgspec.structs.replace(
             record,
             outcome="failed",

@@ -48,6 +48,7 @@ from .removal import Removed
 from .scratch import Scratch
 from .scrub import Damage
 from .sharing import group_entries
+from .shown import ShownEvents, shown
 from .status import ProgressPolicy, build_status
 from .store import ModelStore
 
@@ -131,7 +132,8 @@ class LocalModelNodeReconciler(Reconciler):
         """A scrub found a model altered: an event, and a pass that downloads it again. For any thread."""
         node = self.client.find(LocalModelNode, self._node_name)
         if node is not None:
-            self.recorder.event(node, "Warning", "ModelDamaged", f"{damage.uri} ({damage.key}): {damage.detail}")
+            told = shown(f"{damage.uri} ({damage.key}): {damage.detail}")
+            self.recorder.event(node, "Warning", "ModelDamaged", told)
         self.wake()
 
     def check_ready(self) -> None:
@@ -269,7 +271,7 @@ class LocalModelNodeReconciler(Reconciler):
                 client=self.client,
                 live=self.live,
                 store=self._store,
-                recorder=self.recorder,
+                recorder=ShownEvents(self.recorder),
                 clock=self.clock,
                 path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
                 progress=self._progress,
