@@ -6,7 +6,7 @@ high watermark must lose. `plan` says whether a download may start and what it d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,7 +16,6 @@ import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo
-from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
 
@@ -30,6 +29,7 @@ from .growth import Growth, told_size
 from .inventory import Inventory, Round, Situations
 from .limits import Bounds
 from .manifest import KeyRecord
+from .podlook import PodLook
 from .requirements import Requirements, declared_size, required_size
 from .runs import Runs
 from .space import measured, promised, shortage
@@ -56,27 +56,24 @@ class Capacity:
     def __init__(
         self,
         *,
-        live: Reader,
         store: ModelStore,
         requirements: Requirements,
         runs: Runs,
         recorder: EventRecorder,
         clock: Clock,
-        find_in_use: Callable[[Pass], None],
+        look: PodLook,
     ) -> None:
-        """`find_in_use` sets `Pass.in_use` from `Pass.pods`."""
         self._store = store
         self._requirements = requirements
         self._clock = clock
         self._uses = UseTimes(store, clock)
         self._inventory = Inventory(store=store, requirements=requirements, uses=self._uses)
         self._evictor = Evictor(
-            live=live,
             store=store,
             requirements=requirements,
             inventory=self._inventory,
             recorder=recorder,
-            find_in_use=find_in_use,
+            look=look,
         )
         self._growth = Growth(
             store=store,

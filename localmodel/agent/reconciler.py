@@ -206,7 +206,8 @@ class LocalModelNodeReconciler(Reconciler):
         # First what nobody wants any more: that may be all the room that is needed.
         removed = parts.removal.run(current, keys)
         outcome.storage = outcome.storage or removed.storage
-        if self._store.empty_trash(current.in_use.is_mounted):
+        holders = parts.look.holders(current)
+        if self._store.empty_trash(holders):
             current.usage = self._store.usage()
         self._keep_room(parts.capacity, groups, situations, current, outcome)
         order = parts.capacity.order(groups, situations, current)
@@ -219,7 +220,7 @@ class LocalModelNodeReconciler(Reconciler):
             self._prove(parts.checks, wanted, current, outcome)
         for key in removed.lingering - outcome.reports.keys():
             outcome.reports[key] = lingering(key, node)
-        self._store.empty_trash(current.in_use.is_mounted)
+        self._store.empty_trash(holders)
 
         status = build_status(
             parts.writer.latest(node),

@@ -41,12 +41,14 @@ from .ledger import Ledger, storage_keys
 from .manifest import FolderState, KeyRecord, ModelManifest
 from .publishing import Publisher
 from .root import DIRECTORY_MODE, ModelsRoot
-from .trash import IsMounted, Trash
+from .trash import NO_HOLDERS, Trash
 from .usage import DiskUsage, measure
 from .verification import Content, Publication, verify
 
 if TYPE_CHECKING:
     from localmodel.download.progress import Progress
+
+    from .podlook import Holders
 
 _PROGRESS_BYTES: Final = 64 << 10
 _MOST: Final = 1 << 62
@@ -334,7 +336,7 @@ class ModelStore:
         attempt = self.record(key).attempt
         self.write_record(key, KeyRecord(attempt=attempt, outcome="removed" if attempt else ""))
 
-    def evict(self, key: str, record: KeyRecord, is_mounted: IsMounted) -> None:
+    def evict(self, key: str, record: KeyRecord, holders: Holders) -> None:
         """Takes a whole model away; the record says so. The caller has made sure that nothing uses it.
 
         The record is written first: where a crash comes between, the model is found whole and was not evicted. Only a
@@ -351,7 +353,7 @@ class ModelStore:
             if is_written:
                 self._ledger.forget_manifest(key)
                 return
-            self._trash.empty(is_mounted)
+            self._trash.empty(holders)
             self._ledger.forget_manifest(key)
         self.write_record(key, record)
 
@@ -378,11 +380,10 @@ class ModelStore:
             KeyRecord(uri=record.uri, attempt=record.attempt, outcome="removed", references=record.references),
         )
 
-    def empty_trash(self, is_mounted: IsMounted = lambda _key, _since: False) -> int:
+    def empty_trash(self, holders: Holders = NO_HOLDERS) -> int:
         """Deletes what was discarded, except what a pod may still have mounted; the number of things deleted.
 
-        `is_mounted(key, since)` says whether a pod that was there at the time `since` uses the key. One item that
-        cannot be deleted does not stop the others: see `leftovers`.
+        One item that cannot be deleted does not stop the others: see `leftovers`.
         """
         with disk_errors(self.models):
-            return self._trash.empty(is_mounted)
+            return self._trash.empty(holders)
