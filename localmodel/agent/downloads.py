@@ -260,6 +260,7 @@ class Downloads:
             attempts=record.attempt,
             references=record.references,
             expected_digest=wanted.leader.digest,
+            is_by_ours=not self._runs.foreign_image(wanted.key, record.attempt, current),
         )
         try:
             manifest = self._store.publish(wanted.key, publication)

@@ -23,6 +23,8 @@ class Publication:
     references: tuple[Reference, ...] = ()
     expected_digest: str = ""
     """The digest that the files must have; any when empty."""
+    is_by_ours: bool = True
+    """Our own downloader brought it, so what lies in its notes is from it and not from the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ def verify(folder: Path, publication: Publication) -> Content:
     if folder.is_symlink() or not folder.is_dir():
         raise NothingDownloadedError(f"{folder} does not exist although the download succeeded")
     files = tree.scan(folder)
-    notes = _downloader_manifest(folder, publication.uri)
+    # A digest that is expected guards against the source, which can bring notes of its own past a foreign image.
+    believed = publication.is_by_ours or not publication.expected_digest
+    notes = _downloader_manifest(folder, publication.uri) if believed else None
     if notes is not None:
         missing = next((f"{file.path} is missing" for file in notes.files if file.path not in files), "")
         difference = missing or tree.first_difference(folder, notes.files)

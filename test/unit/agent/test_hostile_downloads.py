@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,18 @@ from localmodel.agent.beneath import Beneath
 from localmodel.agent.errors import VerificationError
 from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.tree import MAX_DEPTH, disk_size, scan
+from localmodel.download.manifest import FileEntry, Manifest
 
 OTHER = "s3://other/model"
 LEVELS = 3000
 """More than the interpreter recurses into, and more than a path may have names."""
+
+
+@pytest.fixture(autouse=True)
+def shallow(tmp_path: Path) -> Iterator[None]:
+    """pytest cannot remove what is nested too deep."""
+    yield
+    subprocess.run(["rm", "-rf", *map(str, tmp_path.iterdir())], check=True)
 
 
 @pytest.fixture
@@ -105,6 +115,21 @@ def test_a_manifest_nested_without_end_is_that_downloads_failure(world: World) -
         world.download(job)
     world.run()
     assert (world.model("iris").reason, world.status("other")) == ("VerificationFailed", "ModelDownloaded")
+
+
+@pytest.mark.parametrize(
+    ("image", "status"), [("kserve/loader", "ModelDownloadError"), ("localmodel", "ModelDownloaded")]
+)
+def test_a_source_cannot_vouch_for_itself_where_a_digest_is_expected(world: World, image: str, status: str) -> None:
+    """Notes of the source's own, brought by an image to which they are files like any other."""
+    expected = Manifest.of(uri=URI, revision=None, files=[FileEntry(path="weights", size=4, sha256="a" * 64)])
+    world.set_config({"image": f"{image}:1"})
+    world.want({"modelName": "iris", "sourceModelUri": URI, "digest": expected.digest})
+    world.run()
+    (job,) = world.jobs
+    world.download(job, {"weights": b"evil", ".localmodel/manifest.json": expected.to_json()})
+    world.run()
+    assert world.status() == status
 
 
 def test_a_file_that_is_too_large_for_a_note_is_not_read(tmp_path: Path) -> None:
