@@ -28,10 +28,10 @@ from .eviction import Disk, Item, Kind, Request, admit, fits_low, relieve
 from .evictor import Evictor, annotated
 from .growth import Growth, told_size
 from .inventory import Inventory, Round, Situations
-from .jobruns import JobRuns
 from .limits import Bounds
 from .manifest import KeyRecord
 from .requirements import Requirements, declared_size, required_size
+from .runs import Runs
 from .space import measured, promised, shortage
 from .store import ModelStore
 from .usetimes import UseTimes
@@ -59,7 +59,7 @@ class Capacity:
         live: Reader,
         store: ModelStore,
         requirements: Requirements,
-        runs: JobRuns,
+        runs: Runs,
         recorder: EventRecorder,
         clock: Clock,
         find_in_use: Callable[[Pass], None],

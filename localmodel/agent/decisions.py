@@ -64,8 +64,11 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What is known of one storage key. `folder_detail` says why the folder is not whole, `job_reason` and
-    `job_message` what the Job or its pod last said; `pod_runs`: a pod of some download of this key has not ended."""
+    """What is known of one storage key.
+
+    `folder_detail` says why the folder is not whole, `job_reason` and `job_message` what the Job, its pod or the
+    process last said; `pod_runs`: a pod or process of some download of this key has not ended.
+    """
 
     folder: Literal["complete", "incomplete", "absent"]
     folder_detail: str = ""

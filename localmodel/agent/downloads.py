@@ -1,15 +1,15 @@
 """Bringing one wanted model to the disk: observe, decide, act, report.
 
-`decisions.decide` says what to do; this module does it: starts an attempt (as a Job: `jobruns`), publishes a finished
-download, counts a failure. Order matters where a crash may come between: the attempt is written down before its Job is
-made, and a publication before its outcome.
+`decisions.decide` says what to do; this module does it: starts an attempt (`runs`: as a Job or a process), publishes a
+finished download, counts a failure. Order matters where a crash may come between: the attempt is written down before it
+is started, and a publication before its outcome.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -27,7 +27,7 @@ from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, de
 from .errors import (
     AgentError,
     DownloadSetupError,
-    EarlierJobError,
+    EarlierDownloadError,
     EvictedError,
     InsufficientStorageError,
     NothingDownloadedError,
@@ -36,12 +36,14 @@ from .errors import (
     VerificationError,
 )
 from .hostpath import HostPath
-from .jobruns import JobRuns, Run
+from .jobruns import Run
 from .limits import limit_of
 from .manifest import FolderState, KeyRecord, Reference
+from .metrics import AgentMetrics
 from .modelreport import report_of
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size
+from .runs import Runs
 from .stalls import Stalls
 from .status import ModelReport
 from .store import ModelStore
@@ -72,14 +74,16 @@ class Downloads:
         *,
         live: Reader,
         store: ModelStore,
-        runs: JobRuns,
+        runs: Runs,
         requirements: Requirements,
         capacity: Capacity,
         recorder: EventRecorder,
+        metrics: AgentMetrics,
         path: HostPath,
         clock: Clock,
     ) -> None:
         self._store = store
+        self._metrics = metrics
         self._capacity = capacity
         self._recorder = recorder
         self._path = path
@@ -178,7 +182,7 @@ class Downloads:
 
     @staticmethod
     def _turn(wanted: Wanted, situation: Situation, current: Pass) -> Decision | None:
-        limit = current.config.local_model.max_concurrent_downloads_per_node
+        limit = current.config.local_model.concurrent_downloads
         if not limit or len(current.reserved.keys() - {wanted.key}) < limit:
             return None
         reason = Reason.EVICTED if situation.record.is_evicted else Reason.WAITING
@@ -189,7 +193,7 @@ class Downloads:
     def _start(self, wanted: Wanted, situation: Situation, decision: Decision, current: Pass) -> ModelReport:
         try:
             message = self._begin(wanted, situation.record, decision.attempt, current)
-        except EarlierJobError as error:
+        except EarlierDownloadError as error:
             message = str(error)
         except EvictedError as error:
             return self._report(
@@ -234,8 +238,8 @@ class Downloads:
         entry = self._requirements.complete(wanted.leader)
         if entry != remembered:
             room = self._capacity.plan(wanted, entry, record)
-        job = self._runs.prepare(entry, group, attempt, current)
-        standing = self._runs.standing(job, current)
+        prepared = self._runs.prepare(entry, group, attempt, current)
+        standing = self._runs.standing(wanted.key, prepared, current)
         if standing is None:
             self._capacity.make_room(wanted, room)
             self._store.prepare_staging(wanted.key, wanted.uri)
@@ -247,10 +251,11 @@ class Downloads:
             message="",
             next_retry_time=None,
             promised=room.size,
+            started_time=_started(record, attempt) or current.now,
         )
         self._store.write_record(wanted.key, begun)
         current.reserved[wanted.key] = room.size
-        return standing[1] if standing is not None else self._runs.start(job, entry, current)
+        return standing[1] if standing is not None else self._runs.start(prepared, entry, current)
 
     def _publish(self, wanted: Wanted, situation: Situation, _decision: Decision, current: Pass) -> ModelReport:
         record = situation.record
@@ -269,6 +274,7 @@ class Downloads:
             return self._failed(wanted, record, error.reason, told, current)
         record = _published(record)
         self._store.write_record(wanted.key, record)
+        self._metrics.published(manifest.total_size)
         current.reserved.pop(wanted.key, None)
         self._capacity.arrived(wanted.key)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
@@ -314,6 +320,7 @@ class Downloads:
             next_retry_time=current.now + retry_delay(failures),
         )
         self._store.write_record(wanted.key, record)
+        self._metrics.failed(reason)
         log.warning("download failed", model=entry_key(wanted.leader), uri=wanted.uri, reason=reason, error=message)
         self._recorder.event(current.node, "Warning", "DownloadFailed", f"{entry_key(wanted.leader)}: {message}")
         current.reserved.pop(wanted.key, None)
@@ -367,6 +374,11 @@ class Downloads:
             self._announce(wanted, situation.job_reason, situation.job_message, current)
         is_active = situation.job in _ACTIVE
         return report_of(self._store, wanted, record, folder, decision, current, is_active=is_active)
+
+
+def _started(record: KeyRecord, attempt: int) -> datetime | None:
+    """When an attempt was started that is started again, as after a restart of the agent."""
+    return record.started_time if record.attempt == attempt and not record.outcome else None
 
 
 def _published(record: KeyRecord) -> KeyRecord:

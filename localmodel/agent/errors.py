@@ -129,8 +129,8 @@ class DownloadSetupError(AgentError):
     reason = "DownloadSetupFailed"
 
 
-class EarlierJobError(AgentError):
-    """A Job for the same model, of a LocalModelNode that is gone, has not ended yet."""
+class EarlierDownloadError(AgentError):
+    """A download of the same model that an earlier agent or LocalModelNode has started has not ended yet."""
 
     reason = "Waiting"
 
@@ -145,6 +145,12 @@ class JobRejectedError(AgentError):
     """The API server refuses the download Job."""
 
     reason = "JobRejected"
+
+
+class DownloadModeError(AgentError):
+    """The agent cannot download this itself (`downloadMode: Agent`); the message says what can."""
+
+    reason = "DownloadModeUnsupported"
 
 
 def owner_of(path: Path) -> str:

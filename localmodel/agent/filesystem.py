@@ -39,9 +39,13 @@ class FileSystem:
         """Called before each primitive with its name and target; a test raises here."""
 
     def room(self, path: Path) -> tuple[int, int]:
-        """The size in bytes of the file system at the path, and how many are left for us."""
+        """The bytes that the file system at the path has for users, as df counts them, and how many of them are left.
+
+        What it keeps back for root or a quota does not count: nobody can use it, so it makes no disk full.
+        """
         found = os.statvfs(path)
-        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+        used = found.f_blocks - found.f_bfree
+        return (used + found.f_bavail) * found.f_frsize, found.f_bavail * found.f_frsize
 
     def make_directory(self, path: Path, mode: int) -> None:
         """One directory with exactly this mode, whatever the umask; its parent must exist."""

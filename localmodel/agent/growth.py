@@ -20,8 +20,8 @@ from .errors import InsufficientStorageError
 from .eviction import Disk, Item, Request, admit
 from .evictor import Evictor
 from .inventory import Round
-from .jobruns import JobRuns
 from .manifest import KeyRecord
+from .runs import Runs
 from .space import human
 from .store import ModelStore
 
@@ -38,7 +38,7 @@ class Growth:
         self,
         *,
         store: ModelStore,
-        runs: JobRuns,
+        runs: Runs,
         recorder: EventRecorder,
         evictor: Evictor,
         request: Callable[[Wanted, KeyRecord, int], Request],

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from localmodel.api.names import JOB_NODE_LABEL
+from localmodel.api.names import JOB_NODE_LABEL, status_key
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Client, Reader
@@ -26,12 +26,13 @@ from .containers import base_container, image_of
 from .context import Pass
 from .credentials import CredentialsBuilder
 from .decisions import JobState, entry_key
-from .errors import DownloadSetupError, EarlierJobError, JobRejectedError
+from .errors import DownloadSetupError, EarlierDownloadError, JobRejectedError
 from .identity import pull_secrets
 from .images import is_our_image
-from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job
+from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
 from .observation import (
     attempt_of,
+    cache_of,
     download_pods,
     find_job,
     is_ours,
@@ -119,31 +120,33 @@ class JobRuns:
             )
         )
 
-    def standing(self, job: Job, current: Pass) -> tuple[int, str] | None:
-        """The attempt that stands for this download already, and what to say of it; None where the Job can be made.
+    def standing(self, key: str, prepared: Job | None, current: Pass) -> tuple[int, str] | None:
+        """The attempt that stands for this download already, and what to say of it; None where it can start.
 
         That can be the same Job, or one for another cache that shares the download, or of an attempt that the disk has
         forgotten. A Job of an earlier LocalModelNode of this node is deleted, and holds the download up until it is
         gone. Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
-        Raises DownloadSetupError and EarlierJobError.
+        `prepared` is the Job that is to be made, if any. Raises DownloadSetupError and EarlierDownloadError.
         """
-        labels = {name: job.metadata.labels[name] for name in (STORAGE_KEY_LABEL, JOB_NODE_LABEL)}
-        found = self._live.find(Job, job.name, namespace=job.namespace)
-        others = self._live.list(Job, namespace=job.namespace, labels=labels)
-        running = [other for other in others if other.name != job.name and is_unfinished(other)]
+        labels = {STORAGE_KEY_LABEL: key, JOB_NODE_LABEL: label_value(current.node.name)}
+        name, namespace = prepared.name if prepared is not None else "", current.jobs_namespace
+        found = self._live.find(Job, name, namespace=namespace) if name else None
+        others = self._live.list(Job, namespace=namespace, labels=labels)
+        running = [other for other in others if other.name != name and is_unfinished(other)]
         for other in [*([found] if found is not None else []), *running]:
             if is_ours(other, current.node.metadata.uid):
-                said = f"an earlier Job {job.name} is still being deleted" if other.is_deleting else _exists(job)
+                said = f"an earlier Job {other.name} is still being deleted" if other.is_deleting else _exists(other)
                 return attempt_of(other), said
             owner = get_controller_of(other)
             if owner is None or (owner.kind, owner.name) != ("LocalModelNode", current.node.name):
                 raise DownloadSetupError(f"Job {other.key} exists and does not belong to this node; delete it")
             delete_job(self._client, other)
-            raise EarlierJobError(f"waiting for Job {other.name} of an earlier LocalModelNode to end")
+            raise EarlierDownloadError(f"waiting for Job {other.name} of an earlier LocalModelNode to end")
         return None
 
-    def start(self, job: Job, entry: LocalModelInfo, current: Pass) -> str:
+    def start(self, prepared: Job, entry: LocalModelInfo, current: Pass) -> str:
         """Makes the Job; what came of it, in words. Raises JobRejectedError."""
+        job = prepared
         try:
             self._client.create(job)
         except AlreadyExistsError:
@@ -164,6 +167,11 @@ class JobRuns:
             delete_job(self._client, job)
         pods = download_pods(current.pods, key, current.jobs_namespace)
         return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in pods)
+
+    def caches(self, key: str, current: Pass) -> set[str]:
+        """Status keys of the caches whose Jobs may still run."""
+        caches = (cache_of(job) for job in current.jobs if storage_key_of(job) == key and is_unfinished(job))
+        return {status_key(cache.name, cache.namespace) for cache in caches}
 
 
 def _exists(job: Job) -> str:

@@ -41,10 +41,15 @@ from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.runtime.signals import setup_signal_handler
 
+from .children import Children
 from .jobs import label_value
 from .lean import import_official_client
+from .metrics import AgentMetrics
 from .ownnode import NodeMetadata
+from .progresspage import PATH as PROGRESS_PATH
+from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
+from .scratch import Scratch
 from .scrub import Scrubber
 from .status import ProgressPolicy
 from .store import ModelStore
@@ -193,6 +198,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: 
     config = load_config(args.kubeconfig, user_agent=f"localmodel-agent/{__version__}")
     client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)
+    children = Children(store.notes, Scratch(store.root))
     try:
         jobs_namespace = wait_for_jobs_namespace(client, namespace, stop=stop)
         if jobs_namespace is None:
@@ -214,15 +220,20 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: 
             store=store,
             pod_name=pod_name,
             progress=ProgressPolicy.every(args.progress_interval),
+            children=children,
+            metrics=AgentMetrics(metrics.registry),
         )
         manager.add_reconciler(reconciler)
         manager.add(
             Scrubber(store, config=lambda: reconciler.config, report=reconciler.tell_damage, registry=metrics.registry)
         )
         manager.add_readyz_check("storage", reconciler.check_ready)
+        page = ProgressPage(node_name, store, reconciler.observed)
+        manager.add_metrics_server_extra_handler(PROGRESS_PATH, page.serve)
         log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
         manager.start(stop)
     finally:
+        children.close()  # before another agent may take the store
         store.close()
         client.close()
 

@@ -133,6 +133,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     checks: tuple[Check, ...] = ()
     promised: int = 0
     """Bytes that the current attempt may take on the disk."""
+    started_time: datetime | None = None
+    """When the current attempt was started first."""
     references: tuple[Reference, ...] = ()
     unreferenced_since: datetime | None = None
     """When the last entry with this key vanished from the LocalModelNode while its cache still stood."""

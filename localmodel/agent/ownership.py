@@ -16,8 +16,8 @@ from .caches import is_wanted_by
 from .context import Pass
 from .credentials import fingerprint
 from .decisions import Decision, Reason, Wanted, entry_key
-from .jobruns import JobRuns
 from .manifest import KeyRecord
+from .runs import Runs
 from .sharing import is_proved, tries_of
 from .store import ModelStore
 
@@ -38,7 +38,7 @@ def with_owners(record: KeyRecord, wanted: Wanted) -> KeyRecord:
 class Handover:
     """Takes a key from owners that have gone, so that others may download it."""
 
-    def __init__(self, *, live: Reader, store: ModelStore, runs: JobRuns) -> None:
+    def __init__(self, *, live: Reader, store: ModelStore, runs: Runs) -> None:
         self._live = live
         self._store = store
         self._runs = runs

@@ -11,13 +11,17 @@ from localmodel.runtime.events import EventRecorder
 
 from .capacity import Capacity
 from .checks import Checks
+from .children import Children
+from .childruns import ChildRuns
 from .context import Pass
 from .downloads import Downloads
 from .hostpath import HostPath
 from .jobruns import JobRuns
+from .metrics import AgentMetrics
 from .nodegroups import NodeGroups
 from .removal import Removal
 from .requirements import Requirements
+from .runs import Runs
 from .status import NodeStatusWriter, ProgressPolicy
 from .storagecondition import StorageCondition
 from .store import ModelStore
@@ -47,11 +51,15 @@ class Parts:
         path: HostPath,
         progress: ProgressPolicy,
         node_name: str,
+        children: Children,
+        metrics: AgentMetrics,
         find_in_use: Callable[[Pass], None],
     ) -> Parts:
         """All of them, on one store and one client. `find_in_use` sets `Pass.in_use` from `Pass.pods`."""
         requirements = Requirements(live, clock)
-        runs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
+        jobs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
+        own = ChildRuns(children=children, live=live, store=store, recorder=recorder, requirements=requirements)
+        runs = Runs(jobs=jobs, children=own)
         capacity = Capacity(
             live=live,
             store=store,
@@ -70,10 +78,11 @@ class Parts:
                 requirements=requirements,
                 capacity=capacity,
                 recorder=recorder,
+                metrics=metrics,
                 path=path,
                 clock=clock,
             ),
-            checks=Checks(client=client, store=store, runs=runs, requirements=requirements, recorder=recorder),
+            checks=Checks(client=client, store=store, runs=jobs, requirements=requirements, recorder=recorder),
             removal=Removal(live=live, store=store, runs=runs, clock=clock),
             capacity=capacity,
             condition=StorageCondition(store.models, recorder=recorder, clock=clock),

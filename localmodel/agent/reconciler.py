@@ -27,6 +27,7 @@ from localmodel.runtime.source import Channel
 
 from .capacity import Capacity
 from .checks import Checks, is_check
+from .children import Children
 from .context import Pass
 from .decisions import Situation, Wanted, entry_key
 from .diskpressure import tell_pressure
@@ -37,12 +38,14 @@ from .inuse import find_in_use
 from .inventory import Situations
 from .jobs import label_value
 from .manifest import FolderState, KeyRecord, Reference
+from .metrics import AgentMetrics
 from .observation import is_ours
 from .outcome import Outcome, lingering
 from .ownnode import NodeMetadata
 from .parts import Parts
 from .probe import DiskProbe
 from .removal import Removed
+from .scratch import Scratch
 from .scrub import Damage
 from .sharing import group_entries
 from .status import ProgressPolicy, build_status
@@ -69,9 +72,13 @@ class LocalModelNodeReconciler(Reconciler):
         probe: DiskProbe | None = None,
         pod_name: str = "",
         progress: ProgressPolicy | None = None,
+        children: Children | None = None,
+        metrics: AgentMetrics | None = None,
     ) -> None:
         """`namespace` is KServe's, where the ConfigMap lies; `jobs_namespace` is the one whose Jobs are watched.
-        `pod_name` is the agent's own Pod in `namespace`, by which it knows its host path."""
+        `pod_name` is the agent's own Pod in `namespace`, by which it knows its host path. `children` are the download
+        processes of `downloadMode: Agent`; whoever made them closes them.
+        """
         self._node_name = node_name
         self._namespace = namespace
         self._jobs_namespace = jobs_namespace
@@ -79,6 +86,8 @@ class LocalModelNodeReconciler(Reconciler):
         self._probe = probe or DiskProbe(store)
         self._pod_name = pod_name
         self._progress = progress or ProgressPolicy()
+        self._children = children or Children(store.notes, Scratch(store.root))
+        self._metrics = metrics or AgentMetrics()
         self._config = InferenceServiceConfig()
         self._config_read = False
         self._config_problem = ""
@@ -93,6 +102,7 @@ class LocalModelNodeReconciler(Reconciler):
         )
         # The first pass opens the store also where the manager has not made a LocalModelNode yet.
         self.wake()
+        self._children.on_change = self.wake
         builder.for_(LocalModelNode, Or(GenerationChanged(), AnnotationChanged()))
         builder.watches(Job, to_node)
         builder.watches(Pod, to_node, new_predicate_funcs(_mounts_a_claim))
@@ -109,6 +119,13 @@ class LocalModelNodeReconciler(Reconciler):
     def wake(self) -> None:
         """Asks for a pass. For any thread."""
         self._wake.send(GenericEvent(LocalModelNode(metadata=ObjectMeta(name=self._node_name))))
+
+    def observed(self) -> tuple[LocalModelNode, LocalModelNodeStatus] | None:
+        """The node, and the status that it shall have as far as the last pass has found. For any thread."""
+        node = self.client.find(LocalModelNode, self._node_name)
+        if node is None:
+            return None
+        return node, self._parts.writer.latest(node) if self._parts is not None else node.status
 
     def tell_damage(self, damage: Damage) -> None:
         """A scrub found a model altered: an event, and a pass that downloads it again. For any thread."""
@@ -212,6 +229,7 @@ class LocalModelNodeReconciler(Reconciler):
         parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
         self._tell_pressure(parts.capacity, node, status, groups, current)
         parts.writer.write(node, status)
+        self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
 
     def _keep_room(
@@ -256,6 +274,8 @@ class LocalModelNodeReconciler(Reconciler):
                 path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
                 progress=self._progress,
                 node_name=self._node_name,
+                children=self._children,
+                metrics=self._metrics,
                 find_in_use=self._find_in_use,
             )
         return self._parts

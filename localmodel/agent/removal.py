@@ -1,4 +1,4 @@
-"""Models that no entry asks for any more: their Jobs, their folders, their keys in the status.
+"""Models that no entry asks for any more: their downloads, their folders, their keys in the status.
 
 An entry that vanishes is no proof that the model is unwanted: a label may have slipped for a minute. So the cache is
 asked. Gone or being deleted: the model goes at once. Still there: it is kept for a grace period. In neither case is a
@@ -23,10 +23,10 @@ from localmodel.runtime.objects import Job, ObjectKey
 from .caches import is_wanted_by
 from .context import Pass
 from .errors import StoreError
-from .jobruns import JobRuns
 from .jobs import SOURCE_URI_ANNOTATION
 from .manifest import KeyRecord, Reference
-from .observation import cache_of, is_unfinished, storage_key_of
+from .observation import cache_of, storage_key_of
+from .runs import Runs
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Removed:
-    """What a round of removals leaves to report: status keys whose Job is not gone yet, and when to look again."""
+    """What a round of removals leaves to report: status keys whose download is not gone yet, and when to look again."""
 
     lingering: set[str] = field(default_factory=set)
     look_again: timedelta | None = None
@@ -50,7 +50,7 @@ class Removed:
 class Removal:
     """Removes what is not wanted. See the module."""
 
-    def __init__(self, *, live: Reader, store: ModelStore, runs: JobRuns, clock: Clock) -> None:
+    def __init__(self, *, live: Reader, store: ModelStore, runs: Runs, clock: Clock) -> None:
         self._live = live
         self._store = store
         self._runs = runs
@@ -81,11 +81,11 @@ class Removal:
         # What no cache can be asked about gets the grace too.
         keep = not record.references or any(self._is_wanted_by(cache, record.uri) for cache in record.references)
         if keep and not self._grace_is_over(key, record, current, outcome):
-            outcome.lingering |= {_key_of(job) for job in jobs if is_unfinished(job)}
+            outcome.lingering |= self._runs.caches(key, current)
             return
-        outcome.lingering |= {_key_of(job) for job in jobs}
+        outcome.lingering |= {_key_of(job) for job in jobs} | self._runs.caches(key, current)
         if not self._runs.end(key, current):
-            log.info("waiting for a download's pod before its model is removed", storage_key=key)
+            log.info("waiting for a download to end before its model is removed", storage_key=key)
         elif key in current.in_use:
             log.info("keeping a model that is no longer wanted but in use", storage_key=key, uri=record.uri)
         elif key in self._store.known_keys():

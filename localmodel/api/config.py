@@ -34,6 +34,11 @@ from .names import DEFAULT_JOB_NAMESPACE
 DEFAULT_DOWNLOAD_IMAGE: Final = "kserve/storage-initializer:latest"
 """The image of download jobs where nothing else is configured, as in KServe."""
 
+DEFAULT_AGENT_DOWNLOADS: Final = 4
+"""How many downloads an agent runs at a time where it downloads itself and no number is configured."""
+DEFAULT_DOWNLOAD_MEMORY: Final = 256 << 20
+"""Bytes that one of them may take where `storageInitializer.memoryLimit` says nothing; ours takes under half of it."""
+
 
 class ConfigError(ValueError):
     """A value of the ConfigMap cannot be used; the message names key, field and value, and says what to do."""
@@ -208,6 +213,19 @@ class LocalModelConfig(ConfigSection):
         return self.job_namespace or DEFAULT_JOB_NAMESPACE
 
     @property
+    def downloads_in_agent(self) -> bool:
+        """The agent downloads itself; no Jobs are made."""
+        return self.download_mode == "Agent"
+
+    @property
+    def concurrent_downloads(self) -> int:
+        """How many downloads may run on a node at a time; 0 is no limit.
+
+        The agent's own processes share its memory limit, so of them there is always a bound.
+        """
+        return self.max_concurrent_downloads_per_node or (DEFAULT_AGENT_DOWNLOADS if self.downloads_in_agent else 0)
+
+    @property
     def scrub_rate(self) -> int:
         """`scrub_bytes_per_second` in bytes, 0 for no limit."""
         return parse_quantity(self.scrub_bytes_per_second)
@@ -325,6 +343,18 @@ class InferenceServiceConfig:
             except ConfigError as error:
                 problems[section.config_key] = error
         return replace(self, **sections), problems
+
+    @property
+    def download_memory(self) -> int:
+        """Bytes of memory that one download of an agent's own may take."""
+        limit = self.storage_initializer.memory_limit
+        return parse_quantity(limit) if limit else DEFAULT_DOWNLOAD_MEMORY
+
+    @property
+    def agent_downloads_memory(self) -> int:
+        """Bytes of memory that an agent's own downloads may take together; 0 where Jobs download."""
+        local_model = self.local_model
+        return self.download_memory * local_model.concurrent_downloads if local_model.downloads_in_agent else 0
 
     @property
     def download_image(self) -> str:

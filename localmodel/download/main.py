@@ -1,8 +1,9 @@
 """The `localmodel-download` program: KServe's storage-initializer, as far as its caller can tell.
 
 `localmodel-download URI DEST [URI DEST ...]` downloads each URI into its DEST, one after the other, and exits 0, or 1
-at the first that fails (also for wrong arguments), or 143 when it is terminated. The last line it logs, and the
-termination message that the kubelet puts into the pod's status, say why in words made for a user.
+at the first that fails (also for wrong arguments), 137 when it has no memory left, or 143 when it is terminated. The
+last line it logs, and the termination message that the kubelet puts into the pod's status, say why in words made for a
+user.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from localmodel.download.storageconfig import with_storage_config
 
 _TERMINATION_LOG = "/dev/termination-log"
 _TERMINATION_LIMIT = 4096  # bytes that the kubelet takes over
+_NO_MEMORY = 128 + signal.SIGKILL  # as a container that the kernel ends for want of memory
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +83,8 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], stderr: TextIO) -> int:
         return _fail(redact(str(error)), env=env, status=1)
     except _Terminated as error:
         return _fail(str(error), env=env, status=error.exit_code)
+    except MemoryError:
+        return _fail("the download ran out of memory: raise its memory limit", env=env, status=_NO_MEMORY)
     except Exception as error:
         log.exception("the download failed for a reason that it does not know")
         return _fail(redact(f"internal error: {type(error).__name__}: {error}"), env=env, status=1)

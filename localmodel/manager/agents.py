@@ -25,7 +25,7 @@ from localmodel.api.names import (
     group_label_value,
 )
 from localmodel.runtime.controllerutil import set_controller_reference
-from localmodel.runtime.objects import DaemonSet, NodeSelector, quantity_value
+from localmodel.runtime.objects import DaemonSet, NodeSelector, parse_quantity, quantity_value
 
 Json = dict[str, Any]
 
@@ -41,6 +41,7 @@ DEFAULT_RESOURCES: Final[Mapping[str, Mapping[str, str]]] = {
     "limits": {"cpu": "500m", "memory": "300Mi"},
 }
 """Those of config/agent/manager.yaml."""
+_MEBIBYTE: Final = 1 << 20
 
 
 class InvalidAgentError(ValueError):
@@ -58,28 +59,45 @@ class AgentRequest:
     """False: by the configuration alone, which makes no DaemonSet where a hand-installed one covers the nodes."""
 
 
-def agent_request(group: LocalModelNodeGroup, config: LocalModelConfig) -> AgentRequest | None:
-    """What `spec.agent` asks for, completed from the configuration, else what the configuration alone does."""
+def agent_request(
+    group: LocalModelNodeGroup, config: LocalModelConfig, *, downloads_memory: int = 0
+) -> AgentRequest | None:
+    """What `spec.agent` asks for, completed from the configuration, else what the configuration alone does.
+
+    `downloads_memory`: bytes that an agent's own downloads may take (`downloadMode: Agent`); the default limit has room
+    for them.
+    """
     agent = group.spec.agent
     if agent is None:
         if not config.local_model_agent_image:
             return None
-        return AgentRequest(image=config.local_model_agent_image, resources=_configured(config), by_group=False)
+        return AgentRequest(
+            image=config.local_model_agent_image, resources=_configured(config, downloads_memory), by_group=False
+        )
     return AgentRequest(
         image=agent.image or config.local_model_agent_image,
-        resources=agent.resources or _configured(config),
+        resources=agent.resources or _configured(config, downloads_memory),
         tolerations=agent.tolerations,
     )
 
 
-def _configured(config: LocalModelConfig) -> Mapping[str, Any]:
+def _configured(config: LocalModelConfig, downloads_memory: int) -> Mapping[str, Any]:
     """The configured resources; the defaults only where none is, as a limit must not be less than a request."""
     resources = {
         "requests": {"cpu": config.local_model_agent_cpu_request, "memory": config.local_model_agent_memory_request},
         "limits": {"cpu": config.local_model_agent_cpu_limit, "memory": config.local_model_agent_memory_limit},
     }
     given = {kind: {name: amount for name, amount in of.items() if amount} for kind, of in resources.items()}
-    return {kind: of for kind, of in given.items() if of} or DEFAULT_RESOURCES
+    return {kind: of for kind, of in given.items() if of} or _with_room(downloads_memory)
+
+
+def _with_room(downloads_memory: int) -> Mapping[str, Any]:
+    """The defaults, with memory for downloads and no limit of CPU: the kernel would hold back the agent with them,
+    whatever their priority is, and without they take what nobody else wants."""
+    if not downloads_memory:
+        return DEFAULT_RESOURCES
+    total = parse_quantity(DEFAULT_RESOURCES["limits"]["memory"]) + downloads_memory
+    return {**DEFAULT_RESOURCES, "limits": {"memory": f"{-(-total // _MEBIBYTE)}Mi"}}
 
 
 def wanted_daemon_set(group: LocalModelNodeGroup, request: AgentRequest, namespace: str) -> DaemonSet:

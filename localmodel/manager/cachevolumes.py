@@ -71,7 +71,14 @@ class CacheVolumes:
         serving = consumers.claims if managed and access.problem is None else frozenset()
         single_models, isolated = config.serves_single_models, config.isolates_namespaces
         pairs = volumes.named(
-            wanted_pairs(cache, config.jobs_namespace, serving, single_models=single_models, isolated=isolated)
+            wanted_pairs(
+                cache,
+                config.jobs_namespace,
+                serving,
+                single_models=single_models,
+                isolated=isolated,
+                downloads=not config.downloads_in_agent,
+            )
         )
         held = [access.problem] if access.problem is not None and managed and consumers.claims else []
         problems, failure = _ensure(volumes, pairs, groups)

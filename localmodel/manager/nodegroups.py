@@ -144,7 +144,8 @@ class LocalModelNodeGroupReconciler(Reconciler):
 
     def _wanted(self, group: LocalModelNodeGroup, facts: AgentFacts) -> DaemonSet | None:
         """The group's DaemonSet; raises InvalidAgentError."""
-        request = agent_request(group, self._settings.current(self.client, self.recorder).local_model)
+        config = self._settings.current(self.client, self.recorder)
+        request = agent_request(group, config.local_model, downloads_memory=config.agent_downloads_memory)
         if request is None:
             return None
         others = hand_installed(facts.daemon_sets or ())

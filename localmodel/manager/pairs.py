@@ -1,7 +1,8 @@
 """Which claims and volumes a cache shall have: pairs of names, before anything is asked of the cluster. Pure functions.
 
-Every node group of a cache has a pair for downloads. Every namespace that serves from a group has one under KServe's
-names that shows the group's whole path; KServe's pod webhook adds the model's sub-path (`servingVolumeScope: root`).
+Every node group of a cache has a pair for downloads, unless the agents download themselves (`downloadMode: Agent`).
+Every namespace that serves from a group has one under KServe's names that shows the group's whole path; KServe's pod
+webhook adds the model's sub-path (`servingVolumeScope: root`).
 With `servingVolumeScope: model` it has a second one that shows the model's folder alone. Both stay side by side,
 because KServe writes the first one's name into services and pods: a pod that our pod webhook did not see (the manager
 was down, or the pod is older than the setting) goes on as in KServe, and one that it saw mounts the second one.
@@ -83,18 +84,21 @@ def wanted_pairs(
     *,
     single_models: bool = False,
     isolated: bool = False,
+    downloads: bool = True,
 ) -> list[VolumePair]:
     """Every pair that the cache shall have. `serving` are namespaces and groups of consumers; with `single_models` each
-    gets the second pair, `isolated` as in `model_pair`.
+    gets the second pair, `isolated` as in `model_pair`. Without `downloads` (`downloadMode: Agent`) jobs get none.
 
-    Where the services of the job namespace need the claim that downloads use already, it serves both (D-58).
+    Where the services of the job namespace need the claim that downloads use already, it serves both (D-58); it stays
+    as it is where only they need it, since its volume cannot be changed under them.
     """
-    pairs = {
+    of_jobs = {
         pair.claim: pair for group in cache.spec.node_groups for pair in [download_pair(cache, group, job_namespace)]
     }
+    pairs = dict(of_jobs) if downloads else {}
     for namespace, group in sorted(serving):
         pair = serving_pair(cache, group, namespace)
-        shared = pairs.get(pair.claim)
+        shared = of_jobs.get(pair.claim)
         pairs[pair.claim] = pair if shared is None else replace(shared, serving=True)
         if single_models:
             single = model_pair(cache, group, namespace, isolated=isolated)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from .address import Address
 from .authfilter import AuthFilter
@@ -12,7 +14,7 @@ from .certwatcher import CertWatcher
 from .client import Client
 from .clock import Clock
 from .errors import RuntimeLibraryError
-from .httpserver import HttpServer
+from .httpserver import HttpServer, Route
 from .manager_options import ManagerOptions
 from .metrics import Metrics
 from .serving import HealthChecks, metrics_route
@@ -20,6 +22,9 @@ from .serving import HealthChecks, metrics_route
 if TYPE_CHECKING:
     from .webhook import WebhookServer
 
+log = structlog.get_logger(__name__)
+
+METRICS_PATH: Final = "/metrics"
 WEBHOOK_GRACE = 10.0
 """Seconds for admission requests under way; an API server waits ten by default."""
 
@@ -40,19 +45,20 @@ class Endpoints:
         self._options = options
         self._clock = clock
         self._metrics = metrics
+        self._auth = AuthFilter(client, clock=clock) if options.metrics_auth else None
         self._metrics_server: HttpServer | None = None
         self._probe_server: HttpServer | None = None
         self._webhook_server: WebhookServer | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
-            self._metrics_server = self._bind_metrics(client)
+            self._metrics_server = self._bind_metrics()
             self._probe_server = self._bind_probes()
             self._webhook_server = self._bind_webhooks()
             undo.pop_all()
 
     @property
     def metrics_url(self) -> str:
-        return f"{self._metrics_server.url}/metrics" if self._metrics_server else ""
+        return f"{self._metrics_server.url}{METRICS_PATH}" if self._metrics_server else ""
 
     @property
     def probe_url(self) -> str:
@@ -64,6 +70,19 @@ class Endpoints:
         if self._webhook_server is None:
             raise NoWebhookServerError("this manager serves no webhooks: set ManagerOptions.webhook")
         return self._webhook_server
+
+    def add_metrics_route(self, path: str, route: Route) -> None:
+        """Serves something more beside the metrics, to the same users. While they are off that is only logged.
+
+        Raises ValueError for a path that is taken.
+        """
+        if self._metrics_server is None:
+            log.info("Metrics are off, so an extra handler is not served", path=path)
+            return
+        self._metrics_server.add_route(path, self._guarded(path, route))
+
+    def _guarded(self, path: str, route: Route) -> Route:
+        return self._auth.protect(path, route) if self._auth is not None else route
 
     def start(self) -> None:
         """Serves; metrics and health first, so that a start that hangs can be looked at."""
@@ -84,13 +103,11 @@ class Endpoints:
     def _http_servers(self) -> Iterator[HttpServer]:
         yield from (server for server in (self._metrics_server, self._probe_server) if server)
 
-    def _bind_metrics(self, client: Client) -> HttpServer | None:
+    def _bind_metrics(self) -> HttpServer | None:
         address = Address.parse(self._options.metrics_addr)
         if address is None:
             return None
-        route = metrics_route(self._metrics.registry)
-        if self._options.metrics_auth:
-            route = AuthFilter(client, clock=self._clock).protect("/metrics", route)
+        route = self._guarded(METRICS_PATH, metrics_route(self._metrics.registry))
         directory = self._options.metrics_cert_dir
         if directory is not None:
             self.certificate = CertWatcher(
@@ -100,7 +117,7 @@ class Endpoints:
                 clock=self._clock,
                 metrics=self._metrics,
             )
-        return HttpServer("metrics", address, {"/metrics": route}, tls=self.certificate)
+        return HttpServer("metrics", address, {METRICS_PATH: route}, tls=self.certificate)
 
     def _bind_probes(self) -> HttpServer | None:
         address = Address.parse(self._options.health_probe_addr)

@@ -27,6 +27,7 @@ from .controller import AlreadyStartedError, Controller, ControllerOptions
 from .endpoints import WEBHOOK_GRACE, Endpoints
 from .errors import CacheSyncTimeoutError, RuntimeLibraryError
 from .events import EventBroadcaster, EventRecorder
+from .httpserver import Route
 from .leaderelection import LeaderElectionLostError, LeaderElector
 from .listwatch import ListerWatcher
 from .manager_options import ManagerOptions
@@ -149,6 +150,14 @@ class Manager:
     def add_readyz_check(self, name: str, check: Check) -> None:
         """A condition of being ready."""
         self._endpoints.readyz.add(name, check)
+
+    def add_metrics_server_extra_handler(self, path: str, handler: Route) -> None:
+        """Serves a page of the program's own on the port of /metrics, under the same TLS and to the same users.
+
+        With `metrics_auth` a user needs the right to `get` that path. Where metrics are off there is no such page.
+        Raises ValueError for a path that is taken, as /metrics is.
+        """
+        self._endpoints.add_metrics_route(path, handler)
 
     @property
     def metrics_url(self) -> str:

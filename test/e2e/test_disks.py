@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from support.diskagent import USER, DiskAgent, disk_agent, run, why_not
+from support.diskagent import SIZE, USER, DiskAgent, disk_agent, run, why_not
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
 @pytest.fixture(scope="module")
 def played() -> Iterator[DiskAgent]:
     with disk_agent() as made:
+        made.fields["iris"] = {"evictionPolicy": "Never"}
         made.want("iris")
         made.download("iris")
         made.eventually(lambda: made.status("iris") == "ModelDownloaded")
@@ -97,6 +98,34 @@ def test_a_disk_that_is_full_for_a_while_keeps_what_it_has(it: DiskAgent) -> Non
     assert "no space is left" in it.becomes("DiskFull")
     assert it.status("iris") == "ModelDownloaded"
     ballast.unlink()
+
+
+def test_a_disk_that_fills_up_loses_those_models_that_may_go_and_gets_them_back(it: DiskAgent) -> None:
+    """8 MiB, of which four models and the ballast take more than 80 %: one less is below 70 % again."""
+    names = ("dear", "used", "cheap")
+    for number in range(len(names)):
+        it.want("iris", *names[: number + 1], dear={"priority": 5})
+        it.download(names[number], b"\0" * (1 << 20))
+        it.eventually(lambda name=names[number]: it.status(name) == "ModelDownloaded")  # type: ignore[misc]
+    pod = it.serve("used")
+    it.eventually(lambda: it.model("used").in_use)
+
+    (it.disk / "ballast").write_bytes(b"\0" * (SIZE * 43 // 100))
+    it.eventually(lambda: it.status("cheap") == "ModelDownloadPending")
+    assert it.model("cheap").reason == "Evicted"
+    assert not it.folder("cheap").exists()
+    it.eventually(lambda: it.condition("DiskPressure")[0] == "False")
+    assert {name: it.status(name) for name in ("iris", "dear", "used")} == dict.fromkeys(
+        ("iris", "dear", "used"), "ModelDownloaded"
+    )
+    assert len(it.jobs("cheap")) == 1, "it comes back when there is room, not before"
+
+    (it.disk / "ballast").unlink()
+    it.download("cheap", b"\0" * (1 << 20))
+    it.eventually(lambda: it.status("cheap") == "ModelDownloaded")
+    it.client.delete(pod, grace_period_seconds=0)
+    it.want("iris")
+    it.eventually(lambda: not any(it.folder(name).exists() for name in names))
 
 
 def test_a_folder_in_which_another_user_made_directories_is_told_and_goes_when_it_can_d13(it: DiskAgent) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from localmodel.agent import tree
 from localmodel.agent.filesystem import FileSystem
+from localmodel.agent.metrics import AgentMetrics
 from localmodel.agent.probe import DiskProbe
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
@@ -22,9 +23,12 @@ from localmodel.runtime.testing.fake import FakeClient
 from localmodel.runtime.testing.fake_clock import FakeClock
 from localmodel.runtime.testing.recorder import FakeRecorder
 
+from .children import PlayedChildren
+
 URI = "s3://mybucket/mymodel"
 KEY = storage_key(URI)
 JOBS = "kserve-localmodel-jobs"
+CONFIG_MAP = {"name": "inferenceservice-config", "namespace": "kserve"}
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
 
 
@@ -50,29 +54,44 @@ class JumpingClock(FakeClock):
 class World:
     """One node: its agent, its disk, the API server, and the parts of the cluster that a test plays."""
 
-    def __init__(self, root: Path, *, filesystem: FileSystem | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        filesystem: FileSystem | None = None,
+        children: bool = False,
+        metrics: AgentMetrics | None = None,
+    ) -> None:
+        """`children`: the agent's own downloads are played, too (`downloadMode: Agent`)."""
+        self.metrics = metrics
         self.filesystem = filesystem or RoomyDisk()
+        self.plays_children = children
         self.clock = JumpingClock()
         self.client = FakeClient(clock=self.clock)
         self.recorder = FakeRecorder()
         self.root = root
         self.start()
-        config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60}
-        self.client.create(
-            ConfigMap.from_dict(
-                {
-                    "metadata": {"name": "inferenceservice-config", "namespace": "kserve"},
-                    "data": {"localModel": json.dumps(config)},
-                }
-            )
-        )
+        self.client.create(ConfigMap.from_dict({"metadata": CONFIG_MAP, "data": self._config()}))
+        if children:
+            self.set_config(downloadMode="Agent")
         self.client.create(
             LocalModelNodeGroup.from_dict({"metadata": {"name": "gpu1"}, "spec": {"storageLimit": "10Mi"}})
         )
 
+    @staticmethod
+    def _config(storage_initializer: dict[str, Any] | None = None, **local_model: Any) -> dict[str, str]:
+        config = {"jobNamespace": JOBS, "reconcilationFrequencyInSecs": 60, **local_model}
+        return {"localModel": json.dumps(config), "storageInitializer": json.dumps(storage_initializer or {})}
+
+    def set_config(self, storage_initializer: dict[str, Any] | None = None, **local_model: Any) -> None:
+        """Sets these keys of the configuration, and no others."""
+        found = self.client.get(ConfigMap, CONFIG_MAP["name"], namespace=CONFIG_MAP["namespace"])
+        self.client.patch(found, {"data": self._config(storage_initializer, **local_model)})
+
     def start(self) -> None:
         """A fresh agent process on the same disk."""
         self.store = ModelStore(self.root, owner="node-1", filesystem=self.filesystem, clock=self.clock)
+        self.children = PlayedChildren(self.store.notes)
         self.agent = LocalModelNodeReconciler(
             node_name="node-1",
             namespace="kserve",
@@ -80,6 +99,8 @@ class World:
             store=self.store,
             probe=DiskProbe(self.store, clock=self.clock),
             progress=ProgressPolicy.every(1),
+            children=self.children if self.plays_children else None,
+            metrics=self.metrics,
         )
         self.agent.client = self.agent.live = self.client
         self.agent.clock = self.clock

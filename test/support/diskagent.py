@@ -19,7 +19,7 @@ from typing import Any
 
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import storage_key
-from localmodel.runtime.objects import ConfigMap, Event, Job, Namespace
+from localmodel.runtime.objects import ConfigMap, Event, Job, Namespace, Pod
 from localmodel.runtime.rest import LiveClient
 from localmodel.sandbox.envtest import Environment
 
@@ -60,6 +60,8 @@ class DiskAgent:
     environment: Environment
     client: LiveClient = field(init=False)
     process: subprocess.Popen[bytes] | None = None
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More of an entry's fields, by its name."""
 
     def __post_init__(self) -> None:
         self.client = self.environment.client()
@@ -89,8 +91,8 @@ class DiskAgent:
         ):  # fmt: skip
             self.client.create(document)
 
-    def want(self, *names: str) -> None:
-        """The node's entries from now on; caches that are not named are gone."""
+    def want(self, *names: str, **fields: dict[str, Any]) -> None:
+        """The node's entries from now on; caches that are not named are gone. `fields`: more of the entry of a name."""
         for cache in self.client.list(LocalModelCache):
             if cache.name not in names:
                 self.client.delete(cache)
@@ -99,10 +101,23 @@ class DiskAgent:
                 spec = {"sourceModelUri": uri(name), "modelSize": "1Mi", "nodeGroups": ["gpu1"]}
                 self.client.create(LocalModelCache.from_dict({"metadata": {"name": name}, "spec": spec}))
         entries = [
-            {"modelName": name, "sourceModelUri": uri(name), "nodeGroup": "gpu1", "modelSize": "1Mi"} for name in names
+            {"modelName": name, "sourceModelUri": uri(name), "nodeGroup": "gpu1", "modelSize": "1Mi"}
+            | self.fields.get(name, {})
+            | fields.get(name, {})
+            for name in names
         ]
         node = self.client.get(LocalModelNode, "node-1")
         self.client.patch(node, {"spec": {"localModels": entries}})
+
+    def serve(self, name: str) -> Pod:
+        """A pod of this node that has the model mounted."""
+        mount = {"name": "m", "mountPath": "/m", "subPath": f"models/{storage_key(uri(name))}"}
+        volume = {"name": "m", "persistentVolumeClaim": {"claimName": f"{name}-gpu1"}}
+        container = {"name": "c", "image": "i", "volumeMounts": [mount]}
+        spec = {"nodeName": "node-1", "volumes": [volume], "containers": [container]}
+        return self.client.create(
+            Pod.from_dict({"metadata": {"name": f"serves-{name}", "namespace": "default"}, "spec": spec})
+        )
 
     def jobs(self, name: str) -> list[Job]:
         return [job for job in self.client.list(Job, namespace=JOBS) if job.metadata.labels.get("model") == name]
@@ -128,9 +143,9 @@ class DiskAgent:
     def model(self, name: str) -> Any:
         return self.client.get(LocalModelNode, "node-1").status.models[name]
 
-    def condition(self) -> tuple[str, str, str]:
+    def condition(self, type_: str = "StorageReady") -> tuple[str, str, str]:
         for found in self.client.get(LocalModelNode, "node-1").status.conditions:
-            if found.type == "StorageReady":
+            if found.type == type_:
                 return found.status, found.reason, found.message
         return "", "", ""
 

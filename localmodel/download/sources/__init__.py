@@ -19,15 +19,29 @@ SUPPORTED = ("hf://owner/model[:revision]", "http(s)://host/path/file", "file://
 _SPECIAL_HTTPS = re.compile(r"https://[^/]+\.(?:blob|file)\.core\.windows\.net/|https://.+\.git/?$", re.IGNORECASE)
 
 
+def is_local(uri: str) -> bool:
+    """Whether the URI names files of the machine, or container, that downloads it."""
+    return _scheme(uri) == "file"
+
+
+def is_supported(uri: str) -> bool:
+    """Whether there is a source for URIs of this form; a malformed one can have it."""
+    return _scheme(uri) in ("hf", "file") or (_scheme(uri) in ("http", "https") and not _SPECIAL_HTTPS.match(uri))
+
+
+def _scheme(uri: str) -> str:
+    scheme, separator, _ = uri.partition("://")
+    return scheme.lower() if separator else ""
+
+
 def source_for(uri: str, *, env: Mapping[str, str], options: DownloadOptions) -> Source:
     """The source that serves `uri`. Raises UnsupportedSchemeError, or InvalidURIError when the URI is malformed."""
-    scheme, separator, _ = uri.partition("://")
-    scheme = scheme.lower() if separator else ""
+    scheme = _scheme(uri)
     if scheme == "hf":
         from localmodel.download.sources.huggingface import HuggingFaceSource
 
         return HuggingFaceSource(uri, env=env, options=options)
-    if scheme in ("http", "https") and not _SPECIAL_HTTPS.match(uri):
+    if scheme in ("http", "https") and is_supported(uri):
         from localmodel.download.sources.http import HTTPSource
 
         return HTTPSource(uri, env=env, options=options)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from support.http import answer, scripted_server
 from support.rights import AGENT, ActingAs
 
 from localmodel.agent.main import cache_options, main, wait_for_jobs_namespace
@@ -96,6 +97,26 @@ def test_events_lead_from_an_entry_to_a_published_model(client: FakeClient, tmp_
     )
     assert (tmp_path / "models" / storage_key(URI) / "model.bin").read_bytes() == b"weights"
     assert len(client.list(Job)) == 1
+
+
+@pytest.mark.usefixtures("running")
+def test_the_end_of_its_own_download_is_known_at_once(client: FakeClient, tmp_path: Path) -> None:
+    """Nothing else would wake the agent for a minute."""
+    found = client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
+    client.patch(found, {"data": {"localModel": json.dumps({"jobNamespace": JOBS, "downloadMode": "Agent"})}})
+    with scripted_server(answer(200, b"weights", {"Content-Type": "application/octet-stream"})) as server:
+        uri = f"{server.url}/model.bin"
+        cache = {"metadata": {"name": "web"}, "spec": {"sourceModelUri": uri, "modelSize": "1Mi"}}
+        client.create(LocalModelCache.from_dict(cache))
+        entry = {"modelName": "web", "sourceModelUri": uri, "nodeGroup": "gpu1", "modelSize": "1Mi"}
+        client.create(LocalModelNode.from_dict({"metadata": {"name": "node-1"}, "spec": {"localModels": [entry]}}))
+        wait(
+            "the model is published and reported",
+            lambda: client.get(LocalModelNode, "node-1").status.model_status == {"web": "ModelDownloaded"},
+            deadline=30.0,
+        )
+    assert (tmp_path / "models" / storage_key(uri) / "model.bin").read_bytes() == b"weights"
+    assert client.list(Job) == []
 
 
 @pytest.mark.usefixtures("running")

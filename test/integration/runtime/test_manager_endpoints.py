@@ -15,6 +15,7 @@ from support.eventually import eventually
 
 from localmodel.runtime.cache import CacheOptions
 from localmodel.runtime.endpoints import NoWebhookServerError
+from localmodel.runtime.httpserver import HttpRequest, HttpResponse
 from localmodel.runtime.manager_options import ManagerOptions
 from localmodel.runtime.objects import ConfigMap, ObjectMeta
 from localmodel.runtime.testing import BackgroundManager, FakeClient
@@ -83,6 +84,35 @@ def test_152_metrics_are_for_who_may_read_them_by_the_clusters_own_rights(
         assert get(manager.metrics_url, context, "made-up") == 401
         assert get(manager.metrics_url, context, eve) == 403
         assert get(manager.metrics_url, context, prometheus) == 200
+
+
+def hello(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"hello {request.path}".encode())
+
+
+def test_a_program_serves_pages_of_its_own_beside_its_metrics(fake_client: FakeClient) -> None:
+    manager = BackgroundManager(fake_client, options(metrics_addr="127.0.0.1:0"))
+    manager.add_metrics_server_extra_handler("/progress", hello)
+    with pytest.raises(ValueError, match="serves /metrics already"):
+        manager.add_metrics_server_extra_handler("/metrics", hello)
+    with manager, urllib.request.urlopen(f"{manager.metrics_url[: -len('/metrics')]}/progress/1", timeout=10) as answer:
+        assert answer.read() == b"hello /1"
+
+
+def test_without_metrics_there_are_no_pages_beside_them(fake_client: FakeClient) -> None:
+    manager = BackgroundManager(fake_client, options(metrics_addr="0"))
+    manager.add_metrics_server_extra_handler("/progress", hello)
+    with manager:
+        assert manager.metrics_url == ""
+
+
+def test_pages_beside_the_metrics_are_guarded_as_they_are(api_server: Environment, tmp_path: Path) -> None:
+    MountedSecret(tmp_path).publish(pair := make_pair())
+    wanted = options(metrics_addr="127.0.0.1:0", metrics_cert_dir=tmp_path, metrics_auth=True)
+    manager = BackgroundManager(api_server.client(), wanted)
+    manager.add_metrics_server_extra_handler("/progress", hello)
+    with manager:
+        assert get(f"{manager.metrics_url[: -len('/metrics')]}/progress", trusting(pair)) == 401
 
 
 def test_webhooks_are_served_and_readiness_waits_for_their_certificate(fake_client: FakeClient, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from support.rigid import Rigid
 
 from localmodel.agent.eviction import Request, admit
+from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.inuse import find_in_use
 from localmodel.agent.limits import Bounds
 from localmodel.agent.manifest import Reference
@@ -38,6 +40,13 @@ GIB = 1 << 30
 
 
 # room ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_room_is_what_users_have_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As df counts: of 1,000 blocks 100 are used, and root keeps 400 back."""
+    said = os.statvfs_result((4096, 4096, 1000, 900, 500, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: said)
+    assert FileSystem().room(Path("/")) == (600 * 4096, 500 * 4096)
 
 
 def usage(*, available: int = 100 * GIB, used: int = 0, **staged: int) -> DiskUsage:

@@ -10,6 +10,7 @@ import yaml
 from support.manager import group
 
 from localmodel.api import LocalModelConfig, LocalModelNodeGroup
+from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.names import NODE_GROUP_LABEL, agent_daemon_set_name, group_label_value
 from localmodel.manager.agents import (
     InvalidAgentError,
@@ -17,7 +18,7 @@ from localmodel.manager.agents import (
     has_what_is_wanted,
     wanted_daemon_set,
 )
-from localmodel.runtime.objects import DaemonSet
+from localmodel.runtime.objects import ConfigMap, DaemonSet
 
 MANIFEST = Path(__file__).parents[3] / "config" / "agent" / "manager.yaml"
 LONG = "a" * 70
@@ -99,6 +100,20 @@ def test_what_the_group_leaves_out_comes_from_the_configuration() -> None:
     made = pod_spec(wanted(asking({}), localModelAgentImage="configured", localModelAgentCpuRequest="1"))
     assert made["containers"][0]["image"] == "configured"
     assert made["containers"][0]["resources"] == {"requests": {"cpu": "1"}}
+
+
+def test_the_default_limit_has_room_for_an_agents_own_downloads() -> None:
+    def limit(local_model: str, initializer: str = "{}", **keys: str) -> Any:
+        data = {"localModel": local_model, "storageInitializer": initializer}
+        read = InferenceServiceConfig.from_config_map(ConfigMap.from_dict({"metadata": {"name": "c"}, "data": data}))
+        request = agent_request(asking(), config(**keys), downloads_memory=read.agent_downloads_memory)
+        assert request is not None
+        return request.resources.get("limits", {}).get("memory")
+
+    assert limit("{}") == "300Mi"
+    assert limit('{"downloadMode": "Agent"}') == f"{300 + 4 * 256}Mi"
+    assert limit('{"downloadMode": "Agent", "maxConcurrentDownloadsPerNode": 2}', '{"memoryLimit": "1G"}') == "2208Mi"
+    assert limit('{"downloadMode": "Agent"}', localModelAgentMemoryLimit="500Mi") == "500Mi"
 
 
 def test_the_group_comes_before_the_configuration() -> None:

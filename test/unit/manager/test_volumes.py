@@ -426,6 +426,42 @@ def test_without_volume_management_serving_volumes_are_left_alone() -> None:
     assert claim(cluster, "team-a", "iris-gpu") is not None
 
 
+def in_agents(cluster: Cluster) -> None:
+    """Agents download themselves."""
+    cluster.client.create(config_map('{"downloadMode": "Agent"}'))
+
+
+def test_where_agents_download_themselves_no_job_gets_a_volume() -> None:
+    cluster = Cluster(group(), cache(), service("s", "team-a"))
+    in_agents(cluster)
+    cluster.reconcile_cache()
+    assert names(cluster) == (["iris-gpu-team-a"], ["team-a/iris-gpu"])
+
+
+def test_the_volumes_of_jobs_go_with_the_mode_and_come_back_with_it() -> None:
+    cluster = Cluster(group(), cache())
+    cluster.reconcile_cache()
+    before = names(cluster)
+    in_agents(cluster)
+    settle(cluster)
+    assert names(cluster) == ([], [])
+    cluster.client.delete(config_map(""))
+    settle(cluster)
+    assert names(cluster) == before
+
+
+def test_services_of_the_job_namespace_keep_the_claim_that_they_share_with_jobs() -> None:
+    cluster = Cluster(group(), cache(), service("s", JOBS))
+    cluster.reconcile_cache()
+    before = names(cluster)
+    in_agents(cluster)
+    settle(cluster)
+    assert names(cluster) == before
+    cluster.client.delete(cluster.client.get(InferenceService, "s", namespace=JOBS))
+    settle(cluster)
+    assert names(cluster) == ([], [])
+
+
 def test_a_volume_specification_that_makes_no_sense_is_shown() -> None:
     odd = group()
     odd.spec.persistent_volume_spec["capacity"] = ["10Gi"]
