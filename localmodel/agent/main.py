@@ -125,10 +125,12 @@ def cache_options(node_name: str, *, namespace: str, jobs_namespace: str) -> Cac
         by_kind={
             LocalModelNode: KindOptions(fields=f"metadata.name={node_name}"),
             Job: KindOptions(namespaces=(jobs_namespace,), labels=f"{JOB_NODE_LABEL}={label_value(node_name)}"),
-            Pod: KindOptions(fields=f"spec.nodeName={node_name}"),
+            Pod: KindOptions(fields=f"spec.nodeName={node_name}", may_be_forbidden=True),
             # Only entries that name no group need it: a role of before, without that right, is no reason not to start.
             NodeMetadata: KindOptions(fields=f"metadata.name={node_name}", may_be_forbidden=True),
-            ConfigMap: KindOptions(namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}"),
+            ConfigMap: KindOptions(
+                namespaces=(namespace,), fields=f"metadata.name={CONFIG_MAP_NAME}", may_be_forbidden=True
+            ),
         }
     )
 
