@@ -342,7 +342,7 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _references(self, key: str) -> tuple[Reference, ...]:
         try:
-            manifest = self._store.manifest(key)
+            manifest = self._store.recall(key)
         except StoreError as error:
             log.debug("a manifest cannot be read", storage_key=key, error=str(error))
             manifest = None
