@@ -33,6 +33,8 @@ class InUse:
     more: what was there may still be in the trash."""
     named: frozenset[str] = frozenset()
     """The keys that a pod surely asks for; the others may merely be in use, by a pod of which nobody can say."""
+    unseen_since: datetime | None = None
+    """Set where pods may not be read: what was discarded after that moment may still be open."""
 
     def __contains__(self, key: str) -> bool:
         return bool(self.pods.get(key))

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from localmodel.runtime.client import Reader
-from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.errors import ForbiddenError, RuntimeLibraryError
 from localmodel.runtime.objects import Pod
 
 from .context import Pass
@@ -26,6 +26,10 @@ class Holders(Protocol):
 
     def of(self, key: str) -> Mapping[str, datetime]:
         """The pods that have the storage key mounted, as far as is known: an identity of each, and when it was made."""
+
+    @property
+    def unseen_since(self) -> datetime | None:
+        """Set where pods may not be read: what was discarded after that moment may still be open."""
 
     def look(self) -> bool:
         """Makes `of` certain; False where that is not possible now."""
@@ -40,17 +44,24 @@ class PodLook:
         self._find_in_use = find_in_use
 
     def look(self, current: Pass) -> bool:
-        """Renews `Pass.pods` and `Pass.in_use`; False, and `Pass.is_blind`, where the pods cannot be read."""
+        """Renews `Pass.pods` and `Pass.in_use`; False where they cannot be read now: nothing is removed then.
+
+        True also where they may not be read at all, as under KServe's role: there is no use in waiting for them, and
+        `InUse.unseen_since` gives pods their time. `Pass.is_blind` is set in both cases, and then nothing is evicted.
+        """
         if not current.has_looked:
             current.has_looked = True
             try:
                 current.pods = self._live.list(Pod, fields={"spec.nodeName": current.node.name})
-            except RuntimeLibraryError as error:
+            except ForbiddenError as error:
                 current.is_blind = True
+                log.debug("the pods of this node may not be read", error=str(error))
+            except RuntimeLibraryError as error:
+                current.is_blind = current.must_wait = True
                 log.warning("nothing is removed while the pods of this node cannot be read", error=str(error))
             else:
                 self._find_in_use(current)
-        return not current.is_blind
+        return not current.must_wait
 
     def holders(self, current: Pass) -> Holders:
         """Those of one pass."""
@@ -64,6 +75,10 @@ class _PodHolders:
 
     def of(self, key: str) -> Mapping[str, datetime]:
         return self._current.in_use.pods.get(key, {})
+
+    @property
+    def unseen_since(self) -> datetime | None:
+        return self._current.in_use.unseen_since
 
     def look(self) -> bool:
         return self._look.look(self._current)

@@ -37,6 +37,8 @@ _LATER: Final = timedelta(days=1)
 
 
 class _Nobody:
+    unseen_since = None
+
     def of(self, _key: str) -> Mapping[str, datetime]:
         return {}
 
@@ -131,11 +133,12 @@ class Trash:
             return True
         if not holders.look():
             return True
-        users = holders.of(key)
+        users, discarded = holders.of(key), datetime.fromtimestamp(_leading_number(rest), tz=UTC)
+        if holders.unseen_since is not None and discarded >= holders.unseen_since:
+            return True
         if name not in self._held:
-            latest = datetime.fromtimestamp(_leading_number(rest), tz=UTC) + _LATER
             is_new = name in self._new
-            self._held[name] = frozenset(uid for uid, made in users.items() if is_new or made <= latest)
+            self._held[name] = frozenset(uid for uid, made in users.items() if is_new or made <= discarded + _LATER)
         return bool(self._held[name] & users.keys())
 
     def _is_due(self, name: str) -> bool:

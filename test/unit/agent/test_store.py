@@ -163,6 +163,7 @@ class Pods:
     def __init__(self, found: dict[str, dict[str, datetime]], *, knows: bool = True) -> None:
         self.found = found
         self.knows = knows
+        self.unseen_since: datetime | None = None
 
     def of(self, key: str) -> dict[str, datetime]:
         return self.found.get(key, {})
