@@ -38,6 +38,8 @@ from .usetimes import UseTimes
 
 SETTLE_SECONDS: Final = 30.0
 """Some file systems give deleted room back only after a while: the volume is measured again before more is removed."""
+_LONGEST_SECONDS: Final = 86400.0
+"""Anybody can write a ttlSecondsAfterLastUse that no timedelta can be."""
 
 log = structlog.get_logger(__name__)
 
@@ -224,7 +226,7 @@ class Capacity:
             self._settles_until = self._clock.monotonic() + SETTLE_SECONDS
 
     def _sooner(self, seconds: float) -> None:
-        wait = timedelta(seconds=seconds)
+        wait = timedelta(seconds=min(seconds, _LONGEST_SECONDS))
         self.look_again = wait if self.look_again is None else min(self.look_again, wait)
 
     # downloads -------------------------------------------------------------------------------------------------------

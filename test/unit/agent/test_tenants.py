@@ -67,3 +67,27 @@ def test_a_size_that_cannot_be_read_stops_only_the_cache_that_has_it(world: Worl
     world.want(cache("team-a", modelSize="plenty"), cache("team-b", modelSize="1Mi"))
     world.run()
     assert len(jobs(world)) == 1
+
+
+@pytest.mark.parametrize("size", ["1e30", "8Ei", "1e99999", "1e9999999", "9" * 5000, "-5Gi", "plenty"])
+def test_no_size_that_a_cache_makes_up_stops_the_others(world: World, size: str) -> None:
+    other = "s3://other/model"
+    world.want(cache("team-a", modelSize=size), cache("team-b", sourceModelUri=other, modelSize="1Mi"))
+    world.run()
+    (job,) = [job for job in jobs(world) if job.metadata.labels["modelNamespace"] == "team-b"]
+    world.download(job)
+    world.run()
+    assert world.status("team-b/m") == "ModelDownloaded"
+    assert 0 <= (world.model("team-a/m").size_bytes or 0) < 1 << 63
+
+
+def test_no_time_to_live_that_a_cache_makes_up_stops_the_others(world: World) -> None:
+    other = "s3://other/model"
+    long = cache("team-a", ttlSecondsAfterLastUse=(1 << 63) - 1)
+    world.want(long)
+    world.run()
+    world.download(jobs(world)[0])
+    world.run()
+    world.want(long, cache("team-b", sourceModelUri=other))
+    world.run()
+    assert {world.status("team-a/m"), world.status("team-b/m")} == {"ModelDownloaded", "ModelDownloadPending"}
