@@ -17,12 +17,21 @@ from localmodel.runtime.objects import Object
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]+")
 
+_MOST: Final = 2000
+
 
 def shown(text: str) -> str:
     """The text without user information and queries of the URIs in it, and without what is no character."""
     if not text.isascii():
         text = text.encode(errors="backslashreplace").decode()
     return _URI.sub(_redacted, text) if "://" in text else text
+
+
+def brief(text: str) -> str:
+    """What is shown of the text in a status, which holds that of every model: a URI alone may have thousands of
+    characters, and an API server stores no object of more than some megabytes."""
+    text = shown(text)
+    return text if len(text) <= _MOST else f"{text[: _MOST // 2]} [...] {text[-_MOST // 2 :]}"
 
 
 def _redacted(found: re.Match[str]) -> str:

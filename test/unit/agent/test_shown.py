@@ -13,7 +13,7 @@ import structlog
 from support.agent import JOBS, World
 
 from localmodel.agent.checks import CHECK_LABEL
-from localmodel.agent.shown import log_processor, shown
+from localmodel.agent.shown import brief, log_processor, shown
 from localmodel.api.names import storage_key
 from localmodel.runtime.logging import setup_logging
 from localmodel.runtime.objects import ServiceAccount
@@ -93,3 +93,10 @@ def test_a_name_that_is_no_text_keeps_no_status_from_being_written(tmp_path: Pat
     assert (world.status("iris"), world.status("other")) == ("ModelDownloadError", "ModelDownloaded")
     assert world.model("iris").reason == "VerificationFailed"
     json.dumps(world.node.status.to_dict(), ensure_ascii=False).encode()
+
+
+def test_a_long_uri_does_not_make_a_status_that_no_api_server_stores() -> None:
+    told = brief(f"cannot read s3://{'x' * 60_000}: no such bucket")
+    assert len(told) < 2100
+    assert told.startswith("cannot read s3://xx")
+    assert told.endswith("xx: no such bucket")
