@@ -58,6 +58,13 @@ def shortage(size: int, disk: Disk, reserved: int) -> str:
     The numbers stand still while other downloads go on, and of what others do to the volume only the larger moves show.
     """
     models, volume = disk.models, disk.volume
+    if size > min(models.limit, volume.limit):
+        whole = "node group's limit" if models.limit <= volume.limit else "disk"
+        remedy = "raise storageLimit" if models.limit <= volume.limit else "give this node a larger disk"
+        return (
+            f"the model needs {human(size)} and can never fit: the {whole} is {human(min(models.limit, volume.limit))}; "
+            f"{remedy}, or correct modelSize"
+        )
     tail = f", and {human(reserved)} are reserved for downloads under way"
     stays = "; what is there may not be removed for it" if any(i.kind is Kind.MODEL for i in disk.items) else ""
     over_models = models.used + size - models.high

@@ -30,7 +30,7 @@ class StorageCondition:
         self._models = models
         self._recorder = recorder
         self._clock = clock
-        self._foreign: Sequence[str] = ()
+        self._foreign: Sequence[str] = []
         self._leftovers: Sequence[str] = ()
 
     def set(
