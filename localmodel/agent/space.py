@@ -59,12 +59,10 @@ def shortage(size: int, disk: Disk, reserved: int) -> str:
     """
     models, volume = disk.models, disk.volume
     if size > min(models.limit, volume.limit):
-        whole = "node group's limit" if models.limit <= volume.limit else "disk"
-        remedy = "raise storageLimit" if models.limit <= volume.limit else "give this node a larger disk"
-        return (
-            f"the model needs {human(size)} and can never fit: the {whole} is {human(min(models.limit, volume.limit))}; "
-            f"{remedy}, or correct modelSize"
-        )
+        told = f"the model needs {human(size)} and can never fit: "
+        if models.limit <= volume.limit:
+            return f"{told}the node group's limit is {human(models.limit)}; raise storageLimit, or correct modelSize"
+        return f"{told}the disk is {human(volume.limit)}; give this node a larger disk, or correct modelSize"
     tail = f", and {human(reserved)} are reserved for downloads under way"
     stays = "; what is there may not be removed for it" if any(i.kind is Kind.MODEL for i in disk.items) else ""
     over_models = models.used + size - models.high

@@ -1,8 +1,9 @@
 """`Occurrence`, one thing that was recorded, and `EventCorrelator`, which keeps floods of them from the API server.
 
 Two steps, each with a bounded memory. Aggregation: from the tenth distinct note about the same thing within ten minutes
-on, one combined event stands for all. Spam filter: a source has a burst of 25 writes per object, or per whatever else
-it asks for, and then one per five minutes. Between the two an `eventsink` folds equal occurrences into one Event. Used by one thread.
+on, one combined event stands for all. Spam filter: a source has a burst of 25 writes per object (or what else it
+counts by) and then one per five minutes. Between the two an `eventsink` folds equal occurrences into one Event. Used
+by one thread.
 
 Numbers as in client-go's tools/record (events_cache.go).
 """

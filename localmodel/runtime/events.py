@@ -78,8 +78,8 @@ class EventBroadcaster:
         jitter: Callable[[], float] = random.random,
         spam_key: SpamKey = by_origin,
     ) -> None:
-        """`client` writes live. `jitter` gives numbers from 0 to 1, for the first wait of a retry. `spam_key`: what has a
-        burst of its own."""
+        """`client` writes live. `jitter` gives numbers from 0 to 1, for the first wait of a retry. `spam_key` is what
+        has a burst of its own."""
         self._client = client
         self._clock = clock or RealClock()
         self._dropped = (metrics or Metrics()).events_dropped

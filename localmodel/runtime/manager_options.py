@@ -50,7 +50,7 @@ class ManagerOptions:
     graceful_shutdown_timeout: float = 30.0
     """How long runnables may take to end; 0 does not wait, a negative number waits for ever."""
     event_spam_key: SpamKey = by_origin
-    """What has a burst of 25 events of its own: each object, or `eventcorrelator.by_reason` each reason of it as well."""
+    """What has a burst of 25 events of its own: each object, or by `eventcorrelator.by_reason` each of its reasons."""
     cache: CacheOptions = field(default_factory=CacheOptions)
     """Which objects are held in memory."""
     disable_cache_for: tuple[type[Object], ...] = ()
