@@ -58,6 +58,8 @@ class StorageCondition:
         )
         if error is not None and told != reason:
             self._recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
+        elif error is None and told not in ("", "Ready"):
+            self._recorder.event(node, "Normal", STORAGE_READY, f"{message}; it is over with {told}")
 
     def _ready_message(self) -> str:
         parts = [f"{self._models} can be used"]
