@@ -32,6 +32,7 @@ from localmodel.runtime.errors import (
     TooManyRequestsError,
     TransportError,
 )
+from localmodel.runtime.eventcorrelator import by_reason
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
@@ -212,6 +213,8 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: 
                 component="localmodel-agent",
                 metrics_addr=args.metrics_addr,
                 health_probe_addr=args.health_probe_addr,
+                # All events are about one object: a hundred arrivals must not use up what an eviction needs.
+                event_spam_key=by_reason,
                 cache=cache_options(node_name, namespace=namespace, jobs_namespace=jobs_namespace),
             ),
             metrics=metrics,

@@ -31,7 +31,7 @@ class StorageCondition:
         self._models = models
         self._recorder = recorder
         self._clock = clock
-        self._foreign: Sequence[str] = ()
+        self._foreign: Sequence[str] = []
         self._leftovers: Sequence[str] = ()
 
     def set(
@@ -59,6 +59,8 @@ class StorageCondition:
         )
         if error is not None and told != reason:
             self._recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
+        elif error is None and told not in ("", "Ready"):
+            self._recorder.event(node, "Normal", STORAGE_READY, f"{message}; it is over with {told}")
 
     def _ready_message(self) -> str:
         parts = [f"{self._models} can be used"]
