@@ -31,7 +31,7 @@ from .runs import Runs
 from .store import ModelStore
 
 ASK_SECONDS: Final = 300.0
-"""How long it is good enough to know that a cache still names a model which no entry asks for."""
+"""How long it holds that a cache still names a model which no entry asks for, while no entry changes."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,8 @@ class Removal:
         """Storage key -> the part of its grace that was over when this process saw it first, and when that was by the
         monotonic clock: no change of the time of day ends a grace or prolongs it."""
         self._wanted: dict[str, float] = {}
-        """Storage key -> when (monotonic) one of its caches was last found to name it."""
+        """Storage key -> when (monotonic) one of its caches was last found to name it, under this generation."""
+        self._generation: int | None = None
         self._in_use: set[str] = set()
         """Keys of which it was told that they are kept for being in use."""
 
@@ -72,6 +73,8 @@ class Removal:
         outcome = Removed()
         candidates = (self._store.known_keys() | {storage_key_of(job) for job in current.jobs}) - set(wanted)
         self._kept = {key: kept for key, kept in self._kept.items() if key in candidates}
+        if current.node.metadata.generation != self._generation:
+            self._generation, self._wanted = current.node.metadata.generation, {}
         self._wanted = {key: asked for key, asked in self._wanted.items() if key in candidates}
         self._in_use = {key for key in self._in_use if key in candidates and key in current.in_use}
         for key in sorted(candidates):
@@ -117,8 +120,8 @@ class Removal:
         return msgspec.structs.replace(record, uri=record.uri or uri, references=references)
 
     def _is_wanted(self, key: str, record: KeyRecord) -> bool:
-        """Whether a cache still names the model. A yes holds for a while: any event makes a pass, and a node may keep
-        hundreds of models that no entry asks for."""
+        """Whether a cache still names the model. A yes holds for a while: each pod that comes or goes makes a pass, and
+        a node may keep hundreds of models that no entry asks for."""
         now = self._clock.monotonic()
         if now - self._wanted.get(key, float("-inf")) < ASK_SECONDS:
             return True
