@@ -52,6 +52,7 @@ from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
 from .scratch import Scratch
 from .scrub import Scrubber
+from .shown import log_processor
 from .status import ProgressPolicy
 from .store import ModelStore
 
@@ -171,7 +172,7 @@ def wait_for_jobs_namespace(
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
     """Runs until a signal ends it; the exit status: 0, 1 after a failure, 2 for wrong use."""
     args = build_parser().parse_args(argv)
-    setup_logging(args.log_level, args.log_format)
+    setup_logging(args.log_level, args.log_format, last=(log_processor,))
     node_name = env.get("NODE_NAME", "").strip()
     if not node_name:
         sys.stderr.write(

@@ -27,6 +27,7 @@ from .errors import StoreError
 from .jobs import SOURCE_URI_ANNOTATION
 from .manifest import KeyRecord, Reference
 from .observation import cache_of, storage_key_of
+from .podlook import PodLook
 from .runs import Runs
 from .store import ModelStore
 
@@ -54,11 +55,12 @@ class Removed:
 class Removal:
     """Removes what is not wanted. See the module."""
 
-    def __init__(self, *, live: Reader, store: ModelStore, runs: Runs, clock: Clock) -> None:
+    def __init__(self, *, live: Reader, store: ModelStore, runs: Runs, clock: Clock, look: PodLook) -> None:
         self._live = live
         self._store = store
         self._runs = runs
         self._clock = clock
+        self._look = look
         self._kept: dict[str, tuple[timedelta, float]] = {}
         """Storage key -> the part of its grace that was over when this process saw it first, and when that was by the
         monotonic clock: no change of the time of day ends a grace or prolongs it."""
@@ -99,11 +101,15 @@ class Removal:
         outcome.lingering |= {_key_of(job) for job in jobs} | self._runs.caches(key, current)
         if not self._runs.end(key, current):
             log.info("waiting for a download to end before its model is removed", storage_key=key)
+        elif key not in self._store.known_keys():
+            return
+        elif key not in current.in_use and not self._look.look(current):
+            outcome.failed = True
         elif key in current.in_use:
             if key not in self._in_use:
                 log.info("keeping a model that is no longer wanted but in use", storage_key=key, uri=record.uri)
             self._in_use.add(key)
-        elif key in self._store.known_keys():
+        else:
             log.info("removing a model", storage_key=key, uri=record.uri)
             self._store.remove(key)
 
@@ -120,8 +126,11 @@ class Removal:
         return msgspec.structs.replace(record, uri=record.uri or uri, references=references)
 
     def _is_wanted(self, key: str, record: KeyRecord) -> bool:
-        """Whether a cache still names the model. A yes holds for a while: each pod that comes or goes makes a pass, and
-        a node may keep hundreds of models that no entry asks for."""
+        """Whether a cache still names the model.
+
+        A yes holds for a while: each pod that comes or goes makes a pass, and a node may keep hundreds of models that no
+        entry asks for.
+        """
         now = self._clock.monotonic()
         if now - self._wanted.get(key, float("-inf")) < ASK_SECONDS:
             return True

@@ -170,11 +170,10 @@ def test_a_finished_pod_uses_nothing() -> None:
     assert KEY not in find_in_use([user], OURS, jobs_namespace="jobs")
 
 
-def test_what_was_replaced_is_held_by_older_pods_only() -> None:
-    user = pod("iris-gpu1", f"models/{KEY}", creationTimestamp="2026-01-02T00:00:00Z")
+def test_a_pod_holds_what_a_key_had_also_when_the_key_is_forgotten() -> None:
+    user = pod("iris-gpu1", "models/0123456789abcdef", creationTimestamp="2026-01-02T00:00:00Z", uid="u")
     found = find_in_use([user], OURS, jobs_namespace="jobs")
-    assert not found.is_mounted(KEY, datetime(2026, 1, 1, tzinfo=UTC))
-    assert found.is_mounted(KEY, datetime(2026, 1, 3, tzinfo=UTC))
+    assert found.pods["0123456789abcdef"] == {"u": datetime(2026, 1, 2, tzinfo=UTC)}
 
 
 # the claim of a download -----------------------------------------------------------------------------------------
