@@ -24,12 +24,12 @@ from localmodel.runtime.objects import Job
 from .certificates import trust
 from .containers import base_container, image_of
 from .context import Pass
-from .credentials import CredentialsBuilder
+from .credentials import CredentialsBuilder, fingerprint
 from .decisions import JobState, entry_key
 from .errors import DownloadSetupError, EarlierDownloadError, JobRejectedError
 from .identity import pull_secrets
 from .images import is_our_image
-from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
+from .jobs import CREDENTIALS_ANNOTATION, STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
 from .observation import (
     attempt_of,
     cache_of,
@@ -120,12 +120,13 @@ class JobRuns:
             )
         )
 
-    def standing(self, key: str, prepared: Job | None, current: Pass) -> tuple[int, str] | None:
+    def standing(self, key: str, prepared: Job | None, entry: LocalModelInfo, current: Pass) -> tuple[int, str] | None:
         """The attempt that stands for this download already, and what to say of it; None where it can start.
 
         That can be the same Job, or one for another cache that shares the download, or of an attempt that the disk has
-        forgotten. A Job of an earlier LocalModelNode of this node is deleted, and holds the download up until it is
-        gone. Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
+        forgotten. One of an earlier LocalModelNode of this node, or with other credentials (D-16), is deleted, and
+        holds the download up until it is gone. Asked live, before the disk is touched: a Job that the cache does not
+        show yet may be writing there.
         `prepared` is the Job that is to be made, if any. Raises DownloadSetupError and EarlierDownloadError.
         """
         labels = {STORAGE_KEY_LABEL: key, JOB_NODE_LABEL: label_value(current.node.name)}
@@ -135,6 +136,9 @@ class JobRuns:
         running = [other for other in others if other.name != name and is_unfinished(other)]
         for other in [*([found] if found is not None else []), *running]:
             if is_ours(other, current.node.metadata.uid):
+                if other.metadata.annotations.get(CREDENTIALS_ANNOTATION) != fingerprint(entry):
+                    delete_job(self._client, other)
+                    raise EarlierDownloadError(f"waiting for Job {other.name} with other credentials to end")
                 said = f"an earlier Job {other.name} is still being deleted" if other.is_deleting else _exists(other)
                 return attempt_of(other), said
             owner = get_controller_of(other)
