@@ -150,7 +150,7 @@ class Inventory:
 
     def _unreferenced(self, around: Round) -> Iterator[Item]:
         for key in self._store.known_keys() - around.groups.keys():
-            busy = is_busy(around.current, key)
+            busy = is_busy(around.current, key) or key in around.current.reserved
             staged = around.current.usage.staged.get(key, 0)
             yield Item(key=key, kind=Kind.LEFTOVER, size=staged, kept="still written" if busy else "")
             manifest = self._store.manifest(key)
