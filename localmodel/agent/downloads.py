@@ -167,6 +167,8 @@ class Downloads:
         """
         if not is_owned_by(situation.record, wanted, folder):
             waits = self._handover.run(wanted, situation.record, current)
+            if waits is None:
+                self._capacity.changed(wanted.key)
             folder = FolderState("absent")
             situation = Situation(folder="absent", record=self._store.record(wanted.key))
             if waits is not None:
@@ -278,7 +280,7 @@ class Downloads:
         self._store.write_record(wanted.key, record)
         self._metrics.published(manifest.total_size)
         current.reserved.pop(wanted.key, None)
-        self._capacity.arrived(wanted.key)
+        self._capacity.changed(wanted.key)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
         self._recorder.event(
             current.node, "Normal", "Downloaded", f"{entry_key(wanted.leader)}: {wanted.uri} is on this node"

@@ -33,7 +33,6 @@ from .jobs import CREDENTIALS_ANNOTATION, STORAGE_KEY_LABEL, DownloadRequest, bu
 from .observation import (
     attempt_of,
     cache_of,
-    download_pods,
     find_job,
     is_ours,
     is_unfinished,
@@ -73,8 +72,7 @@ class JobRuns:
 
     def observe(self, key: str, attempt: int, current: Pass) -> Run:
         """The Job of that attempt, as the cache shows it; one that does not start is looked after live."""
-        job = find_job(current.jobs, key, attempt)
-        pods = download_pods(current.pods, key, current.jobs_namespace)
+        job, pods = find_job(current.jobs_of(key), attempt), current.pods_of(key)
         timeout = current.config.local_model.job_start_timeout_seconds
         start = self._starts.observe(key, job, pods, timeout=timeout)
         symptom = start.symptom or symptom_of(job, pods)
@@ -166,15 +164,14 @@ class JobRuns:
     def end(self, key: str, current: Pass) -> bool:
         """Ends all downloads of a key; whether nothing of them runs any more."""
         self._starts.forget(key)
-        jobs = [job for job in current.jobs if storage_key_of(job) == key]
+        jobs = current.jobs_of(key)
         for job in jobs:
             delete_job(self._client, job)
-        pods = download_pods(current.pods, key, current.jobs_namespace)
-        return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in pods)
+        return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in current.pods_of(key))
 
     def caches(self, key: str, current: Pass) -> set[str]:
         """Status keys of the caches whose Jobs may still run."""
-        caches = (cache_of(job) for job in current.jobs if storage_key_of(job) == key and is_unfinished(job))
+        caches = (cache_of(job) for job in current.jobs_of(key) if is_unfinished(job))
         return {status_key(cache.name, cache.namespace) for cache in caches}
 
 

@@ -76,7 +76,7 @@ class Removal:
         return outcome
 
     def _one(self, key: str, current: Pass, outcome: Removed) -> None:
-        jobs = [job for job in current.jobs if storage_key_of(job) == key]
+        jobs = current.jobs_of(key)
         record = self._record(key, jobs)
         # What no cache can be asked about gets the grace too.
         keep = not record.references or any(self._is_wanted_by(cache, record.uri) for cache in record.references)
