@@ -14,7 +14,7 @@ import structlog
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
-from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.errors import ForbiddenError, RuntimeLibraryError
 
 from .caches import find_cache
 from .limits import MEMORY_SECONDS
@@ -40,8 +40,12 @@ class CacheFields:
         """The whole entry, from the cache as it is now. Raises ApiError and TransportError."""
         if not is_pruned(entry):
             return entry
-        cache = find_cache(self._live, name=entry.model_name, namespace=entry.namespace)
         fields: Fields = {}
+        try:
+            cache = find_cache(self._live, name=entry.model_name, namespace=entry.namespace)
+        except ForbiddenError as error:
+            log.debug("a cache may not be read", model=entry.model_name, error=str(error))
+            cache = None  # As under KServe's role, which knows none of the fields either.
         if cache is not None and cache.spec.source_model_uri == entry.source_model_uri:
             spec = cache.spec
             fields = {

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from localmodel.runtime.client import Reader
-from localmodel.runtime.errors import NotFoundError
+from localmodel.runtime.errors import ForbiddenError, NotFoundError
 from localmodel.runtime.objects import ObjectKey
 
 if TYPE_CHECKING:
     from localmodel.api.caches import Cache
+
+log = structlog.get_logger(__name__)
 
 
 def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | None:
@@ -30,7 +34,14 @@ def find_cache(reader: Reader, *, name: str, namespace: str = "") -> Cache | Non
         return None
 
 
-def is_wanted_by(reader: Reader, cache: ObjectKey, uri: str) -> bool:
-    """Whether the cache exists, is not being deleted and names this URI."""
-    found = find_cache(reader, name=cache.name, namespace=cache.namespace)
+def is_wanted_by(reader: Reader, cache: ObjectKey, uri: str, *, unless_told: bool = False) -> bool:
+    """Whether the cache exists, is not being deleted and names this URI.
+
+    `unless_told` is the answer where caches may not be read, as under KServe's role.
+    """
+    try:
+        found = find_cache(reader, name=cache.name, namespace=cache.namespace)
+    except ForbiddenError as error:
+        log.debug("a cache may not be read", cache=str(cache), error=str(error))
+        return unless_told
     return found is not None and not found.is_deleting and found.spec.source_model_uri == uri

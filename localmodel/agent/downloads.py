@@ -166,7 +166,7 @@ class Downloads:
         Raises StoreError where the disk fails, ApiError and TransportError where the API server does.
         """
         if not is_owned_by(situation.record, wanted, folder):
-            waits = self._handover.run(wanted, situation.record, current)
+            waits = self._handover.run(wanted, situation.record, folder, current)
             if waits is None:
                 self._capacity.changed(wanted.key)
             folder = FolderState("absent")

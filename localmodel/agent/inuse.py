@@ -31,12 +31,16 @@ class InUse:
     since: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
     """The keys that a pod surely asks for; the others may merely be in use, by a pod of which nobody can say."""
+    unseen_since: datetime | None = None
+    """Set where pods may not be read: what was discarded after that moment may still be open."""
 
     def __contains__(self, key: str) -> bool:
         return bool(self.since.get(key))
 
     def is_mounted(self, key: str, at: datetime) -> bool:
         """A pod that was there at that time mounts the key: what was then at its place may still be open."""
+        if self.unseen_since is not None and at >= self.unseen_since:
+            return True
         return any(made <= at for made in self.since.get(key, ()))
 
 

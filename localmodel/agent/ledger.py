@@ -48,6 +48,11 @@ class Ledger:
     def manifest_path(self, key: str) -> Path:
         return self.directory / f"{key}.json"
 
+    def recall(self, key: str) -> ModelManifest | None:
+        """The manifest as it was read last, which costs nothing; read now where it was not."""
+        known = self._manifests.get(key)
+        return known[1] if known is not None else self.manifest(key)
+
     def manifest(self, key: str) -> ModelManifest | None:
         """The manifest of a key, or None where there is none or it cannot be understood."""
         try:
@@ -69,10 +74,12 @@ class Ledger:
         return manifest
 
     def write_manifest(self, manifest: ModelManifest) -> None:
+        self._manifests.pop(manifest.storage_key, None)
         self._fs.write_file(self.manifest_path(manifest.storage_key), msgspec.json.encode(manifest))
 
     def forget_manifest(self, key: str) -> None:
         """Removes a manifest, durably."""
+        self._manifests.pop(key, None)
         if os.path.lexists(self.manifest_path(key)):
             self._fs.remove_file(self.manifest_path(key))
             self._fs.sync_directory(self.directory)

@@ -67,12 +67,14 @@ class Handover:
         self._store = store
         self._runs = runs
 
-    def run(self, wanted: Wanted, record: KeyRecord, current: Pass) -> Decision | None:
+    def run(self, wanted: Wanted, record: KeyRecord, folder: FolderState, current: Pass) -> Decision | None:
         """Why that must wait; None once the key is free. The folder stays for pods that have it, and counts no more.
 
-        What a failed download left is nobody's: then it is the turn of others, whoever owned it.
+        What a failed download left is nobody's: then it is the turn of others, whoever owned it. Nor does anybody own
+        what is not here, and not under way.
         """
-        owners = record.owners if record.outcome != "failed" else ()
+        is_there = folder.is_complete or wanted.key in self._runs.under_way(current)
+        owners = record.owners if is_there and record.outcome != "failed" else ()
         ours = {entry_key(entry) for entry in wanted.sharing}
         for owner in map(ObjectKey.parse, (owner for owner in owners if owner not in ours)):
             if is_wanted_by(self._live, owner, wanted.uri):

@@ -13,11 +13,12 @@ from datetime import timedelta
 
 import structlog
 
-from localmodel.api.config import InferenceServiceConfig, LocalModelConfig
-from localmodel.api.names import CONFIG_MAP_NAME, JOB_NODE_LABEL, storage_key
+from localmodel.api.config import LocalModelConfig
+from localmodel.api.names import JOB_NODE_LABEL, storage_key
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
-from localmodel.runtime.errors import RuntimeLibraryError
+from localmodel.runtime.cache import KindForbiddenError
+from localmodel.runtime.errors import ForbiddenError, RuntimeLibraryError
 from localmodel.runtime.event import GenericEvent
 from localmodel.runtime.handler import EnqueueRequestForObject, EnqueueRequestsFromMapFunc
 from localmodel.runtime.objects import ConfigMap, Job, Object, ObjectMeta, Pod
@@ -28,6 +29,7 @@ from localmodel.runtime.source import Channel
 from .capacity import Capacity
 from .checks import Checks, is_check
 from .children import Children
+from .configuration import Configuration
 from .context import Pass
 from .decisions import Situation, Wanted, entry_key
 from .diskpressure import tell_pressure
@@ -88,9 +90,9 @@ class LocalModelNodeReconciler(Reconciler):
         self._progress = progress or ProgressPolicy()
         self._children = children or Children(store.notes, Scratch(store.root))
         self._metrics = metrics or AgentMetrics()
-        self._config = InferenceServiceConfig()
-        self._config_read = False
-        self._config_problem = ""
+        self._configuration = Configuration(namespace=namespace, jobs_namespace=jobs_namespace)
+        self._is_blind = False
+        """The pods of this node may not be read."""
         self._parts: Parts | None = None
         self._wake = Channel(EnqueueRequestForObject(), name="wake")
 
@@ -114,7 +116,7 @@ class LocalModelNodeReconciler(Reconciler):
     @property
     def config(self) -> LocalModelConfig:
         """The configuration of the last pass. For any thread."""
-        return self._config.local_model
+        return self._configuration.current.local_model
 
     def wake(self) -> None:
         """Asks for a pass. For any thread."""
@@ -144,10 +146,8 @@ class LocalModelNodeReconciler(Reconciler):
         if request.name != self._node_name:
             return None
         node = self.client.find(LocalModelNode, self._node_name)
-        self._read_config(node)
-        frequency = timedelta(
-            seconds=min(max(self._config.local_model.reconcilation_frequency_in_secs, 1), _LONGEST_SECONDS)
-        )
+        self._configuration.read(node, reader=self.client, live=self.live, recorder=self.recorder, clock=self.clock)
+        frequency = timedelta(seconds=min(max(self.config.reconcilation_frequency_in_secs, 1), _LONGEST_SECONDS))
         if node is None or node.is_deleting:
             # Nothing is known of what is wanted, so nothing is deleted.
             return self._prepare_store(frequency)
@@ -169,32 +169,13 @@ class LocalModelNodeReconciler(Reconciler):
             return Result(requeue_after=frequency.total_seconds())
         return None
 
-    def _read_config(self, node: LocalModelNode | None) -> None:
-        """What is broken of the configuration is reported once, and its last good state stays."""
-        config_map = self.client.find(ConfigMap, CONFIG_MAP_NAME, namespace=self._namespace)
-        if not self._config_read:
-            self._config_read, self._config = True, InferenceServiceConfig.salvaged(config_map)
-        config, bad = self._config.updated(config_map)
-        problem = ""
-        if bad:
-            problem = f"what cannot be used stays as it was: {'; '.join(map(str, bad.values()))}"
-        elif config.local_model.jobs_namespace != self._jobs_namespace:
-            problem = f"jobNamespace is {config.local_model.jobs_namespace} now: restart the agents to use it"
-        pinned = config.local_model.model_copy(update={"job_namespace": self._jobs_namespace})
-        self._config = replace(config, local_model=pinned)
-        if problem and problem != self._config_problem:
-            log.error("configuration problem", config_map=CONFIG_MAP_NAME, problem=problem)
-            if node is not None:
-                self.recorder.event(node, "Warning", "InvalidConfig", f"ConfigMap {CONFIG_MAP_NAME}: {problem}")
-        self._config_problem = problem
-
     # one pass ----------------------------------------------------------------------------------------------------
 
     def _pass(self, node: LocalModelNode, frequency: timedelta, problem: StoreError | None) -> timedelta:
         """Everything that is due for the node; how long until the next look. `problem`: what forbids to write."""
         parts = self._components()
         entries = parts.groups.complete(node.spec.local_models)
-        isolation = self._config.local_model.storage_isolation
+        isolation = self.config.storage_isolation
         groups = group_entries(entries, self._recorded, now=self.clock.now(), isolation=isolation)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
@@ -281,17 +262,31 @@ class LocalModelNodeReconciler(Reconciler):
         return self._parts
 
     def _observe(self, node: LocalModelNode) -> Pass:
-        namespace = self._config.local_model.jobs_namespace
+        namespace = self.config.jobs_namespace
         jobs = self.client.list(Job, namespace=namespace, labels={JOB_NODE_LABEL: label_value(self._node_name)})
         return Pass(
             node=node,
-            config=self._config,
+            config=self._configuration.current,
             jobs=[job for job in jobs if is_ours(job, node.metadata.uid)],
             checks=[job for job in jobs if is_check(job, node.metadata.uid)],
-            pods=self.client.list(Pod),
+            pods=self._pods(),
             usage=self._store.usage(),
             now=self.clock.now(),
         )
+
+    def _pods(self) -> list[Pod]:
+        """The pods of this node; none where they may not be read, as under KServe's role."""
+        try:
+            pods, is_blind = self.client.list(Pod), False
+        except (KindForbiddenError, ForbiddenError):
+            pods, is_blind = [], True
+        if is_blind and not self._is_blind:
+            log.warning(
+                "pods may not be read: nothing is evicted, and models that nobody wants go after a while, in use "
+                "or not; apply config/rbac/agent.yaml"
+            )
+        self._is_blind = is_blind
+        return pods
 
     def _observe_all(self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: Outcome) -> Situations:
         """All of them before any acts: what is under way has its room reserved before another starts."""
@@ -331,7 +326,11 @@ class LocalModelNodeReconciler(Reconciler):
         references = {}
         for key in self._store.known_keys():
             references[key] = self._references(key)
-        current.in_use = find_in_use(current.pods, references, jobs_namespace=current.jobs_namespace)
+        found = find_in_use(current.pods, references, jobs_namespace=current.jobs_namespace)
+        if self._is_blind:
+            grace = timedelta(seconds=self.config.unreferenced_grace_seconds)
+            found = replace(found, unseen_since=current.now - grace)
+        current.in_use = found
 
     def _recorded(self, key: str) -> KeyRecord:
         """The key's record; an empty one where it cannot be read, which is told when the key's turn comes."""
@@ -343,7 +342,7 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _references(self, key: str) -> tuple[Reference, ...]:
         try:
-            manifest = self._store.manifest(key)
+            manifest = self._store.recall(key)
         except StoreError as error:
             log.debug("a manifest cannot be read", storage_key=key, error=str(error))
             manifest = None

@@ -105,7 +105,7 @@ class Removal:
         return msgspec.structs.replace(record, uri=record.uri or uri, references=references)
 
     def _is_wanted_by(self, reference: Reference, uri: str) -> bool:
-        return is_wanted_by(self._live, ObjectKey(reference.namespace, reference.model), uri)
+        return is_wanted_by(self._live, ObjectKey(reference.namespace, reference.model), uri, unless_told=True)
 
     def _grace_is_over(self, key: str, record: KeyRecord, current: Pass, outcome: Removed) -> bool:
         grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)

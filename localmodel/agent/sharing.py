@@ -61,6 +61,8 @@ def group_entries(
 
 
 def _share(key: str, members: list[LocalModelInfo], record: KeyRecord, isolation: str, now: datetime) -> Wanted:
+    if len(members) == 1:
+        return Wanted(key=key, uri=members[0].source_model_uri, sharing=(members[0],))
     ordered = sorted(members, key=lambda entry: (entry.namespace, entry.model_name))
     chosen = _leader(ordered, record, now)
     same = [entry for entry in ordered if selection(entry) == selection(chosen)]

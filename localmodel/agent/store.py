@@ -145,6 +145,11 @@ class ModelStore:
         with disk_errors(self.models):
             return self._ledger.manifest(key)
 
+    def recall(self, key: str) -> ModelManifest | None:
+        """The manifest as a look at the disk has shown it last: for who asks about each model in each pass."""
+        with disk_errors(self.models):
+            return self._ledger.recall(key)
+
     def check(self, key: str) -> FolderState:
         """Whether the model is whole: a manifest, and its files with their sizes. Costs one stat per file."""
         with disk_errors(self.models):
@@ -193,7 +198,7 @@ class ModelStore:
 
     def _known_size(self, key: str) -> int | None:
         try:
-            manifest = self._ledger.manifest(key)
+            manifest = self._ledger.recall(key)
         except OSError:
             return None  # Whoever asks for the model itself is told why.
         return manifest.total_size if manifest else None

@@ -151,3 +151,12 @@ def test_a_job_with_others_credentials_that_is_not_seen_yet_is_ended_d16(world: 
     assert under_way(world) == []
     world.run()
     assert [account_of(job) for job in under_way(world)] == ["two"]
+
+
+def test_who_has_left_the_node_before_his_model_came_keeps_nobody_from_it(world: World) -> None:
+    world.want(dict(ONE))
+    world.run()
+    world.client.delete(world.jobs[0], propagation="Background")
+    world.want(dict(TWO))
+    world.run()
+    assert [account_of(job) for job in under_way(world)] == ["two"]
