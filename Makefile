@@ -40,7 +40,8 @@ benchmark: .venv/.dev
 	@command -v wrk >/dev/null || { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
 	PYTHONPATH=test $(BIN)/python -m benchmark --write docs/runtime/benchmarks.md $(ARGS); missed=$$?; \
 	PYTHONPATH=test $(BIN)/python -m benchmark --group apiserver --write docs/sandbox-benchmarks.md $(ARGS) || missed=1; \
-	PYTHONPATH=test $(BIN)/python -m benchmark --group manager --write docs/manager-benchmarks.md $(ARGS) && exit $$missed
+	PYTHONPATH=test $(BIN)/python -m benchmark --group manager --write docs/manager-benchmarks.md $(ARGS) || missed=1; \
+	PYTHONPATH=test $(BIN)/python -m benchmark --group agent --write docs/agent-benchmarks.md $(ARGS) && exit $$missed
 
 generate: .venv/.dev
 	$(BIN)/python hack/update-crds

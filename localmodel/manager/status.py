@@ -46,7 +46,9 @@ _NODE_STATUS: Final = {
     ModelStatus.MODEL_DOWNLOAD_ERROR: NodeStatus.NODE_DOWNLOAD_ERROR,
     ModelStatus.MODEL_DOWNLOADED: NodeStatus.NODE_DOWNLOADED,
 }
-_UNREMARKABLE: Final = frozenset({"", "Waiting", "Downloading", "Verifying", "Published", "Evicted"})
+_UNREMARKABLE: Final = frozenset(
+    {"", "Waiting", "Downloading", "Verifying", "Published", "Evicted", "CheckingCredentials"}
+)
 """Reasons of a pending model that are no failure."""
 _AMOUNT: Final = re.compile(r"\d[\d.]* ?[KMGTPE]?i?B\b")
 

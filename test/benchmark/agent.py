@@ -26,6 +26,7 @@ from localmodel.agent.store import ModelStore
 from localmodel.agent.verification import Publication
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import storage_key
+from localmodel.api.node import LocalModelNodeStatus
 from localmodel.download.manifest import FileEntry, Manifest, manifest_path
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.objects import Job, Node, Pod
@@ -215,10 +216,17 @@ def add_other(client: LiveClient, index: int) -> None:
 
 
 def start(context: Context) -> dict[str, float]:
-    """From the start of the process to the first status, which says what is on the disk; 100 models."""
+    """From the start of the process to the first status, which says what is on the disk: 100 models, which an agent of
+    before has left in order, and a status that somebody has emptied."""
     models = context.size
     with running() as bench:
         with_models(bench, models)
+        before = bench.start_agent()
+        wait_for(is_reported(bench, models), "all models are reported")
+        before.stop()
+        found = bench.client.get(LocalModelNode, NODE)
+        found.status = LocalModelNodeStatus()
+        bench.client.status.update(found)
         with watch(bench.client, LocalModelNode) as changes:
             began = time.monotonic()
             child = bench.start_agent()

@@ -6,15 +6,15 @@ from .case import Case, Line, Size
 
 IDLE = Case(
     name="agent-idle",
-    title="An idle agent with 100 models, alone and beside 5,000 nodes",
+    title="An idle agent with 100 models, alone and beside many nodes",
     size=Size(full=5000, quick=500, tiny=3),
     rounds=1,
     sides={"many": "agent:idle", "alone": "agent:idle_alone"},
     lines=(
         Line(what="resident, one node", side="alone", number="resident_mib", unit="MiB", at_most=56),
-        Line(what="resident, 5,000 nodes", side="many", number="resident_mib", unit="MiB", at_most=56),
+        Line(what="resident, many nodes", side="many", number="resident_mib", unit="MiB", at_most=56),
         Line(
-            what="resident, 5,000 nodes beside one",
+            what="resident, many nodes beside one",
             side="many",
             against="alone",
             number="resident_mib",

@@ -19,6 +19,7 @@ DOCUMENTS = {
     "runtime": DOCS / "runtime" / "benchmarks.md",
     "apiserver": DOCS / "sandbox-benchmarks.md",
     "manager": DOCS / "manager-benchmarks.md",
+    "agent": DOCS / "agent-benchmarks.md",
 }
 ALL_CASES = {name: case for cases in GROUPS.values() for name, case in cases.items()}
 NEEDS_WRK = {"apiserver-requests", "apiserver-watches"}

@@ -19,6 +19,7 @@ import yaml
 from localmodel import __version__
 from localmodel.agent.jobs import STORAGE_KEY_LABEL
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
+from localmodel.api.names import storage_key
 from localmodel.runtime.client import Client, WriteOptions
 from localmodel.runtime.errors import ForbiddenError
 from localmodel.runtime.objects import Job, Node, ObjectMeta, Pod, ServiceAccount
@@ -32,6 +33,7 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 URI = "s3://mybucket/mymodel"
+KEY = storage_key(URI)
 AGENT = f"localmodel-agent/{__version__}"
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
 
