@@ -117,8 +117,8 @@ class Capacity:
         self._relieve(around)
         self._evictor.take_displaced()  # Nothing was said of them in this pass.
 
-    def arrived(self, key: str) -> None:
-        """A model was published in this pass."""
+    def changed(self, key: str) -> None:
+        """A model was published in this pass, or counts no more."""
         self._evictor.around.refresh(key, self._store)
 
     def take_displaced(self) -> set[str]:

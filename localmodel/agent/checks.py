@@ -7,6 +7,8 @@ was proved is in the key's record, for these credentials only. A check that fail
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -39,6 +41,8 @@ CHECK_LABEL: Final = "localmodel.kserve.io/check"
 """On Jobs and their pods: the storage key of the model that credentials are proved for."""
 _DEADLINE_SECONDS: Final = 600
 """A check reads one byte; it has this long to be scheduled, to pull its image and to try again by itself."""
+_UNDER_WAY: Final = frozenset({Reason.WAITING, Reason.REPAIRING})
+"""Reasons of a pending model that is about to come."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +69,7 @@ class Checks:
         """What the status says of a claimant, beside the report of those who share; makes its check when it is due."""
         record = self._store.record(wanted.key)
         if leader.status != ModelStatus.MODEL_DOWNLOADED:
-            return _until_downloaded(wanted, entry, record, leader)
+            return _until_downloaded(wanted, entry, record, leader, current.now)
         check = _check_of(record, entry)
         if is_before(current.now, check.next_retry_time):
             return _rejected(wanted, check)
@@ -147,8 +151,17 @@ def _check_of(record: KeyRecord, entry: LocalModelInfo) -> Check:
     return found if found.credentials == print_ else Check(entry=name, credentials=print_, attempt=found.attempt + 1)
 
 
-def _until_downloaded(wanted: Wanted, entry: LocalModelInfo, record: KeyRecord, leader: ModelReport) -> ModelReport:
+def _until_downloaded(
+    wanted: Wanted, entry: LocalModelInfo, record: KeyRecord, leader: ModelReport, now: datetime
+) -> ModelReport:
     tried = tries_of(record).get(fingerprint(entry))
+    if leader.status == ModelStatus.MODEL_DOWNLOAD_PENDING and leader.reason not in _UNDER_WAY:
+        # Room, or a workload that wants it: what the leader waits for, the others wait for, too.
+        return replace(
+            _pending(wanted, leader.reason, leader.message),
+            downloaded_time=leader.downloaded_time,
+            in_use=leader.in_use,
+        )
     if tried is not None:
         return ModelReport(
             status=ModelStatus.MODEL_DOWNLOAD_ERROR,
@@ -156,7 +169,8 @@ def _until_downloaded(wanted: Wanted, entry: LocalModelInfo, record: KeyRecord, 
             message=tried.message,
             storage_key=wanted.key,
             attempts=leader.attempts,
-            next_retry_time=tried.next_retry_time,
+            # One that is due already waits for its turn.
+            next_retry_time=tried.next_retry_time if is_before(now, tried.next_retry_time) else None,
         )
     message = (
         f"it is the turn of {entry_key(wanted.leader)}, which has other credentials for {wanted.uri}; those of this "

@@ -119,7 +119,9 @@ class ChildRuns:
             deadline_seconds=current.config.local_model.job_active_deadline_seconds or None,
         )
 
-    def standing(self, key: str, prepared: ChildPlan | None, current: Pass) -> tuple[int, str] | None:  # noqa: ARG002 - as `Mode` has it
+    def standing(
+        self, key: str, _prepared: ChildPlan | None, _entry: LocalModelInfo, _current: Pass
+    ) -> tuple[int, str] | None:
         """The attempt whose process runs. Raises EarlierDownloadError while one of an earlier agent does."""
         child = self._children.find(key)
         if child is not None and child.exit is None:

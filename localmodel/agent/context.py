@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.objects import Job, Pod
 
 from .inuse import InUse
+from .observation import pods_by_key, storage_key_of
 from .usage import DiskUsage
 
 
@@ -42,6 +43,25 @@ class Pass:
 
     groups: dict[str, LocalModelNodeGroup | None] = field(default_factory=dict)
     """The node groups that were read live in this pass."""
+
+    _jobs_by_key: Mapping[str, Sequence[Job]] | None = None
+    _pods_by_key: tuple[Sequence[Pod], Mapping[str, Sequence[Pod]]] | None = None
+    """With the pods that it was made of: they may be read anew in a pass."""
+
+    def jobs_of(self, key: str) -> Sequence[Job]:
+        """The download Jobs of a storage key."""
+        if self._jobs_by_key is None:
+            found: dict[str, list[Job]] = {}
+            for job in self.jobs:
+                found.setdefault(storage_key_of(job), []).append(job)
+            self._jobs_by_key = found
+        return self._jobs_by_key.get(key, ())
+
+    def pods_of(self, key: str) -> Sequence[Pod]:
+        """The pods of all downloads of a storage key, oldest first."""
+        if self._pods_by_key is None or self._pods_by_key[0] is not self.pods:
+            self._pods_by_key = self.pods, pods_by_key(self.pods, self.jobs_namespace)
+        return self._pods_by_key[1].get(key, ())
 
     @property
     def jobs_namespace(self) -> str:

@@ -71,8 +71,9 @@ def fingerprint(entry: LocalModelInfo) -> str:
 
 
 def selection(entry: LocalModelInfo) -> str:
-    """The same for two entries that want the same files of their URI, with whatever credentials."""
-    return json.dumps([entry.revision, entry.include, entry.exclude, entry.digest])
+    """The same for two entries that want the same files of their URI, with whatever credentials; "" for all files."""
+    parts = [entry.revision, entry.include, entry.exclude, entry.digest]
+    return json.dumps(parts) if any(parts) else ""
 
 
 def _identity(entry: LocalModelInfo, named: str) -> str:

@@ -23,6 +23,7 @@ from localmodel.runtime.events import EventRecorder
 
 from .capacity import Capacity
 from .context import Pass
+from .credentials import selection
 from .decisions import Action, Decision, JobState, Reason, Situation, Wanted, decide, entry_key, retry_delay
 from .errors import (
     AgentError,
@@ -40,11 +41,11 @@ from .jobruns import Run
 from .limits import limit_of
 from .manifest import FolderState, KeyRecord
 from .metrics import AgentMetrics
-from .modelreport import report_of
+from .modelreport import bare_report, report_of
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size
 from .runs import Runs
-from .sharing import references_of
+from .sharing import has_rivals, references_of
 from .shown import shown
 from .stalls import Stalls
 from .status import ModelReport
@@ -87,6 +88,8 @@ class Downloads:
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
         self._differences: set[str] = set()
         """What was told of groups' paths."""
+        self._turn_passes = False
+        """A download has failed, and it is the turn of another cache's credentials: no event tells."""
 
     def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
         """What is known of the key; writes down what the entries say of it."""
@@ -95,7 +98,7 @@ class Downloads:
         record = msgspec.structs.replace(
             record, uri=wanted.uri, references=references_of(wanted), unreferenced_since=None
         )
-        if is_owned_by(record, wanted):
+        if is_owned_by(record, wanted, folder):
             if folder.is_complete and record.outcome != "published":
                 record = _published(record)
             if folder.is_complete or record.owners:
@@ -145,15 +148,18 @@ class Downloads:
 
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
-        return self._runs.next_look()
+        passes, self._turn_passes = self._turn_passes, False
+        return timedelta(0) if passes else self._runs.next_look()
 
     def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
         """Takes the next step towards the model on disk. An obstacle becomes a report, not an error.
 
         Raises StoreError where the disk fails, ApiError and TransportError where the API server does.
         """
-        if not is_owned_by(situation.record, wanted):
-            waits = self._handover.run(wanted, situation.record, current)
+        if not is_owned_by(situation.record, wanted, folder):
+            waits = self._handover.run(wanted, situation.record, folder, current)
+            if waits is None:
+                self._capacity.changed(wanted.key)
             folder = FolderState("absent")
             situation = Situation(folder="absent", record=self._store.record(wanted.key))
             if waits is not None:
@@ -200,21 +206,14 @@ class Downloads:
         except StoreError:
             raise
         except AgentError as error:
-            if wanted.claimants or wanted.refused:
-                # Counted as a failure, so that it is the turn of others: what this cache lacks they may have (D-17).
+            if has_rivals(wanted):  # Counted as a failure: what one cache lacks is not everybody's obstacle (D-17).
                 record = with_owners(self._store.record(wanted.key), wanted)
                 return self._failed(wanted, record, error.reason, str(error), current)
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_ERROR)
         self._announced.pop(wanted.key, None)
         told = f"{decision.message}; {message}" if decision.reason == Reason.REPAIRING else message
-        return ModelReport(
-            status=decision.status,
-            reason=decision.reason,
-            message=told,
-            storage_key=wanted.key,
-            size=declared_size(wanted.leader),
-            attempts=decision.attempt,
-        )
+        record = msgspec.structs.replace(situation.record, attempt=decision.attempt)
+        return bare_report(wanted, record, current, status=decision.status, reason=decision.reason, message=told)
 
     def _begin(self, wanted: Wanted, record: KeyRecord, attempt: int, current: Pass) -> str:
         """Starts an attempt; what came of it, in words. Raises AgentError where something is in the way."""
@@ -235,12 +234,13 @@ class Downloads:
         if entry != remembered:
             room = self._capacity.plan(wanted, entry, record)
         prepared = self._runs.prepare(entry, group, attempt, current)
-        standing = self._runs.standing(wanted.key, prepared, current)
+        standing = self._runs.standing(wanted.key, prepared, entry, current)
         if standing is None:
             self._capacity.make_room(wanted, room)
             self._store.prepare_staging(wanted.key, wanted.uri)
         begun = msgspec.structs.replace(
             with_owners(record, wanted),
+            selection=selection(entry),
             attempt=attempt if standing is None else standing[0],
             outcome="",
             reason="",
@@ -259,7 +259,7 @@ class Downloads:
             uri=wanted.uri,
             attempts=record.attempt,
             references=record.references,
-            expected_digest=wanted.leader.digest,
+            expected_digest=self._requirements.complete(wanted.leader).digest,
             is_by_ours=not self._runs.foreign_image(wanted.key, record.attempt, current),
         )
         try:
@@ -273,7 +273,7 @@ class Downloads:
         self._store.write_record(wanted.key, record)
         self._metrics.published(manifest.total_size)
         current.reserved.pop(wanted.key, None)
-        self._capacity.arrived(wanted.key)
+        self._capacity.changed(wanted.key)
         log.info("model published", model=entry_key(wanted.leader), uri=wanted.uri, bytes=manifest.total_size)
         self._recorder.event(
             current.node, "Normal", "Downloaded", f"{entry_key(wanted.leader)}: {wanted.uri} is on this node"
@@ -321,15 +321,9 @@ class Downloads:
         log.warning("download failed", model=entry_key(wanted.leader), uri=wanted.uri, reason=reason, error=message)
         self._recorder.event(current.node, "Warning", "DownloadFailed", f"{entry_key(wanted.leader)}: {message}")
         current.reserved.pop(wanted.key, None)
-        return ModelReport(
-            status=ModelStatus.MODEL_DOWNLOAD_ERROR,
-            reason=reason,
-            message=message,
-            storage_key=wanted.key,
-            size=declared_size(wanted.leader),
-            attempts=record.attempt,
-            next_retry_time=record.next_retry_time,
-        )
+        self._turn_passes |= has_rivals(wanted)
+        status = ModelStatus.MODEL_DOWNLOAD_ERROR
+        return bare_report(wanted, record, current, status=status, reason=reason, message=message)
 
     _handlers: dict[Action, Callable[[Downloads, Wanted, Situation, Decision, Pass], ModelReport]] = {
         Action.START: _start,
@@ -347,14 +341,8 @@ class Downloads:
             # Nothing runs, so others may have the room.
             self._store.write_record(wanted.key, msgspec.structs.replace(situation.record, promised=0))
             current.reserved.pop(wanted.key, None)
-        return ModelReport(
-            status=status,
-            reason=error.reason,
-            message=str(error),
-            storage_key=wanted.key,
-            size=declared_size(wanted.leader),
-            attempts=situation.record.attempt,
-        )
+        record = msgspec.structs.replace(situation.record, next_retry_time=None)
+        return bare_report(wanted, record, current, status=status, reason=error.reason, message=str(error))
 
     def _announce(self, wanted: Wanted, reason: str, message: str, current: Pass) -> None:
         """Once for each reason."""

@@ -121,7 +121,7 @@ class Request:
 def relieve(disk: Disk) -> list[Item]:
     """What to remove because a gauge is above its high watermark, in order; all that can be if that is not enough."""
     need = max((gauge.used - gauge.low for gauge in disk.gauges if gauge.is_high), default=0)
-    return _choose([item for item in disk.items if not item.kept and not disk.is_too_large(item)], need)
+    return _choose([item for item in disk.items if not item.kept and not disk.is_too_large(item)], need) if need else []
 
 
 def admit(disk: Disk, request: Request) -> list[Item] | None:

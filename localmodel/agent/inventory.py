@@ -19,7 +19,7 @@ from .context import Pass
 from .decisions import JobState, Situation, Wanted
 from .eviction import Item, Kind
 from .manifest import FolderState, KeyRecord
-from .observation import download_pods, is_unfinished, storage_key_of
+from .observation import is_unfinished
 from .requirements import Requirements
 from .store import ModelStore
 from .usetimes import UseTimes
@@ -71,15 +71,26 @@ class Round:
     """What was removed in this pass."""
     short: set[str] = field(default_factory=set)
     """Keys whose download found no room when it was last tried."""
+    changes: int = 0
+    """How often `situations` has changed."""
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """All that decides in one pass what there is to remove: while it is equal, so are the items."""
+        staged = frozenset(self.current.usage.staged)
+        counts = self.changes, len(self.gone), len(self.confirmed), len(self.unreadable)
+        return *counts, self.current.has_looked, staged, staged & self.short, staged & self.current.reserved.keys()
 
     def set_record(self, key: str, record: KeyRecord) -> None:
         """The key's record has changed."""
+        self.changes += 1
         if key in self.situations:
             situation, folder = self.situations[key]
             self.situations[key] = replace(situation, record=record), folder
 
     def refresh(self, key: str, store: ModelStore) -> None:
         """The key's folder has changed."""
+        self.changes += 1
         folder = store.check(key)
         situation = replace(
             self.situations[key][0], folder=folder.kind, folder_detail=folder.detail, record=store.record(key)
@@ -94,15 +105,25 @@ class Inventory:
         self._store = store
         self._requirements = requirements
         self._uses = uses
+        self._made: tuple[Round, tuple[object, ...], tuple[Item, ...]] | None = None
+        """The items made last, with what they were made of: a pass with many downloads that wait asks for each."""
 
     def policy(self, wanted: Wanted) -> Policy:
         """As well as it is known."""
         return policy_of(map(self._requirements.fields.recall, wanted.sharing))
 
-    def items(self, around: Round, requester: str = "") -> list[Item]:
+    def items(self, around: Round, requester: str = "") -> tuple[Item, ...]:
         """All that is there. What was staged for the requester is not listed: its download goes on with it."""
+        if requester in around.current.usage.staged:
+            return self._make(around, requester)
+        state = around.state
+        if self._made is None or self._made[0] is not around or self._made[1] != state:
+            self._made = around, state, self._make(around)
+        return self._made[2]
+
+    def _make(self, around: Round, requester: str = "") -> tuple[Item, ...]:
         found = [*self._wanted(around, requester), *self._unreferenced(around)]
-        return [item for item in found if item.size > 0 and (item.kind, item.key) not in around.gone]
+        return tuple(item for item in found if item.size > 0 and (item.kind, item.key) not in around.gone)
 
     def _wanted(self, around: Round, requester: str) -> Iterator[Item]:
         for key, (_, folder) in around.situations.items():
@@ -146,7 +167,7 @@ class Inventory:
 
     def _unreferenced(self, around: Round) -> Iterator[Item]:
         for key in self._store.known_keys() - around.groups.keys():
-            busy = is_busy(around.current, key)
+            busy = is_busy(around.current, key) or key in around.current.reserved
             staged = around.current.usage.staged.get(key, 0)
             yield Item(key=key, kind=Kind.LEFTOVER, size=staged, kept="still written" if busy else "")
             manifest = self._store.manifest(key)
@@ -189,5 +210,5 @@ class Inventory:
 
 def is_busy(current: Pass, key: str) -> bool:
     """Some download of the key may still write."""
-    jobs = any(storage_key_of(job) == key and is_unfinished(job) for job in current.jobs)
-    return jobs or any(not pod.is_finished for pod in download_pods(current.pods, key, current.jobs_namespace))
+    jobs = any(map(is_unfinished, current.jobs_of(key)))
+    return jobs or any(not pod.is_finished for pod in current.pods_of(key))

@@ -24,16 +24,15 @@ from localmodel.runtime.objects import Job
 from .certificates import trust
 from .containers import base_container, image_of
 from .context import Pass
-from .credentials import CredentialsBuilder
+from .credentials import CredentialsBuilder, fingerprint
 from .decisions import JobState, entry_key
 from .errors import DownloadSetupError, EarlierDownloadError, JobRejectedError
 from .identity import pull_secrets
 from .images import is_our_image
-from .jobs import STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
+from .jobs import CREDENTIALS_ANNOTATION, STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
 from .observation import (
     attempt_of,
     cache_of,
-    download_pods,
     find_job,
     is_ours,
     is_unfinished,
@@ -73,8 +72,7 @@ class JobRuns:
 
     def observe(self, key: str, attempt: int, current: Pass) -> Run:
         """The Job of that attempt, as the cache shows it; one that does not start is looked after live."""
-        job = find_job(current.jobs, key, attempt)
-        pods = download_pods(current.pods, key, current.jobs_namespace)
+        job, pods = find_job(current.jobs_of(key), attempt), current.pods_of(key)
         timeout = current.config.local_model.job_start_timeout_seconds
         start = self._starts.observe(key, job, pods, timeout=timeout)
         symptom = start.symptom or symptom_of(job, pods)
@@ -88,7 +86,7 @@ class JobRuns:
 
     def foreign_image(self, key: str, attempt: int, current: Pass) -> str:
         """The image of that attempt's Job, if it is not ours; empty where there is no Job."""
-        job = find_job(current.jobs, key, attempt)
+        job = find_job(current.jobs_of(key), attempt)
         containers = job.spec.template.get("spec", {}).get("containers") or [{}] if job is not None else [{}]
         image = str(containers[0].get("image") or "")
         return "" if job is None or is_our_image(image, current.config) else image or "unknown"
@@ -127,12 +125,13 @@ class JobRuns:
             )
         )
 
-    def standing(self, key: str, prepared: Job | None, current: Pass) -> tuple[int, str] | None:
+    def standing(self, key: str, prepared: Job | None, entry: LocalModelInfo, current: Pass) -> tuple[int, str] | None:
         """The attempt that stands for this download already, and what to say of it; None where it can start.
 
         That can be the same Job, or one for another cache that shares the download, or of an attempt that the disk has
-        forgotten. A Job of an earlier LocalModelNode of this node is deleted, and holds the download up until it is
-        gone. Asked live, before the disk is touched: a Job that the cache does not show yet may be writing there.
+        forgotten. One of an earlier LocalModelNode of this node, or with other credentials (D-16), is deleted, and
+        holds the download up until it is gone. Asked live, before the disk is touched: a Job that the cache does not
+        show yet may be writing there.
         `prepared` is the Job that is to be made, if any. Raises DownloadSetupError and EarlierDownloadError.
         """
         labels = {STORAGE_KEY_LABEL: key, JOB_NODE_LABEL: label_value(current.node.name)}
@@ -142,6 +141,9 @@ class JobRuns:
         running = [other for other in others if other.name != name and is_unfinished(other)]
         for other in [*([found] if found is not None else []), *running]:
             if is_ours(other, current.node.metadata.uid):
+                if other.metadata.annotations.get(CREDENTIALS_ANNOTATION) != fingerprint(entry):
+                    delete_job(self._client, other)
+                    raise EarlierDownloadError(f"waiting for Job {other.name} with other credentials to end")
                 said = f"an earlier Job {other.name} is still being deleted" if other.is_deleting else _exists(other)
                 return attempt_of(other), said
             owner = get_controller_of(other)
@@ -169,15 +171,14 @@ class JobRuns:
     def end(self, key: str, current: Pass) -> bool:
         """Ends all downloads of a key; whether nothing of them runs any more."""
         self._starts.forget(key)
-        jobs = [job for job in current.jobs if storage_key_of(job) == key]
+        jobs = current.jobs_of(key)
         for job in jobs:
             delete_job(self._client, job)
-        pods = download_pods(current.pods, key, current.jobs_namespace)
-        return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in pods)
+        return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in current.pods_of(key))
 
     def caches(self, key: str, current: Pass) -> set[str]:
         """Status keys of the caches whose Jobs may still run."""
-        caches = (cache_of(job) for job in current.jobs if storage_key_of(job) == key and is_unfinished(job))
+        caches = (cache_of(job) for job in current.jobs_of(key) if is_unfinished(job))
         return {status_key(cache.name, cache.namespace) for cache in caches}
 
 

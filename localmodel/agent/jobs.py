@@ -34,6 +34,7 @@ from localmodel.runtime.objects import Job, JobSpec, ObjectMeta
 
 from .additions import Credentials, escaped
 from .containers import base_container, selection
+from .credentials import fingerprint
 from .errors import DownloadSetupError
 from .sharing import storage_key_of
 
@@ -47,6 +48,8 @@ MODEL_NAMESPACE_ANNOTATION: Final = "localmodel.kserve.io/model-namespace"
 NODE_ANNOTATION: Final = "localmodel.kserve.io/node"
 SOURCE_URI_ANNOTATION: Final = "localmodel.kserve.io/source-uri"
 ATTEMPT_ANNOTATION: Final = "localmodel.kserve.io/attempt"
+CREDENTIALS_ANNOTATION: Final = "localmodel.kserve.io/credentials"
+"""The fingerprint of the credentials and the selection of files that the Job downloads with."""
 
 VOLUME_NAME: Final = "kserve-pvc-source"
 MOUNT_PATH: Final = "/mnt/models"
@@ -119,6 +122,7 @@ def build_job(request: DownloadRequest) -> Job:
         NODE_ANNOTATION: node.name,
         SOURCE_URI_ANNOTATION: entry.source_model_uri,
         ATTEMPT_ANNOTATION: str(request.attempt),
+        CREDENTIALS_ANNOTATION: fingerprint(entry),
     }
     if entry.namespace:
         labels[JOB_MODEL_NAMESPACE_LABEL] = label_value(entry.namespace)

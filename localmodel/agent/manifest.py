@@ -128,6 +128,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The fingerprint of the credentials that the download used."""
     owners: tuple[str, ...] = ()
     """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
+    selection: str = ""
+    """Which files of the URI were downloaded; see `credentials.selection`."""
     tries: tuple[Try, ...] = ()
     """Of caches with other credentials, after failures."""
     checks: tuple[Check, ...] = ()

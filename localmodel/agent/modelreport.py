@@ -14,6 +14,23 @@ from .status import ModelReport
 from .store import ModelStore
 
 
+def bare_report(
+    wanted: Wanted, record: KeyRecord, current: Pass, *, status: ModelStatus, reason: str, message: str
+) -> ModelReport:
+    """The report of a model that is not here, without what a download says of itself."""
+    return ModelReport(
+        status=status,
+        reason=reason,
+        message=message,
+        storage_key=wanted.key,
+        size=declared_size(wanted.leader),
+        attempts=record.attempt,
+        next_retry_time=record.next_retry_time if status == ModelStatus.MODEL_DOWNLOAD_ERROR else None,
+        in_use=wanted.key in current.in_use,
+        last_used_time=record.last_used_time,
+    )
+
+
 def report_of(
     store: ModelStore,
     wanted: Wanted,
@@ -25,16 +42,8 @@ def report_of(
     is_active: bool,
 ) -> ModelReport:
     """The report of a model on which the decision changes nothing. `is_active`: its download is under way."""
-    report = ModelReport(
-        status=decision.status,
-        reason=decision.reason,
-        message=decision.message,
-        storage_key=wanted.key,
-        size=declared_size(wanted.leader),
-        attempts=record.attempt,
-        next_retry_time=record.next_retry_time if decision.status == ModelStatus.MODEL_DOWNLOAD_ERROR else None,
-        in_use=wanted.key in current.in_use,
-        last_used_time=record.last_used_time,
+    report = bare_report(
+        wanted, record, current, status=decision.status, reason=decision.reason, message=decision.message
     )
     if folder.is_complete and folder.manifest is not None:
         manifest = folder.manifest

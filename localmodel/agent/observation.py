@@ -38,12 +38,10 @@ def attempt_of(job: Job) -> int:
     return int(number) if number.isdecimal() else 1
 
 
-def find_job(jobs: Iterable[Job], key: str, attempt: int) -> Job | None:
-    """The Job of one attempt at a storage key."""
+def find_job(jobs: Iterable[Job], attempt: int) -> Job | None:
+    """The one of one attempt, among the Jobs of a storage key."""
     number = str(attempt)
-    matching = (
-        job for job in jobs if storage_key_of(job) == key and job.metadata.annotations.get(ATTEMPT_ANNOTATION) == number
-    )
+    matching = (job for job in jobs if job.metadata.annotations.get(ATTEMPT_ANNOTATION) == number)
     return min(matching, key=lambda job: job.name, default=None)
 
 
@@ -71,7 +69,11 @@ def pods_of(job: Job, pods: Iterable[Pod]) -> list[Pod]:
     return [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
 
 
-def download_pods(pods: Iterable[Pod], key: str, namespace: str) -> list[Pod]:
-    """The pods of all downloads of a storage key, oldest first."""
-    found = [p for p in pods if p.namespace == namespace and p.metadata.labels.get(STORAGE_KEY_LABEL) == key]
-    return sorted(found, key=lambda pod: (str(pod.metadata.creation_timestamp), pod.name))
+def pods_by_key(pods: Iterable[Pod], namespace: str) -> dict[str, list[Pod]]:
+    """The pods of all downloads by storage key, oldest first."""
+    found: dict[str, list[Pod]] = {}
+    for pod in sorted(pods, key=lambda pod: (str(pod.metadata.creation_timestamp), pod.name)):
+        key = pod.metadata.labels.get(STORAGE_KEY_LABEL)
+        if key and pod.namespace == namespace:
+            found.setdefault(key, []).append(pod)
+    return found

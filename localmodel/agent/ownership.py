@@ -7,32 +7,56 @@ gets it only when no owner wants it any more, and then by a download of its own.
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 from localmodel.runtime.client import Reader
 from localmodel.runtime.objects import ObjectKey
 
+from .cachefields import is_pruned
 from .caches import is_wanted_by
 from .context import Pass
-from .credentials import fingerprint
+from .credentials import fingerprint, selection
 from .decisions import Decision, Reason, Wanted, entry_key
-from .manifest import KeyRecord
+from .manifest import FolderState, KeyRecord
 from .runs import Runs
 from .sharing import is_proved, tries_of
 from .store import ModelStore
 
 
-def is_owned_by(record: KeyRecord, wanted: Wanted) -> bool:
-    """Whether the entries may use what the record is about: it has no owner, or they are it, or are as good as it."""
+def is_owned_by(record: KeyRecord, wanted: Wanted, folder: FolderState) -> bool:
+    """Whether the entries may use what the record is about: it has no owner, or they are it, or are as good as it.
+
+    A failed download is only theirs with whose credentials it failed: others, and changed ones, begin anew.
+    """
     if not record.owners or record.credentials == fingerprint(wanted.leader):
         return True
+    if record.outcome == "failed" or _selects_others(record, wanted, folder):
+        return False
     return any(entry_key(entry) in record.owners or is_proved(record, entry) for entry in wanted.sharing)
+
+
+def _selects_others(record: KeyRecord, wanted: Wanted, folder: FolderState) -> bool:
+    """The leader's cache has been changed since and asks for other files, or another revision of them.
+
+    One that only names the digest of what is here, or none any more, has what it asks for. Of an entry that KServe's
+    CRD has pruned nobody can tell by the entry.
+    """
+    entry = wanted.leader
+    if is_pruned(entry) or selection(entry) == record.selection:
+        return False
+    files = json.loads(record.selection)[:-1] if record.selection else ["", [], []]
+    if folder.manifest is None or files != [entry.revision, entry.include, entry.exclude]:
+        return True
+    return entry.digest not in ("", folder.manifest.digest)
 
 
 def with_owners(record: KeyRecord, wanted: Wanted) -> KeyRecord:
     """The record of a download that belongs to these entries."""
     owners = tuple(sorted(entry_key(entry) for entry in wanted.sharing))
-    return msgspec.structs.replace(record, owners=owners, credentials=fingerprint(wanted.leader))
+    chosen = record.selection if is_pruned(wanted.leader) else selection(wanted.leader)
+    return msgspec.structs.replace(record, owners=owners, credentials=fingerprint(wanted.leader), selection=chosen)
 
 
 class Handover:
@@ -43,13 +67,16 @@ class Handover:
         self._store = store
         self._runs = runs
 
-    def run(self, wanted: Wanted, record: KeyRecord, current: Pass) -> Decision | None:
+    def run(self, wanted: Wanted, record: KeyRecord, folder: FolderState, current: Pass) -> Decision | None:
         """Why that must wait; None once the key is free. The folder stays for pods that have it, and counts no more.
 
-        What a failed download left is nobody's: then it is the turn of others, whoever owned it.
+        What a failed download left is nobody's: then it is the turn of others, whoever owned it. Nor does anybody own
+        what is not here, and not under way.
         """
-        owners = record.owners if record.outcome != "failed" else ()
-        for owner in map(ObjectKey.parse, owners):
+        is_there = folder.is_complete or wanted.key in self._runs.under_way(current)
+        owners = record.owners if is_there and record.outcome != "failed" else ()
+        ours = {entry_key(entry) for entry in wanted.sharing}
+        for owner in map(ObjectKey.parse, (owner for owner in owners if owner not in ours)):
             if is_wanted_by(self._live, owner, wanted.uri):
                 return Decision(
                     reason=Reason.CREDENTIALS_DIFFER,

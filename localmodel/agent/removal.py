@@ -91,7 +91,7 @@ class Removal:
         return outcome
 
     def _one(self, key: str, current: Pass, outcome: Removed) -> None:
-        jobs = [job for job in current.jobs if storage_key_of(job) == key]
+        jobs = current.jobs_of(key)
         record = self._record(key, jobs)
         # What no cache can be asked about gets the grace too.
         keep = not record.references or self._is_wanted(key, record)

@@ -32,10 +32,11 @@ class Mode(Protocol[P]):
     def prepare(self, entry: LocalModelInfo, group: LocalModelNodeGroup, attempt: int, current: Pass) -> P:
         """All that an attempt needs; nothing has happened yet. Raises AgentError where something is missing."""
 
-    def standing(self, key: str, prepared: P | None, current: Pass) -> tuple[int, str] | None:
+    def standing(self, key: str, prepared: P | None, entry: LocalModelInfo, current: Pass) -> tuple[int, str] | None:
         """The attempt that stands for the key in this mode already, and what to say of it; None where there is none.
 
-        `prepared` is what is about to start in this mode. Raises EarlierDownloadError where something has to end first.
+        `prepared` is what is about to start in this mode, for `entry`. Raises EarlierDownloadError where something has
+        to end first, as a download with other credentials than the entry's.
         """
 
     def start(self, prepared: P, entry: LocalModelInfo, current: Pass) -> str:
@@ -76,10 +77,11 @@ class Runs:
         mode: Mode[Job] | Mode[ChildPlan] = self._children if in_agent else self._jobs
         return mode.prepare(entry, group, attempt, current)
 
-    def standing(self, key: str, prepared: Prepared, current: Pass) -> tuple[int, str] | None:
+    def standing(self, key: str, prepared: Prepared, entry: LocalModelInfo, current: Pass) -> tuple[int, str] | None:
         """See `Mode.standing`; in either mode."""
         child, job = (prepared, None) if isinstance(prepared, ChildPlan) else (None, prepared)
-        return self._children.standing(key, child, current) or self._jobs.standing(key, job, current)
+        running = self._children.standing(key, child, entry, current)
+        return running or self._jobs.standing(key, job, entry, current)
 
     def start(self, prepared: Prepared, entry: LocalModelInfo, current: Pass) -> str:
         """See `Mode.start`."""

@@ -18,6 +18,7 @@ from localmodel.api.node import LocalModelInfo
 
 from .credentials import fingerprint, selection
 from .decisions import Wanted, entry_key, is_before
+from .errors import InsufficientStorageError
 from .manifest import KeyRecord, Reference, Try
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -80,14 +81,24 @@ def _share(key: str, members: list[LocalModelInfo], record: KeyRecord, isolation
 def _leader(ordered: list[LocalModelInfo], record: KeyRecord, now: datetime) -> LocalModelInfo:
     """The entry whose credentials the download uses."""
     prints = {fingerprint(entry): entry for entry in reversed(ordered)}
-    if record.outcome == "failed" and len(prints) > 1:
+    # What did not fit with one's credentials does not fit with another's.
+    if record.outcome == "failed" and record.reason != InsufficientStorageError.reason and len(prints) > 1:
         tried = tries_of(record)
         due = {it for it in prints if it not in tried or not is_before(now, tried[it].next_retry_time)}
         if due:
             return prints[min(due, key=lambda it: (_turn(tried.get(it)), entry_key(prints[it])))]
     if record.owners and record.credentials in prints:
         return prints[record.credentials]
-    return next((entry for entry in ordered if entry_key(entry) in record.owners), ordered[0])
+    owners = [entry for entry in ordered if entry_key(entry) in record.owners]
+    # One of them may have been changed and ask for other files now: the others keep what they have.
+    unchanged = (entry for entry in owners if selection(entry) == record.selection)
+    return next(unchanged, owners[0] if owners else ordered[0])
+
+
+def has_rivals(wanted: Wanted) -> bool:
+    """Others wait for their turn to download the URI, with other credentials or selections than the leader."""
+    ours = fingerprint(wanted.leader)
+    return any(fingerprint(entry) != ours for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused))
 
 
 def tries_of(record: KeyRecord) -> dict[str, Try]:

@@ -382,7 +382,15 @@ class ModelStore:
         record = self.record(key)
         self.write_record(
             key,
-            KeyRecord(uri=record.uri, attempt=record.attempt, outcome="removed", references=record.references),
+            KeyRecord(
+                uri=record.uri,
+                attempt=record.attempt,
+                outcome="removed",
+                references=record.references,
+                last_used_time=record.last_used_time,
+                wanted_time=record.wanted_time,
+                want_answered=record.want_answered,
+            ),
         )
 
     def empty_trash(self, holders: Holders = NO_HOLDERS) -> int:

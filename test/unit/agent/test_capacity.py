@@ -11,6 +11,7 @@ import pytest
 from support import kserve_crds
 from support.disks import Disks
 
+from localmodel.agent.inventory import Inventory
 from localmodel.api import LocalModelCache, LocalModelNode
 from localmodel.runtime.errors import ServiceUnavailableError
 from localmodel.runtime.listwatch import ListPage
@@ -323,3 +324,18 @@ def test_a_broken_model_in_use_is_never_evicted(node: Disks) -> None:
     node.run()
     assert (node.folder("a") / "rest").exists()
     assert node.model("a").reason == "InsufficientStorage"
+
+
+def test_many_downloads_that_wait_look_at_the_disk_once(node: Disks, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        node.have(f"here-{number}", 1)
+    for number in range(5):
+        node.add(f"waits-{number}", 20)
+    node.run()
+    node.run()
+    made: list[object] = []
+    make = Inventory._make
+    monkeypatch.setattr(Inventory, "_make", lambda *args: made.append(args) or make(*args))
+    node.run()
+    assert {node.model(f"waits-{number}").reason for number in range(5)} == {"InsufficientStorage"}
+    assert len(made) == 1

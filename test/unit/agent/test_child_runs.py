@@ -445,3 +445,17 @@ def test_a_process_that_nobody_asks_for_any_more_counts_until_it_has_ended(world
     world.want({"modelName": "other", "sourceModelUri": "hf://org/other"})
     world.run()
     assert len(world.children.started) == 1
+
+
+def test_what_a_process_writes_for_nobody_any_more_is_no_leftover(world: World) -> None:
+    want(world)
+    child = started(world)
+    (child.plan.destination / "part").write_bytes(b"\0" * 1000)
+    world.want()
+    world.run()
+    world.filesystem.foreign = 95 << 30
+    world.run()
+    assert (child.plan.destination / "part").exists()
+    child.fails()
+    world.run()
+    assert not child.plan.destination.exists()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.agent import JOBS, KEY, URI, World
+from support.agent import KEY, URI, World
+from support.rivals import ONE, THREE, TWO, checks, downloads, rivals, shared
 
-from localmodel.agent.checks import CHECK_LABEL
 from localmodel.agent.decisions import Wanted, entry_key
 from localmodel.agent.manifest import Check, KeyRecord, Try
 from localmodel.agent.sharing import fingerprint, group_entries
@@ -19,7 +19,7 @@ from localmodel.api import LocalModelCache
 from localmodel.api.model import LocalModelStorageSpec
 from localmodel.api.names import storage_key
 from localmodel.api.node import LocalModelInfo
-from localmodel.runtime.objects import ConfigMap, Job, ServiceAccount
+from localmodel.runtime.objects import ConfigMap
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -137,41 +137,9 @@ def test_nobody_takes_a_turn_before_a_try_is_due() -> None:
 # with the agent ------------------------------------------------------------------------------------------------------
 
 
-ONE = {"modelName": "one", "sourceModelUri": URI, "serviceAccountName": "one"}
-TWO = {"modelName": "two", "sourceModelUri": URI, "serviceAccountName": "two", "namespace": "team-b"}
-THREE = {"modelName": "three", "sourceModelUri": URI, "serviceAccountName": "three", "namespace": "team-c"}
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    world = World(tmp_path)
-    for name in ("one", "two", "three"):
-        world.client.create(ServiceAccount.from_dict({"metadata": {"name": name, "namespace": JOBS}}))
-    configure(world, downloadImage="localmodel-agent:1")
-    return world
-
-
-def configure(world: World, **settings: Any) -> None:
-    found = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
-    found.data["localModel"] = json.dumps({**json.loads(found.data["localModel"]), **settings})
-    world.client.update(found)
-
-
-def downloads(world: World) -> list[Job]:
-    return [job for job in world.jobs if CHECK_LABEL not in job.metadata.labels]
-
-
-def checks(world: World) -> list[Job]:
-    return [job for job in world.jobs if CHECK_LABEL in job.metadata.labels]
-
-
-def shared(world: World, *others: dict[str, Any]) -> None:
-    """One has the model here, the others come along."""
-    world.want(dict(ONE))
-    world.run()
-    world.download(downloads(world)[0])
-    world.want(dict(ONE), *map(dict, others))
-    world.run()
+    return rivals(tmp_path)
 
 
 def test_a_check_asks_the_source_with_the_credentials_and_mounts_no_model(world: World) -> None:
@@ -251,7 +219,7 @@ def test_a_missing_account_stops_its_own_check_only(world: World) -> None:
 
 
 def test_a_foreign_image_cannot_prove_and_the_cache_says_what_to_do(world: World) -> None:
-    configure(world, downloadImage="example.com/loader:1", storageIsolation="verified")
+    world.configure(downloadImage="example.com/loader:1", storageIsolation="verified")
     found = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
     settings = json.loads(found.data["localModel"])
     del settings["downloadImage"]
@@ -316,14 +284,14 @@ def test_leftovers_of_others_credentials_are_not_resumed(world: World) -> None:
 
 
 def test_shared_gives_the_model_to_all(world: World) -> None:
-    configure(world, storageIsolation="shared")
+    world.configure(storageIsolation="shared")
     shared(world, TWO, THREE)
     assert {world.status(key) for key in ("one", "team-b/two", "team-c/three")} == {"ModelDownloaded"}
     assert checks(world) == []
 
 
 def test_namespaces_download_each_for_itself(world: World) -> None:
-    configure(world, storageIsolation="namespace", servingVolumeScope="model")
+    world.configure(storageIsolation="namespace", servingVolumeScope="model")
     world.want(dict(ONE), dict(TWO))
     world.run()
     for job in downloads(world):

@@ -155,7 +155,7 @@ def test_a_model_that_waits_for_room_is_a_failure_too() -> None:
     assert "2Gi are free" in condition(made, "Degraded")[2]
 
 
-def test_an_evicted_or_waiting_model_is_not() -> None:
+def test_an_evicted_or_waiting_model_or_one_whose_credentials_are_checked_is_not() -> None:
     for reason in ("Waiting", "Evicted", "CheckingCredentials"):
         made = status([NodeView(node="a", status="NodeDownloadPending", report=Report(reason=reason, message="x"))])
         assert condition(made, "Degraded")[0] == "False"
