@@ -22,6 +22,9 @@ _ON_THE_WAY: Final = getattr(os, "O_PATH", os.O_RDONLY)
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """NONBLOCK: opening a pipe without a writer must not hang."""
 
+MAX_NOTE_BYTES: Final = 64 << 20
+"""No file that is read as a whole is larger: the manifest of half a million files."""
+
 
 class Beneath:
     """Opens paths below one directory. All methods raise OSError with the whole path, ELOOP for a link on the way."""
@@ -62,10 +65,13 @@ class Beneath:
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", str(path))
 
-    def read(self, path: Path) -> bytes:
-        """The content of the regular file at `path`."""
+    def read(self, path: Path, limit: int = MAX_NOTE_BYTES) -> bytes:
+        """The content of the regular file at `path`; one of more than `limit` bytes is an error (EFBIG)."""
         with open(self.open_file(path), "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            return file.read()
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise OSError(errno.EFBIG, f"has {size} bytes, more than {limit}", str(path))
+            return file.read(size)  # Whoever goes on writing does not make it more.
 
     def _parts(self, path: Path) -> Sequence[str]:
         return path.relative_to(self.root).parts

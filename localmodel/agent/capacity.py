@@ -6,7 +6,7 @@ high watermark must lose. `plan` says whether a download may start and what it d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,7 +16,6 @@ import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo
-from localmodel.runtime.client import Reader
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
 
@@ -30,6 +29,7 @@ from .growth import Growth, told_size
 from .inventory import Inventory, Round, Situations
 from .limits import Bounds
 from .manifest import KeyRecord
+from .podlook import PodLook
 from .requirements import Requirements, declared_size, required_size
 from .runs import Runs
 from .space import measured, promised, shortage
@@ -38,6 +38,8 @@ from .usetimes import UseTimes
 
 SETTLE_SECONDS: Final = 30.0
 """Some file systems give deleted room back only after a while: the volume is measured again before more is removed."""
+_LONGEST_SECONDS: Final = 86400.0
+"""Anybody can write a ttlSecondsAfterLastUse that no timedelta can be."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,27 +58,24 @@ class Capacity:
     def __init__(
         self,
         *,
-        live: Reader,
         store: ModelStore,
         requirements: Requirements,
         runs: Runs,
         recorder: EventRecorder,
         clock: Clock,
-        find_in_use: Callable[[Pass], None],
+        look: PodLook,
     ) -> None:
-        """`find_in_use` sets `Pass.in_use` from `Pass.pods`."""
         self._store = store
         self._requirements = requirements
         self._clock = clock
         self._uses = UseTimes(store, clock)
         self._inventory = Inventory(store=store, requirements=requirements, uses=self._uses)
         self._evictor = Evictor(
-            live=live,
             store=store,
             requirements=requirements,
             inventory=self._inventory,
             recorder=recorder,
-            find_in_use=find_in_use,
+            look=look,
         )
         self._growth = Growth(
             store=store,
@@ -227,7 +226,7 @@ class Capacity:
             self._settles_until = self._clock.monotonic() + SETTLE_SECONDS
 
     def _sooner(self, seconds: float) -> None:
-        wait = timedelta(seconds=seconds)
+        wait = timedelta(seconds=min(seconds, _LONGEST_SECONDS))
         self.look_again = wait if self.look_again is None else min(self.look_again, wait)
 
     # downloads -------------------------------------------------------------------------------------------------------
@@ -267,8 +266,14 @@ class Capacity:
         )
 
     def _size(self, wanted: Wanted, entry: LocalModelInfo, record: KeyRecord) -> int:
-        """The best that is known: what our downloader was told, what the model had here, what the cache declares."""
-        declared = required_size(entry)
+        """The best that is known: what our downloader was told, what the model had here, what its caches declare.
+
+        Of several caches the least counts: none keeps the model from the others by what it makes up. A download that
+        turns out larger is promised more (`growth`).
+        """
+        others = [e for e in (*wanted.sharing, *wanted.claimants) if entry_key(e) != entry_key(entry)]
+        sizes = [declared_size(it) or 0 for it in (entry, *map(self._requirements.fields.recall, others))]
+        declared = min((size for size in sizes if size > 0), default=0) or max(required_size(entry), 0)
         told = told_size(self._store, wanted) if wanted.key in self._evictor.around.current.usage.staged else None
         known = record.size if record.credentials == fingerprint(wanted.leader) else 0
         return told or known or declared

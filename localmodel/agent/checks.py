@@ -21,6 +21,7 @@ from localmodel.runtime.errors import AlreadyExistsError, BadRequestError, Forbi
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import Job
 
+from .additions import escaped
 from .context import Pass
 from .credentials import fingerprint
 from .decisions import JobState, Reason, Wanted, entry_key, is_before, retry_delay
@@ -220,7 +221,7 @@ def _as_check(job: Job, wanted: Wanted, name: str, current: Pass) -> Job:
     spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != VOLUME_NAME]
     container = spec["containers"][0]
     container["image"] = current.config.download_image
-    container["args"] = ["--check", wanted.uri]
+    container["args"] = ["--check", escaped(wanted.uri)]
     container.pop("command", None)
     container["volumeMounts"] = [it for it in container["volumeMounts"] if it["mountPath"] != MOUNT_PATH]
     return job

@@ -32,6 +32,12 @@ class Pass:
     checks: Sequence[Job] = ()
     in_use: InUse = field(default_factory=InUse)
     """Known once all wanted models were observed: that tells which claims expose them."""
+    has_looked: bool = False
+    """The pods were read live in this pass, since something was about to be removed (`podlook`)."""
+    is_blind: bool = False
+    """They could not be."""
+    must_wait: bool = False
+    """They could not be, but may be soon."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Storage key -> bytes promised to a download that is under way."""
 

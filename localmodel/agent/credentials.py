@@ -65,7 +65,9 @@ def fingerprint(entry: LocalModelInfo) -> str:
         storage["key"] = _identity(entry, entry.storage.key)
     account = _identity(entry, entry.service_account_name)
     parts = [account, storage, entry.revision, entry.include, entry.exclude, entry.digest]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16] if any(parts) else ""
+    # An empty storage is not none: it means the default account (`CredentialsBuilder`).
+    named = any(parts) or entry.storage is not None
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16] if named else ""
 
 
 def selection(entry: LocalModelInfo) -> str:

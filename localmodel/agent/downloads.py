@@ -39,13 +39,14 @@ from .errors import (
 from .hostpath import HostPath
 from .jobruns import Run
 from .limits import limit_of
-from .manifest import FolderState, KeyRecord, Reference
+from .manifest import FolderState, KeyRecord
 from .metrics import AgentMetrics
 from .modelreport import bare_report, report_of
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size
 from .runs import Runs
-from .sharing import has_rivals
+from .sharing import has_rivals, references_of
+from .shown import shown
 from .stalls import Stalls
 from .status import ModelReport
 from .store import ModelStore
@@ -56,16 +57,6 @@ log = structlog.get_logger(__name__)
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.RETRYING)
 _GIVEN_UP = (*_ACTIVE, JobState.STUCK)
 """A Job of an attempt that has failed, if it stands so."""
-
-
-def references_of(wanted: Wanted) -> tuple[Reference, ...]:
-    """The caches that want the model, and so the claims that expose it."""
-    return tuple(
-        sorted(
-            Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
-            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
-        )
-    )
 
 
 class Downloads:
@@ -215,8 +206,10 @@ class Downloads:
         except StoreError:
             raise
         except AgentError as error:
-            if has_rivals(wanted):  # What one cache lacks is not everybody's obstacle (D-17).
-                return self._failed(wanted, with_owners(situation.record, wanted), error.reason, str(error), current)
+            if has_rivals(wanted):
+                # Counted as a failure, so that it is the turn of others: what this cache lacks they may have (D-17).
+                record = with_owners(self._store.record(wanted.key), wanted)
+                return self._failed(wanted, record, error.reason, str(error), current)
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_ERROR)
         self._announced.pop(wanted.key, None)
         told = f"{decision.message}; {message}" if decision.reason == Reason.REPAIRING else message
@@ -268,6 +261,7 @@ class Downloads:
             attempts=record.attempt,
             references=record.references,
             expected_digest=self._requirements.complete(wanted.leader).digest,
+            is_by_ours=not self._runs.foreign_image(wanted.key, record.attempt, current),
         )
         try:
             manifest = self._store.publish(wanted.key, publication)
@@ -314,7 +308,7 @@ class Downloads:
         return report
 
     def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:
-        failures = record.failures + 1
+        failures, message = record.failures + 1, shown(message)
         record = msgspec.structs.replace(
             record,
             outcome="failed",

@@ -15,16 +15,15 @@ import msgspec
 import structlog
 
 from localmodel.api.names import WANTED_ANNOTATION
-from localmodel.runtime.client import Reader
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
-from localmodel.runtime.objects import Pod
 
 from .context import Pass
 from .decisions import entry_key
 from .eviction import Item, Kind
 from .inventory import Inventory, Round
 from .manifest import Eviction, FolderState
+from .podlook import PodLook
 from .requirements import Requirements
 from .store import ModelStore
 
@@ -39,20 +38,17 @@ class Evictor:
     def __init__(
         self,
         *,
-        live: Reader,
         store: ModelStore,
         requirements: Requirements,
         inventory: Inventory,
         recorder: EventRecorder,
-        find_in_use: Callable[[Pass], None],
+        look: PodLook,
     ) -> None:
-        """`find_in_use` sets `Pass.in_use` from `Pass.pods`."""
-        self._live = live
         self._store = store
         self._requirements = requirements
         self._inventory = inventory
         self._recorder = recorder
-        self._find_in_use = find_in_use
+        self._look = look
         self._round: Round | None = None
         self._displaced: set[str] = set()
         """Keys of models that were evicted since somebody asked."""
@@ -78,24 +74,12 @@ class Evictor:
         around = self.around
         while chosen := plan():
             doubtful = [item.key for item in chosen if item.kind is Kind.MODEL and item.key not in around.confirmed]
-            if around.has_looked and not doubtful:
+            if around.current.has_looked and not doubtful:
                 return chosen
-            if not around.has_looked:
-                self._look()
+            self._look.look(around.current)
             for key in doubtful:
                 self._confirm(key)
         return chosen
-
-    def _look(self) -> None:
-        around, current = self.around, self.around.current
-        around.has_looked = True
-        try:
-            current.pods = self._live.list(Pod, fields={"spec.nodeName": current.node.name})
-        except RuntimeLibraryError as error:
-            around.is_blind = True
-            log.warning("nothing is evicted while the pods of this node cannot be read", error=str(error))
-            return
-        self._find_in_use(current)
 
     def _confirm(self, key: str) -> None:
         self.around.confirmed.add(key)
@@ -119,7 +103,7 @@ class Evictor:
             else:
                 self._evict(item, cause, why)
             around.gone.add((item.kind, item.key))
-        self._store.empty_trash(current.in_use.is_mounted)
+        self._store.empty_trash(self._look.holders(current))
         current.usage = self._store.usage()
 
     def _discard(self, key: str, requester: str) -> None:
@@ -156,7 +140,7 @@ class Evictor:
                 downloaded_time=manifest.published_time,
             ),
         )
-        self._store.evict(item.key, record, current.in_use.is_mounted)
+        self._store.evict(item.key, record, self._look.holders(current))
         situation = replace(around.situations[item.key][0], folder="absent", folder_detail="", record=record)
         around.situations[item.key] = situation, FolderState("absent")
         self._displaced.add(item.key)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .beneath import Beneath
+from .deeptree import open_up, remove_deep
 
 _RENAME_EXCHANGE: Final = 2
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY})
@@ -133,9 +134,8 @@ class FileSystem:
                 return
             try:
                 _remove_tree(path, parent)
-            except PermissionError:
-                _open_up(name, parent)
-                _remove_tree(path, parent)
+            except RecursionError:
+                remove_deep(name, parent)
 
     def sync_file(self, path: Path) -> None:
         descriptor = self._beneath.open_file(path)
@@ -152,6 +152,14 @@ class FileSystem:
 
 
 def _remove_tree(path: Path, parent: int) -> None:
+    try:
+        _remove_as_it_is(path, parent)
+    except PermissionError:
+        open_up(path.name, parent)
+        _remove_as_it_is(path, parent)
+
+
+def _remove_as_it_is(path: Path, parent: int) -> None:
     """Relative to `parent`, each directory opened by itself: a link that takes the place of one leads nowhere."""
     if not shutil.rmtree.avoids_symlink_attacks:
         raise OSError(errno.ENOTSUP, "this platform cannot remove a directory without following links", str(path))
@@ -166,11 +174,3 @@ def _remove_tree(path: Path, parent: int) -> None:
         shutil.rmtree(path.name, dir_fd=parent, onexc=failed)
     else:
         shutil.rmtree(path.name, dir_fd=parent, onerror=failed)
-
-
-def _open_up(name: str, parent: int) -> None:
-    """Gives back the rights on directories that belong to the agent's user; those of others cannot be helped."""
-    for _, _, _, directory in os.fwalk(name, dir_fd=parent, onerror=None):
-        found = os.fstat(directory)
-        if found.st_uid == os.geteuid() and (found.st_mode & stat.S_IRWXU) != stat.S_IRWXU:
-            os.fchmod(directory, stat.S_IRWXU)

@@ -26,27 +26,23 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Storage key -> when each pod that mounts it was made."""
+    """Which storage keys pods of this node have mounted."""
 
-    since: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    pods: Mapping[str, Mapping[str, datetime]] = field(default_factory=dict)
+    """Storage key -> the uids of the pods that mount it, and when each was made. Also of keys that are not known any
+    more: what was there may still be in the trash."""
     named: frozenset[str] = frozenset()
     """The keys that a pod surely asks for; the others may merely be in use, by a pod of which nobody can say."""
     unseen_since: datetime | None = None
     """Set where pods may not be read: what was discarded after that moment may still be open."""
 
     def __contains__(self, key: str) -> bool:
-        return bool(self.since.get(key))
-
-    def is_mounted(self, key: str, at: datetime) -> bool:
-        """A pod that was there at that time mounts the key: what was then at its place may still be open."""
-        if self.unseen_since is not None and at >= self.unseen_since:
-            return True
-        return any(made <= at for made in self.since.get(key, ()))
+        return bool(self.pods.get(key))
 
 
 def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference]], *, jobs_namespace: str) -> InUse:
     """`references` are the caches of every storage key on this node. Downloads and finished pods do not count."""
-    since: dict[str, list[datetime]] = {}
+    users: dict[str, dict[str, datetime]] = {}
     named: set[str] = set()
     for pod in pods:
         is_download = pod.namespace == jobs_namespace and STORAGE_KEY_LABEL in pod.metadata.labels
@@ -54,9 +50,9 @@ def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference
             continue
         keys, is_sure = _mounted_by(pod, references)
         for key in keys:
-            since.setdefault(key, []).append(pod.metadata.creation_timestamp or _BEGINNING)
+            users.setdefault(key, {})[pod.metadata.uid] = pod.metadata.creation_timestamp or _BEGINNING
         named |= keys if is_sure else set()
-    return InUse(since, frozenset(named))
+    return InUse(users, frozenset(named))
 
 
 def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> tuple[set[str], bool]:
@@ -80,10 +76,10 @@ def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> tupl
         found = {match[1] for path in paths if (match := _MODEL_PATH.match(path))}
         if exposed and any(not _MODEL_PATH.match(path) for path in paths):
             return set(references), False
-        keys |= exposed | (found & references.keys())
+        keys |= exposed | found
     if not keys and not single and LOCAL_MODEL_LABEL in pod.metadata.labels:
         return set(references), False
-    return keys | (single & references.keys()), True
+    return keys | single, True
 
 
 def _mounts(pod: Pod, volume: str) -> list[dict[str, Any]]:

@@ -64,10 +64,6 @@ class Round:
     groups: Mapping[str, Wanted]
     situations: Situations
     """By storage key, of all wanted models that could be looked at; kept up to date as things are removed."""
-    has_looked: bool = False
-    """The pods of this node were read live, since something was about to be removed."""
-    is_blind: bool = False
-    """They could not be."""
     confirmed: set[str] = field(default_factory=set)
     """Keys whose policies are certain."""
     unreadable: set[str] = field(default_factory=set)
@@ -83,7 +79,8 @@ class Round:
         """All that decides in one pass what there is to remove: while it is equal, so are the items."""
         staged = frozenset(self.current.usage.staged)
         counts = self.changes, len(self.gone), len(self.confirmed), len(self.unreadable)
-        return *counts, self.has_looked, staged, staged & self.short, staged & self.current.reserved.keys()
+        kept = staged & self.short, staged & self.current.reserved.keys()
+        return *counts, self.current.has_looked, self.current.is_blind, id(self.current.in_use), staged, *kept
 
     def set_record(self, key: str, record: KeyRecord) -> None:
         """The key's record has changed."""
@@ -164,7 +161,7 @@ class Inventory:
         """`idle`: seconds since a pod used it, None if none did."""
         if key in around.current.in_use:
             return IN_USE
-        if around.is_blind:
+        if around.current.is_blind:
             return BLIND
         minimum = around.current.config.local_model.eviction_minimum_idle_seconds
         return JUST_USED if idle is not None and idle < minimum else ""
@@ -191,7 +188,7 @@ class Inventory:
     def broken_size(self, around: Round, key: str) -> int:
         """Bytes of a folder that is of no use; 0 where there is none, or a pod may have it mounted."""
         situation, folder = around.situations[key]
-        if situation.folder != "incomplete" or key in around.current.in_use or around.is_blind:
+        if situation.folder != "incomplete" or key in around.current.in_use or around.current.is_blind:
             return 0
         size = tree.disk_size(self._store.models / key)
         return min(size, folder.manifest.total_size) if folder.manifest is not None else size

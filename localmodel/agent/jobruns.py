@@ -84,6 +84,13 @@ class JobRuns:
             is_writing=any(pod.status.phase == "Running" for pod in pods),
         )
 
+    def foreign_image(self, key: str, attempt: int, current: Pass) -> str:
+        """The image of that attempt's Job, if it is not ours; empty where there is no Job."""
+        job = find_job(current.jobs_of(key), attempt)
+        containers = job.spec.template.get("spec", {}).get("containers") or [{}] if job is not None else [{}]
+        image = str(containers[0].get("image") or "")
+        return "" if job is None or is_our_image(image, current.config) else image or "unknown"
+
     def under_way(self, current: Pass) -> set[str]:
         """The storage keys of all downloads on the node that have not ended: of Jobs that go on, and of pods that run
         although their Job is gone."""

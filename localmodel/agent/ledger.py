@@ -67,7 +67,7 @@ class Ledger:
         path = self.manifest_path(key)
         try:
             manifest = msgspec.json.decode(self._beneath.read(path), type=ModelManifest)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             log.warning("a manifest cannot be understood", path=str(path), error=str(error))
             return None
         self._manifests[key] = version, manifest
@@ -96,7 +96,7 @@ class Ledger:
             return msgspec.json.decode(self._beneath.read(path), type=KeyRecord)
         except FileNotFoundError:
             return KeyRecord()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             log.warning("a record cannot be understood and counts as empty", path=str(path), error=str(error))
             return KeyRecord()
 

@@ -32,6 +32,7 @@ from localmodel.runtime.errors import (
     TooManyRequestsError,
     TransportError,
 )
+from localmodel.runtime.eventcorrelator import by_reason
 from localmodel.runtime.flags import add_common_flags, add_serving_flags, add_zap_flags, boolean
 from localmodel.runtime.kubeconfig import load_config
 from localmodel.runtime.logging import setup_logging
@@ -51,6 +52,7 @@ from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
 from .scratch import Scratch
 from .scrub import Scrubber
+from .shown import log_processor
 from .status import ProgressPolicy
 from .store import ModelStore
 
@@ -170,7 +172,7 @@ def wait_for_jobs_namespace(
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
     """Runs until a signal ends it; the exit status: 0, 1 after a failure, 2 for wrong use."""
     args = build_parser().parse_args(argv)
-    setup_logging(args.log_level, args.log_format)
+    setup_logging(args.log_level, args.log_format, last=(log_processor,))
     node_name = env.get("NODE_NAME", "").strip()
     if not node_name:
         sys.stderr.write(
@@ -211,6 +213,8 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: 
                 component="localmodel-agent",
                 metrics_addr=args.metrics_addr,
                 health_probe_addr=args.health_probe_addr,
+                # All events are about one object: a hundred arrivals must not use up what an eviction needs.
+                event_spam_key=by_reason,
                 cache=cache_options(node_name, namespace=namespace, jobs_namespace=jobs_namespace),
             ),
             metrics=metrics,

@@ -19,6 +19,7 @@ from .hostpath import HostPath
 from .jobruns import JobRuns
 from .metrics import AgentMetrics
 from .nodegroups import NodeGroups
+from .podlook import PodLook
 from .removal import Removal
 from .requirements import Requirements
 from .runs import Runs
@@ -31,6 +32,7 @@ from .store import ModelStore
 class Parts:
     """Each does one thing for every pass. None is for several threads at once."""
 
+    look: PodLook
     groups: NodeGroups
     downloads: Downloads
     checks: Checks
@@ -56,20 +58,21 @@ class Parts:
         find_in_use: Callable[[Pass], None],
     ) -> Parts:
         """All of them, on one store and one client. `find_in_use` sets `Pass.in_use` from `Pass.pods`."""
+        look = PodLook(live, find_in_use)
         requirements = Requirements(live, clock)
         jobs = JobRuns(client=client, live=live, recorder=recorder, requirements=requirements, clock=clock)
         own = ChildRuns(children=children, live=live, store=store, recorder=recorder, requirements=requirements)
         runs = Runs(jobs=jobs, children=own)
         capacity = Capacity(
-            live=live,
             store=store,
             requirements=requirements,
             runs=runs,
             recorder=recorder,
             clock=clock,
-            find_in_use=find_in_use,
+            look=look,
         )
         return cls(
+            look=look,
             groups=NodeGroups(client, live, clock, node_name=node_name),
             downloads=Downloads(
                 live=live,
@@ -83,7 +86,7 @@ class Parts:
                 clock=clock,
             ),
             checks=Checks(client=client, store=store, runs=jobs, requirements=requirements, recorder=recorder),
-            removal=Removal(live=live, store=store, runs=runs, clock=clock),
+            removal=Removal(live=live, store=store, runs=runs, clock=clock, look=look),
             capacity=capacity,
             condition=StorageCondition(store.models, recorder=recorder, clock=clock),
             writer=NodeStatusWriter(client, live, policy=progress, clock=clock),

@@ -69,12 +69,11 @@ class ProgressPage:
     def _model(self, key: str, status: str, known: NodeModel, uri: str) -> Json:
         # Imported here: an idle agent never needs it.
         from localmodel.download.errors import redact_uri
-        from localmodel.download.progress import read_progress
 
         folder = self._store.staging / known.storage_key
         # Anything may stand in a status that somebody else has written.
         is_under_way = status == ModelStatus.MODEL_DOWNLOADING and bool(storage_keys((known.storage_key,)))
-        progress = read_progress(folder) if is_under_way else None
+        progress = self._store.progress(known.storage_key) if is_under_way else None
         shown = redact_uri(uri)
         model: Json = {
             "key": key,

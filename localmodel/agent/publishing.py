@@ -20,7 +20,7 @@ from .filesystem import FileSystem
 from .ledger import Ledger
 from .manifest import FolderState, ModelManifest
 from .root import ModelsRoot
-from .trash import Trash
+from .trash import NOTES, Trash
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Publisher:
         """The last steps: from here on only the place of the folder changes."""
         staged, folder = self._root.staging / key, self._root.models / key
         if os.path.lexists(staged / NOTES_DIR):
-            self._trash.discard(staged / NOTES_DIR, key)
+            self._trash.discard(staged / NOTES_DIR, NOTES)
         if os.path.lexists(folder) and not self._exchange(staged, folder):
             self._trash.discard(folder, key)
         if not os.path.lexists(folder):

@@ -50,6 +50,7 @@ from .removal import Removed
 from .scratch import Scratch
 from .scrub import Damage
 from .sharing import group_entries
+from .shown import ShownEvents, shown
 from .status import ProgressPolicy, build_status
 from .store import ModelStore
 
@@ -133,7 +134,8 @@ class LocalModelNodeReconciler(Reconciler):
         """A scrub found a model altered: an event, and a pass that downloads it again. For any thread."""
         node = self.client.find(LocalModelNode, self._node_name)
         if node is not None:
-            self.recorder.event(node, "Warning", "ModelDamaged", f"{damage.uri} ({damage.key}): {damage.detail}")
+            told = shown(f"{damage.uri} ({damage.key}): {damage.detail}")
+            self.recorder.event(node, "Warning", "ModelDamaged", told)
         self.wake()
 
     def check_ready(self) -> None:
@@ -185,7 +187,8 @@ class LocalModelNodeReconciler(Reconciler):
         # First what nobody wants any more: that may be all the room that is needed.
         removed = parts.removal.run(current, keys)
         outcome.storage = outcome.storage or removed.storage
-        if self._store.empty_trash(current.in_use.is_mounted):
+        holders = parts.look.holders(current)
+        if self._store.empty_trash(holders):
             current.usage = self._store.usage()
         self._keep_room(parts.capacity, groups, situations, current, outcome)
         order = parts.capacity.order(groups, situations, current)
@@ -198,7 +201,7 @@ class LocalModelNodeReconciler(Reconciler):
             self._prove(parts.checks, wanted, current, outcome)
         for key in removed.lingering - outcome.reports.keys():
             outcome.reports[key] = lingering(key, node)
-        self._store.empty_trash(current.in_use.is_mounted)
+        self._store.empty_trash(holders)
 
         status = build_status(
             parts.writer.latest(node),
@@ -250,7 +253,7 @@ class LocalModelNodeReconciler(Reconciler):
                 client=self.client,
                 live=self.live,
                 store=self._store,
-                recorder=self.recorder,
+                recorder=ShownEvents(self.recorder),
                 clock=self.clock,
                 path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
                 progress=self._progress,

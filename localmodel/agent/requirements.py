@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from localmodel.api.names import (
     CACHE_ANNOTATION,
@@ -25,6 +25,8 @@ from .limits import GroupLimits
 
 if TYPE_CHECKING:
     from localmodel.api.container import ClusterStorageContainer
+
+MOST_BYTES: Final = 1 << 62
 
 
 class Requirements:
@@ -85,11 +87,13 @@ class Requirements:
 
 
 def declared_size(entry: LocalModelInfo) -> int | None:
-    """The declared size in bytes; None where it is missing or cannot be read."""
+    """The declared size in bytes; None where it is missing or cannot be read, or is less than nothing. No more than a
+    status can say: an integer of 64 bits."""
     try:
-        return parse_quantity(entry.model_size) if entry.model_size else None
+        size = parse_quantity(entry.model_size) if entry.model_size else None
     except ValueError:
         return None
+    return None if size is None or size < 0 else min(size, MOST_BYTES)
 
 
 def required_size(entry: LocalModelInfo) -> int:

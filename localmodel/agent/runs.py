@@ -94,6 +94,10 @@ class Runs:
         ended = [mode.end(key, current) for mode in (self._children, self._jobs)]
         return all(ended)
 
+    def foreign_image(self, key: str, attempt: int, current: Pass) -> str:
+        """The image, if it is not ours, that an attempt runs or has run; a process is always ours."""
+        return self._jobs.foreign_image(key, attempt, current)
+
     def caches(self, key: str, current: Pass) -> set[str]:
         """See `Mode.caches`."""
         return self._children.caches(key, current) | self._jobs.caches(key, current)

@@ -19,7 +19,7 @@ from localmodel.api.node import LocalModelInfo
 from .credentials import fingerprint, selection
 from .decisions import Wanted, entry_key, is_before
 from .errors import InsufficientStorageError
-from .manifest import KeyRecord, Try
+from .manifest import KeyRecord, Reference, Try
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -123,4 +123,14 @@ def is_proved(record: KeyRecord, entry: LocalModelInfo) -> bool:
     """The entry's present credentials were good for the model while it was here."""
     return any(
         it.proved and it.entry == entry_key(entry) and it.credentials == fingerprint(entry) for it in record.checks
+    )
+
+
+def references_of(wanted: Wanted) -> tuple[Reference, ...]:
+    """The caches that want the model, and so the claims that expose it."""
+    return tuple(
+        sorted(
+            Reference(namespace=entry.namespace, model=entry.model_name, node_group=entry.node_group)
+            for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)
+        )
     )

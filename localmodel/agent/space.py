@@ -58,6 +58,11 @@ def shortage(size: int, disk: Disk, reserved: int) -> str:
     The numbers stand still while other downloads go on, and of what others do to the volume only the larger moves show.
     """
     models, volume = disk.models, disk.volume
+    if size > min(models.limit, volume.limit):
+        told = f"the model needs {human(size)} and can never fit: "
+        if models.limit <= volume.limit:
+            return f"{told}the node group's limit is {human(models.limit)}; raise storageLimit, or correct modelSize"
+        return f"{told}the disk is {human(volume.limit)}; give this node a larger disk, or correct modelSize"
     tail = f", and {human(reserved)} are reserved for downloads under way"
     stays = "; what is there may not be removed for it" if any(i.kind is Kind.MODEL for i in disk.items) else ""
     over_models = models.used + size - models.high

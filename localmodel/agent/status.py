@@ -19,6 +19,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.objects import parse_quantity
 
+from .shown import brief
 from .usage import DiskUsage
 
 _DISK_STEP = 0.01
@@ -82,7 +83,7 @@ def _model(report: ModelReport, previous: NodeModel | None) -> NodeModel:
         attempts=report.attempts,
         next_retry_time=report.next_retry_time,
         reason=report.reason,
-        message=report.message,
+        message=brief(report.message),
         downloaded_time=report.downloaded_time,
         last_used_time=last_used,
         in_use=report.in_use,

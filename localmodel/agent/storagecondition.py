@@ -14,6 +14,7 @@ from localmodel.runtime.conditions import ConditionStatus, find_status_condition
 from localmodel.runtime.events import EventRecorder
 
 from .errors import StoreError
+from .shown import shown
 
 STORAGE_READY: Final = "StorageReady"
 _MAX_NAMES: Final = 8
@@ -30,7 +31,7 @@ class StorageCondition:
         self._models = models
         self._recorder = recorder
         self._clock = clock
-        self._foreign: Sequence[str] = ()
+        self._foreign: Sequence[str] = []
         self._leftovers: Sequence[str] = ()
 
     def set(
@@ -49,7 +50,7 @@ class StorageCondition:
             self._tell_leftovers(node, leftovers)
         value: ConditionStatus = "True" if error is None else "False"
         reason = "Ready" if error is None else error.reason
-        message = self._ready_message() if error is None else str(error)
+        message = shown(self._ready_message() if error is None else str(error))
         known = find_status_condition(status.conditions, STORAGE_READY)
         generation = node.metadata.generation if known is None or known.status != value else known.observed_generation
         told = known.reason if known is not None else ""
@@ -58,6 +59,8 @@ class StorageCondition:
         )
         if error is not None and told != reason:
             self._recorder.event(node, "Warning", "StorageNotReady", f"{reason}: {message}")
+        elif error is None and told not in ("", "Ready"):
+            self._recorder.event(node, "Normal", STORAGE_READY, f"{message}; it is over with {told}")
 
     def _ready_message(self) -> str:
         parts = [f"{self._models} can be used"]
@@ -91,7 +94,5 @@ class StorageCondition:
 
 def _some(names: Sequence[str]) -> str:
     """The first names, each cut where it is long, and how many there are beyond."""
-    shown = ", ".join(name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}..." for name in names[:_MAX_NAMES])
-    # Names need not be text, and messages must be.
-    shown = shown.encode(errors="backslashreplace").decode()
-    return shown if len(names) <= _MAX_NAMES else f"{shown} and {len(names) - _MAX_NAMES} more"
+    some = ", ".join(name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}..." for name in names[:_MAX_NAMES])
+    return some if len(names) <= _MAX_NAMES else f"{some} and {len(names) - _MAX_NAMES} more"

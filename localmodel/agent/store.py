@@ -25,7 +25,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -41,12 +41,17 @@ from .ledger import Ledger, storage_keys
 from .manifest import FolderState, KeyRecord, ModelManifest
 from .publishing import Publisher
 from .root import DIRECTORY_MODE, ModelsRoot
-from .trash import IsMounted, Trash
+from .trash import NO_HOLDERS, Trash
 from .usage import DiskUsage, measure
 from .verification import Content, Publication, verify
 
 if TYPE_CHECKING:
     from localmodel.download.progress import Progress
+
+    from .podlook import Holders
+
+_PROGRESS_BYTES: Final = 64 << 10
+_MOST: Final = 1 << 62
 
 log = structlog.get_logger(__name__)
 
@@ -256,9 +261,13 @@ class ModelStore:
         from localmodel.download.progress import Progress, progress_path
 
         try:
-            return msgspec.json.decode(self._beneath.read(progress_path(self.staging / key)), type=Progress)
-        except (OSError, msgspec.DecodeError):
+            data = self._beneath.read(progress_path(self.staging / key), limit=_PROGRESS_BYTES)
+            progress = msgspec.json.decode(data, type=Progress)
+        except (OSError, msgspec.DecodeError, RecursionError):
             return None
+        # A foreign image may bring such a file from the source: no number goes on that a status could not hold.
+        numbers = progress.bytes_done, progress.bytes_total, progress.files_done, progress.files_total
+        return progress if all(0 <= (number or 0) <= _MOST for number in numbers) else None
 
     def verify(self, key: str, publication: Publication) -> Content:
         """What was staged, if it is whole; raises VerificationError if not. Changes nothing."""
@@ -332,7 +341,7 @@ class ModelStore:
         attempt = self.record(key).attempt
         self.write_record(key, KeyRecord(attempt=attempt, outcome="removed" if attempt else ""))
 
-    def evict(self, key: str, record: KeyRecord, is_mounted: IsMounted) -> None:
+    def evict(self, key: str, record: KeyRecord, holders: Holders) -> None:
         """Takes a whole model away; the record says so. The caller has made sure that nothing uses it.
 
         The record is written first: where a crash comes between, the model is found whole and was not evicted. Only a
@@ -349,7 +358,7 @@ class ModelStore:
             if is_written:
                 self._ledger.forget_manifest(key)
                 return
-            self._trash.empty(is_mounted)
+            self._trash.empty(holders)
             self._ledger.forget_manifest(key)
         self.write_record(key, record)
 
@@ -384,11 +393,10 @@ class ModelStore:
             ),
         )
 
-    def empty_trash(self, is_mounted: IsMounted = lambda _key, _since: False) -> int:
+    def empty_trash(self, holders: Holders = NO_HOLDERS) -> int:
         """Deletes what was discarded, except what a pod may still have mounted; the number of things deleted.
 
-        `is_mounted(key, since)` says whether a pod that was there at the time `since` uses the key. One item that
-        cannot be deleted does not stop the others: see `leftovers`.
+        One item that cannot be deleted does not stop the others: see `leftovers`.
         """
         with disk_errors(self.models):
-            return self._trash.empty(is_mounted)
+            return self._trash.empty(holders)

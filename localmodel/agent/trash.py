@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,14 +21,32 @@ from localmodel.runtime.clock import Clock
 from .errors import WrongOwnerError, owner_of
 from .filesystem import FileSystem
 
+if TYPE_CHECKING:
+    from .podlook import Holders
+
 _FIRST_RETRY: Final = 60.0
 _LAST_RETRY: Final = 3600.0
 
 log = structlog.get_logger(__name__)
 
 
-IsMounted = Callable[[str, datetime], bool]
-"""Whether a pod that was there at the time uses the storage key."""
+NOTES: Final = "notes"
+"""In place of a storage key: of what no pod can ever have mounted."""
+_LATER: Final = timedelta(days=1)
+"""A pod that is so much younger than an item does not hold it. No clock of a node is further from the API server's."""
+
+
+class _Nobody:
+    unseen_since = None
+
+    def of(self, _key: str) -> Mapping[str, datetime]:
+        return {}
+
+    def look(self) -> bool:
+        return True
+
+
+NO_HOLDERS: Final[Holders] = _Nobody()
 
 
 class Trash:
@@ -39,6 +57,10 @@ class Trash:
         self._fs = filesystem
         self._clock = clock
         self._count = 0
+        self._new: set[str] = set()
+        """Names of items that this process has discarded: whoever uses their keys at first sight may hold them."""
+        self._held: dict[str, frozenset[str]] = {}
+        """By an item's name: the pods that used its key when it was first looked at."""
         self._stuck: dict[str, tuple[str, int, float]] = {}
         """By an item's name: why it cannot be deleted, how often that was tried, when (monotonic) it is tried again."""
 
@@ -77,17 +99,19 @@ class Trash:
             self._count += 1
             target = self.directory / f"{key}.{int(self._clock.now().timestamp())}.{self._count}"
             if not os.path.lexists(target):
+                self._new.add(target.name)
                 return target
 
-    def empty(self, is_mounted: IsMounted) -> int:
+    def empty(self, holders: Holders) -> int:
         """Deletes what nothing mounts; how many things. See `ModelStore.empty_trash`."""
         deleted = 0
         items = sorted(self.directory.iterdir())
-        self._stuck = {item.name: self._stuck[item.name] for item in items if item.name in self._stuck}
+        names = {item.name for item in items}
+        self._stuck = {name: stuck for name, stuck in self._stuck.items() if name in names}
+        self._held = {name: held for name, held in self._held.items() if name in names}
+        self._new &= names
         for item in items:
-            key, _, rest = item.name.partition(".")
-            since = datetime.fromtimestamp(_leading_number(rest), tz=self._clock.now().tzinfo)
-            if is_mounted(key, since) or not self._is_due(item.name):
+            if not self._is_due(item.name) or self._is_held(item.name, holders):
                 continue
             try:
                 self._fs.remove_tree(item)
@@ -96,6 +120,26 @@ class Trash:
             except OSError as error:
                 self._keep(item, error)
         return deleted
+
+    def _is_held(self, name: str, holders: Holders) -> bool:
+        """Whether a pod may have the item open: one that used its key when it was first seen, and still does.
+
+        Not by comparing times, as far as that can be: the node's clock may differ from the API server's, or jump.
+        """
+        key, _, rest = name.partition(".")
+        if key == NOTES:
+            return False
+        if self._held.get(name, frozenset()) & holders.of(key).keys():
+            return True
+        if not holders.look():
+            return True
+        users, discarded = holders.of(key), datetime.fromtimestamp(_leading_number(rest), tz=UTC)
+        if holders.unseen_since is not None and discarded >= holders.unseen_since:
+            return True
+        if name not in self._held:
+            is_new = name in self._new
+            self._held[name] = frozenset(uid for uid, made in users.items() if is_new or made <= discarded + _LATER)
+        return bool(self._held[name] & users.keys())
 
     def _is_due(self, name: str) -> bool:
         return name not in self._stuck or self._clock.monotonic() >= self._stuck[name][2]

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,10 @@ from localmodel.download.manifest import NOTES_DIR, FileEntry
 from .beneath import Beneath
 from .errors import VerificationError
 
+MAX_DEPTH: Final = 100
+"""Directories above a file. No model has so many; an archive that wants to hurt whoever walks it has."""
+_MAX_PATH: Final = 2048
+"""Bytes of a file's path below its folder, so that the kernel takes it with the path of the folder before it."""
 _BLOCK: Final = 1 << 20
 _DROPPED: Final = 64 * _BLOCK
 """So much of a file may fill the kernel's memory before it is dropped from there."""
@@ -33,11 +38,10 @@ def scan(folder: Path) -> dict[str, int]:
     for root, directories, names in walk(folder):
         if not root and NOTES_DIR in directories:
             directories.remove(NOTES_DIR)
-        # fwalk calls a link to a directory a directory; it does not go there.
-        for name in (*names, *directories):
+        for name in names:
             relative = f"{root}{name}"
             size = _file_size(folder, relative)
-            if size is not None and relative != NOTES_DIR:
+            if relative != NOTES_DIR:
                 files[relative] = size
     return files
 
@@ -46,27 +50,31 @@ def walk(folder: Path) -> Iterable[tuple[str, list[str], list[str]]]:
     """The directories of a folder from the top down: path with "/" at its end (empty for the folder), the names of the
     directories in it, of which those are visited that the caller leaves in the list, and of all else.
 
-    No link is followed, also where one takes a directory's place meanwhile. Raises OSError.
+    No link is followed, also where one takes a directory's place meanwhile. Raises OSError, and VerificationError for
+    what is too deep. Not os.fwalk: that keeps a descriptor and a stack frame for each level.
     """
-    with Beneath(folder.parent).directory(folder) as descriptor:
-        for path, directories, names, _ in os.fwalk(".", dir_fd=descriptor, onerror=_raise):
-            yield f"{path[2:]}/" if path != "." else "", directories, names
+    beneath = Beneath(folder.parent)
+    pending = [""]
+    while pending:
+        path = pending.pop()
+        if path.count("/") > MAX_DEPTH or len(os.fsencode(path)) > _MAX_PATH:
+            raise VerificationError(f"{path[:60]!r}... is too deep: at most {MAX_DEPTH} directories, {_MAX_PATH} bytes")
+        directories: list[str] = []
+        names: list[str] = []
+        with beneath.directory(folder / path) as descriptor, os.scandir(descriptor) as entries:
+            for entry in entries:
+                (directories if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+        yield path, directories, names
+        pending += [f"{path}{name}/" for name in reversed(directories)]
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _file_size(folder: Path, relative: str) -> int | None:
-    """None for a directory."""
+def _file_size(folder: Path, relative: str) -> int:
     try:
         relative.encode()
     except UnicodeEncodeError:
         raise VerificationError(f"{relative!r} is not a name in UTF-8") from None
     path = folder / relative
     found = path.lstat()
-    if stat.S_ISDIR(found.st_mode):
-        return None
     if stat.S_ISLNK(found.st_mode):
         inner = inner_file(folder, relative)
         if inner is None:
@@ -104,14 +112,18 @@ def directories(folder: Path) -> list[Path]:
 
 
 def disk_size(path: Path) -> int:
-    """Bytes of all files below a path, links not followed. Files that vanish meanwhile weigh nothing."""
+    """Bytes of all files below a path, links not followed. What vanishes meanwhile, cannot be read, or lies deeper than
+    a path can tell weighs nothing."""
     total = 0
-    for root, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(root, name)).st_size  # noqa: PTH118 - Path costs five times as much here
-            except FileNotFoundError:
-                continue
+    pending = [os.fspath(path)]
+    while pending:
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                    continue
+                with suppress(FileNotFoundError):
+                    total += entry.stat(follow_symlinks=False).st_size
     return total
 
 

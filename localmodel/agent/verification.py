@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Publication:
     references: tuple[Reference, ...] = ()
     expected_digest: str = ""
     """The digest that the files must have; any when empty."""
+    is_by_ours: bool = True
+    """Our own downloader brought it, so what lies in its notes is from it and not from the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,12 @@ def verify(folder: Path, publication: Publication) -> Content:
     if folder.is_symlink() or not folder.is_dir():
         raise NothingDownloadedError(f"{folder} does not exist although the download succeeded")
     files = tree.scan(folder)
-    notes = _downloader_manifest(folder, publication.uri)
+    # A digest that is expected guards against the source, which can bring notes of its own past a foreign image.
+    believed = publication.is_by_ours or not publication.expected_digest
+    notes = _downloader_manifest(folder, publication.uri) if believed else None
     if notes is not None:
-        difference = tree.first_difference(folder, notes.files)
+        missing = next((f"{file.path} is missing" for file in notes.files if file.path not in files), "")
+        difference = missing or tree.first_difference(folder, notes.files)
         if difference:
             raise VerificationError(f"the download of {publication.uri} is not whole: {difference}")
         content = Content(notes.files, notes.revision or "", notes.digest)
@@ -75,7 +81,11 @@ def _downloader_manifest(folder: Path, uri: str) -> Manifest | None:
         manifest = Manifest.from_json(Beneath(folder).read(manifest_path(folder)))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise VerificationError(f"the download's own manifest of {uri} cannot be used: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise VerificationError(f"the download's own manifest of {uri} cannot be used: {error}") from error
     if manifest.uri != uri:
         raise VerificationError(f"the download's own manifest is for {manifest.uri}, not for {uri}")

@@ -27,7 +27,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.events import EventType
 
-from .reports import Report
+from .reports import EVICTED, Report
 from .sizes import size_fault
 
 MAX_FAILURES: Final = 10
@@ -47,7 +47,7 @@ _NODE_STATUS: Final = {
     ModelStatus.MODEL_DOWNLOADED: NodeStatus.NODE_DOWNLOADED,
 }
 _UNREMARKABLE: Final = frozenset(
-    {"", "Waiting", "Downloading", "Verifying", "Published", "Evicted", "CheckingCredentials"}
+    {"", "Waiting", "Downloading", "Verifying", "Published", "CheckingCredentials", EVICTED}
 )
 """Reasons of a pending model that are no failure."""
 _AMOUNT: Final = re.compile(r"\d[\d.]* ?[KMGTPE]?i?B\b")
@@ -284,6 +284,8 @@ def _ready(
         return "False", failures[0].reason, "; ".join([have, *_told(_causes(failures))])
     if _is_stranded(seen):
         return "False", NO_AGENT_ON_NODE, "; ".join([have, _idle(seen.without_agent), *_told(obstacles)])
+    if _is_evicted(seen):
+        return "False", EVICTED, "; ".join([have, *_told(obstacles)])
     for status, reason in (
         (NodeStatus.NODE_DOWNLOADING, "Downloading"),
         (NodeStatus.NODE_DOWNLOAD_PENDING, "DownloadPending"),
@@ -307,6 +309,8 @@ def _progressing(seen: Observation, counts: ModelCopies, obstacles: Mapping[str,
         return "True", "Retrying", f"trying again on {_nodes(counts.failed)} after a failure"
     if _is_stranded(seen):
         return "False", NO_AGENT_ON_NODE, _idle(seen.without_agent)
+    if _is_evicted(seen):
+        return "False", EVICTED, "; ".join(_told(obstacles))
     if pending := _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING):
         return "True", "DownloadPending", "; ".join([f"{_nodes(pending)} yet to start", *_told(obstacles)])
     return "False", "NodeNotReady", _not_ready(seen)
@@ -316,6 +320,13 @@ def _is_stranded(seen: Observation) -> bool:
     """Nothing is under way, and on no node that has yet to start is there an agent to do so."""
     pending = _count(seen, NodeStatus.NODE_DOWNLOAD_PENDING)
     return bool(pending) and len(seen.without_agent) == pending and not _count(seen, NodeStatus.NODE_DOWNLOADING)
+
+
+def _is_evicted(seen: Observation) -> bool:
+    """Nothing is under way, and where the model is to come it was there and had to go: it waits to be wanted."""
+    pending = [view for view in seen.nodes if view.status == NodeStatus.NODE_DOWNLOAD_PENDING]
+    is_any_active = _count(seen, NodeStatus.NODE_DOWNLOADING)
+    return bool(pending) and not is_any_active and all(view.report.is_evicted for view in pending)
 
 
 def _degraded(seen: Observation, failures: Sequence[NodeFailure]) -> _State:

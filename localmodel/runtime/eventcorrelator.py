@@ -1,8 +1,9 @@
 """`Occurrence`, one thing that was recorded, and `EventCorrelator`, which keeps floods of them from the API server.
 
 Two steps, each with a bounded memory. Aggregation: from the tenth distinct note about the same thing within ten minutes
-on, one combined event stands for all. Spam filter: a source has a burst of 25 writes per object and then one per five
-minutes. Between the two an `eventsink` folds equal occurrences into one Event. Used by one thread.
+on, one combined event stands for all. Spam filter: a source has a burst of 25 writes per object (or what else it
+counts by) and then one per five minutes. Between the two an `eventsink` folds equal occurrences into one Event. Used
+by one thread.
 
 Numbers as in client-go's tools/record (events_cache.go).
 """
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from .clock import Clock
 from .objects import ObjectReference
@@ -72,7 +73,7 @@ class Occurrence:
 
     @property
     def origin(self) -> Hashable:
-        """Source and object: what the spam filter counts by."""
+        """Source and object."""
         return self.controller, self.instance, _identity(self.regarding)
 
     @property
@@ -107,11 +108,27 @@ class _Bucket:
     updated: float
 
 
+SpamKey: TypeAlias = Callable[[Occurrence], Hashable]
+"""What the spam filter counts by (record.CorrelatorOptions.SpamKeyFunc)."""
+
+
+def by_origin(occurrence: Occurrence) -> Hashable:
+    """Per source and object: the default."""
+    return occurrence.origin
+
+
+def by_reason(occurrence: Occurrence) -> Hashable:
+    """Per source, object, type and reason: where one object stands for many things, what is frequent must not silence
+    what is rare."""
+    return occurrence.alike
+
+
 class EventCorrelator:
     """Combines what is similar, and limits what is written."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, spam_key: SpamKey = by_origin) -> None:
         self._clock = clock
+        self._spam_key = spam_key
         self._similar: LRU[_Similar] = LRU()
         self._buckets: LRU[_Bucket] = LRU()
 
@@ -129,9 +146,9 @@ class EventCorrelator:
         return replace(occurrence, note=cut(COMBINED_PREFIX + occurrence.note, MAX_NOTE), combined=True)
 
     def admits(self, occurrence: Occurrence) -> bool:
-        """Whether its source may write about its object now; counts the write."""
+        """Whether it may be written now; counts the write."""
         now = self._clock.monotonic()
-        bucket = self._buckets.get(occurrence.origin, lambda: _Bucket(SPAM_BURST, now))
+        bucket = self._buckets.get(self._spam_key(occurrence), lambda: _Bucket(SPAM_BURST, now))
         bucket.tokens = min(SPAM_BURST, bucket.tokens + (now - bucket.updated) / SPAM_REFILL_SECONDS)
         bucket.updated = now
         if bucket.tokens < 1:

@@ -27,7 +27,7 @@ from .cancellation import Cancellation
 from .client import Client
 from .clock import Clock, RealClock
 from .errors import ApiError, ForbiddenError, NotFoundError, RuntimeLibraryError
-from .eventcorrelator import MAX_NOTE, EventCorrelator, Occurrence, cut
+from .eventcorrelator import MAX_NOTE, EventCorrelator, Occurrence, SpamKey, by_origin, cut
 from .eventsink import CoreEventSink, EventSink, PendingWrite, SeriesEventSink
 from .metrics import Metrics
 from .objects import Object, ObjectReference
@@ -76,8 +76,10 @@ class EventBroadcaster:
         clock: Clock | None = None,
         metrics: Metrics | None = None,
         jitter: Callable[[], float] = random.random,
+        spam_key: SpamKey = by_origin,
     ) -> None:
-        """`client` writes live. `jitter` gives numbers from 0 to 1, for the first wait of a retry."""
+        """`client` writes live. `jitter` gives numbers from 0 to 1, for the first wait of a retry. `spam_key` is what
+        has a burst of its own."""
         self._client = client
         self._clock = clock or RealClock()
         self._dropped = (metrics or Metrics()).events_dropped
@@ -85,7 +87,7 @@ class EventBroadcaster:
         self._changed = threading.Condition()
         """Guards the queue; notified when it or `_stop` changes."""
         self._queue: deque[Occurrence] = deque()
-        self._correlator = EventCorrelator(self._clock)
+        self._correlator = EventCorrelator(self._clock, spam_key=spam_key)
         self._sink: EventSink = SeriesEventSink(client, self._clock)
         self._stop = threading.Event()
         self._cancellation = Cancellation()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Literal, TextIO, get_args
 
 import structlog
@@ -21,8 +22,17 @@ LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 
 
-def setup_logging(level: LogLevel = "info", format_: LogFormat = "json", *, stream: TextIO | None = None) -> None:
-    """Configures structlog and the standard library's root logger for this process; `stream` is stderr by default."""
+def setup_logging(
+    level: LogLevel = "info",
+    format_: LogFormat = "json",
+    *,
+    stream: TextIO | None = None,
+    last: Sequence[structlog.typing.Processor] = (),
+) -> None:
+    """Configures structlog and the standard library's root logger for this process; `stream` is stderr by default.
+
+    `last` are processors that see every line, those of libraries too, before it is written; in JSON with its traceback.
+    """
     output = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,10 +47,13 @@ def setup_logging(level: LogLevel = "info", format_: LogFormat = "json", *, stre
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     rendering: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, *last, structlog.processors.JSONRenderer()]
         if format_ == "json"
         # Not by rich, which shows the variables of each frame, and with them tokens.
-        else [structlog.dev.ConsoleRenderer(colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            *last,
+            structlog.dev.ConsoleRenderer(colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
     )
     handler = logging.StreamHandler(output)
     handler.setFormatter(

@@ -83,7 +83,9 @@ class Manager:
         )
         """Reads from the cache, writes at the API server."""
         self._lease = self.options.lease_config()
-        self._events = EventBroadcaster(client, clock=self.clock, metrics=self.metrics)
+        self._events = EventBroadcaster(
+            client, clock=self.clock, metrics=self.metrics, spam_key=self.options.event_spam_key
+        )
         self.elected = threading.Event()
         """Set when this process has come to lead, or would run the leader's work without an election."""
         self._lock = threading.Lock()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .cache import CacheOptions
 from .controller import ControllerOptions
+from .eventcorrelator import SpamKey, by_origin
 from .leaderelection import LeaderElectionConfig
 from .objects import Object
 from .tls import TLSOptions
@@ -48,6 +49,8 @@ class ManagerOptions:
     """The lease in full, with its timing, in place of the two fields above."""
     graceful_shutdown_timeout: float = 30.0
     """How long runnables may take to end; 0 does not wait, a negative number waits for ever."""
+    event_spam_key: SpamKey = by_origin
+    """What has a burst of 25 events of its own: each object, or by `eventcorrelator.by_reason` each of its reasons."""
     cache: CacheOptions = field(default_factory=CacheOptions)
     """Which objects are held in memory."""
     disable_cache_for: tuple[type[Object], ...] = ()

@@ -33,6 +33,8 @@ class HealthChecks:
         self._endpoint = endpoint
         self._lock = threading.Lock()
         self._checks: dict[str, Check] = {}
+        self._failing: dict[str, str] = {}
+        """By check, the message that was logged last: probes come every few seconds, and say the same."""
 
     def add(self, name: str, check: Check) -> None:
         """Adds or replaces the check of that name."""
@@ -77,8 +79,16 @@ class HealthChecks:
         try:
             check()
         except Exception as error:  # noqa: BLE001 - any failure of a check means unhealthy
-            log.info("Health check failed", endpoint=self._endpoint, check=name, error=str(error))
+            with self._lock:
+                is_news = self._failing.get(name) != str(error)
+                self._failing[name] = str(error)
+            if is_news:
+                log.info("Health check failed", endpoint=self._endpoint, check=name, error=str(error))
             return False
+        with self._lock:
+            had_failed = self._failing.pop(name, None) is not None
+        if had_failed:
+            log.info("Health check passes again", endpoint=self._endpoint, check=name)
         return True
 
 

@@ -2,7 +2,7 @@
 
 It is what `config/` installs on a real cluster, with the values of a laptop: the programs have the rights of the
 shipped roles and no others. Everything is written with server-side apply, so a second run on the same server changes
-nothing.
+nothing; a configuration that somebody has edited stays as it is, unless other values are asked for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import Field
 from localmodel.api.crd import crds
 from localmodel.runtime.client import Client
 from localmodel.runtime.objects import (
+    ConfigMap,
     CustomResourceDefinition,
     Namespace,
     Object,
@@ -86,7 +87,9 @@ def install_cluster(client: Client, definitions: Iterable[Json], *, config: Mapp
     """The same with other definitions of our kinds."""
     apply_all(client, definitions)
     apply_all(client, [_namespace(name) for name in (NAMESPACE, JOB_NAMESPACE, "default")])
-    apply_all(client, [storage_class(), _configuration(config or {})])
+    configuration = _configuration(config or {})
+    is_there = client.find(ConfigMap, configuration["metadata"]["name"], namespace=NAMESPACE) is not None
+    apply_all(client, [storage_class(), *([] if is_there and not config else [configuration])])
     apply_all(client, roles())
 
 

@@ -6,6 +6,8 @@ import re
 from decimal import ROUND_CEILING, Decimal
 
 _QUANTITY = re.compile(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(m|[kMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$")
+_MOST_DIGITS = 100
+"""Anybody can write a modelSize; arithmetic with a million digits takes minutes."""
 _SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18} | {
     f"{letter}i": 2 ** (10 * (index + 1)) for index, letter in enumerate("KMGTPE")
 }
@@ -25,7 +27,14 @@ def quantity_value(text: str | int) -> Decimal:
     if match is None:
         raise ValueError(f"{text!r} is not a quantity: write a number with an optional suffix, as 500Mi or 1.7T")
 
-    number, suffix = Decimal(match[1]), match[2] or ""
+    number, suffix = match[1], match[2] or ""
+    exponent = suffix[1:].lstrip("+-0") if suffix[1:2].isdigit() or suffix[1:2] in ("+", "-") else ""
+    if len(number) > _MOST_DIGITS or len(exponent) > len(str(_MOST_DIGITS)) - 1:
+        raise ValueError(f"{str(text)[:40]!r} is not a quantity: no amount has so many digits")
+    return _scaled(Decimal(number), suffix)
+
+
+def _scaled(number: Decimal, suffix: str) -> Decimal:
     if suffix == "m":
         number /= 1000
     elif suffix[:1] in ("e", "E") and suffix not in ("E", "Ei"):

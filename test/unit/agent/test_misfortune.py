@@ -10,10 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.agent import KEY, URI, RoomyDisk, World
 
 from localmodel.agent.lock import RootLock
-from localmodel.api import LocalModelNamespaceCache
+from localmodel.api import LocalModelCache, LocalModelNamespaceCache
 from localmodel.api.names import storage_key
 from localmodel.runtime.objects import ConfigMap
 
@@ -141,6 +142,30 @@ def test_a_clock_that_goes_back_a_day_does_not_put_a_retry_off(world: World) -> 
     world.clock.advance(1801)
     world.run()
     assert len(world.jobs) == 2
+
+
+def test_a_cache_that_still_names_an_unreferenced_model_is_not_asked_in_each_pass(world: World) -> None:
+    world.publish()
+    world.want()
+    world.client.actions.clear()
+    for _ in range(5):
+        world.run()
+    assert [a.kind for a in world.client.actions if a.verb == "get" and a.kind is LocalModelCache] == [LocalModelCache]
+    world.client.delete(world.cache())
+    world.clock.advance(301)
+    world.run()
+    assert not (world.root / "models" / KEY).exists()
+
+
+def test_that_an_unwanted_model_is_in_use_is_logged_once(world: World) -> None:
+    world.publish()
+    world.serving_pod()
+    world.client.delete(world.cache())
+    world.want()
+    with capture_logs() as lines:
+        for _ in range(3):
+            world.run()
+    assert [line["event"] for line in lines].count("keeping a model that is no longer wanted but in use") == 1
 
 
 def test_a_clock_that_goes_forward_a_day_ends_no_grace_period(world: World) -> None:

@@ -79,7 +79,7 @@ def test_a_model_of_5_gib_fits_or_not(
 @pytest.mark.parametrize(
     ("limit", "available", "words"),
     [
-        (GIB, 100 * GIB, "of the node group's limit of 1.0 GiB, of which eviction leaves 1.0 GiB, and"),
+        (5 * GIB, 100 * GIB, "of the node group's limit of 5.0 GiB, of which eviction leaves 5.0 GiB, and"),
         (None, 2 * GIB, "the disk has about 2.0 GiB left of 100.0 GiB, of which 0 B stay free, and"),
     ],
 )
@@ -94,6 +94,22 @@ def test_want_of_room_is_told_in_the_same_words_while_other_downloads_go_on(
     (message,) = told
     assert message.startswith("the model needs 5.0 GiB; ")
     assert f"{words} 1.0 GiB are reserved for downloads under way; " in message
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (GIB, "the node group's limit is 1.0 GiB; raise storageLimit, or correct modelSize"),
+        (None, "the disk is 100.0 GiB; give this node a larger disk, or correct modelSize"),
+    ],
+)
+def test_a_model_that_is_larger_than_all_the_room_is_not_said_to_lack_what_others_take(
+    limit: int | None, words: str
+) -> None:
+    bounds = Bounds(limit=limit, high=limit, low=limit, high_percent=80, low_percent=70)
+    disk = promised("mine", usage=usage(available=50 * GIB), reserved={"other": GIB}, bounds=bounds)
+    told = shortage(101 * GIB, disk, GIB)
+    assert told == f"the model needs 101.0 GiB and can never fit: {words}"
 
 
 def test_bytes_are_written_for_people() -> None:
@@ -154,11 +170,10 @@ def test_a_finished_pod_uses_nothing() -> None:
     assert KEY not in find_in_use([user], OURS, jobs_namespace="jobs")
 
 
-def test_what_was_replaced_is_held_by_older_pods_only() -> None:
-    user = pod("iris-gpu1", f"models/{KEY}", creationTimestamp="2026-01-02T00:00:00Z")
+def test_a_pod_holds_what_a_key_had_also_when_the_key_is_forgotten() -> None:
+    user = pod("iris-gpu1", "models/0123456789abcdef", creationTimestamp="2026-01-02T00:00:00Z", uid="u")
     found = find_in_use([user], OURS, jobs_namespace="jobs")
-    assert not found.is_mounted(KEY, datetime(2026, 1, 1, tzinfo=UTC))
-    assert found.is_mounted(KEY, datetime(2026, 1, 3, tzinfo=UTC))
+    assert found.pods["0123456789abcdef"] == {"u": datetime(2026, 1, 2, tzinfo=UTC)}
 
 
 # the claim of a download -----------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ def test_entries_with_other_credentials_do_not() -> None:
     assert (names(group.sharing), names(group.claimants), group.refused) == (["a"], ["b", "c"], ())
 
 
+def test_a_cache_without_credentials_does_not_share_what_the_default_account_has_brought_d16() -> None:
+    (group,) = grouped([entry("a", storage=LocalModelStorageSpec()), entry("b")])
+    assert (names(group.sharing), names(group.claimants)) == (["a"], ["b"])
+
+
 def test_who_downloaded_first_keeps_the_model_when_another_comes() -> None:
     (group,) = grouped([entry("a", service_account_name="x"), entry("b")], KeyRecord(owners=("b",)))
     assert group.leader.model_name == "b"

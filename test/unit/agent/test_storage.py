@@ -81,8 +81,10 @@ def test_a_disk_that_became_read_only_is_told_though_nothing_is_written(
     assert world.reasons().count("StorageNotReady") == 1
     disk.refuses = lambda *_: 0
     system.f_flag &= ~os.ST_RDONLY
-    world.run()
+    for _ in range(2):
+        world.run()
     assert condition(world)[:2] == ("True", "Ready")
+    assert world.reasons().count("StorageReady") == 1
 
 
 def test_a_read_only_disk_still_serves_and_reports_what_is_whole_after_a_restart(

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -152,14 +153,68 @@ def test_a_folder_without_a_manifest_is_never_complete(tmp_path: Path) -> None:
     assert store.check(KEY).kind == "incomplete"
 
 
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Pods:
+    """Who has which key mounted, and whether anybody can tell."""
+
+    def __init__(self, found: dict[str, dict[str, datetime]], *, knows: bool = True) -> None:
+        self.found = found
+        self.knows = knows
+        self.unseen_since: datetime | None = None
+
+    def of(self, key: str) -> dict[str, datetime]:
+        return self.found.get(key, {})
+
+    def look(self) -> bool:
+        return self.knows
+
+
+def replaced(tmp_path: Path) -> ModelStore:
+    """A damaged model was replaced, and is in the trash."""
+    store = published(tmp_path)
+    (store.models / KEY / "config.json").unlink()
+    fill(store.prepare_staging(KEY, URI))
+    store.publish(KEY, PUBLICATION)
+    return store
+
+
+def test_a_pod_holds_what_was_replaced_whatever_the_clock_of_the_node_says(tmp_path: Path) -> None:
+    store = replaced(tmp_path)
+    assert store.empty_trash(Pods({KEY: {"u": FAR_AWAY}})) == 0
+
+
+def test_after_a_restart_only_pods_that_can_have_it_hold_what_was_replaced(tmp_path: Path) -> None:
+    replaced(tmp_path).close()
+    store = ModelStore(tmp_path)
+    store.open()
+    assert store.empty_trash(Pods({KEY: {"u": LONG_AGO}})) == 0
+    store.close()
+    store = ModelStore(tmp_path)
+    store.open()
+    assert store.empty_trash(Pods({KEY: {"u": FAR_AWAY}})) == 1
+
+
+def test_nothing_is_deleted_while_nobody_can_tell_who_uses_it(tmp_path: Path) -> None:
+    store = replaced(tmp_path)
+    assert store.empty_trash(Pods({}, knows=False)) == 0
+    assert store.empty_trash(Pods({})) == 1
+
+
 def test_what_was_replaced_stays_until_nothing_mounts_it(tmp_path: Path) -> None:
     store = published(tmp_path)
     (store.models / KEY / "config.json").unlink()
     fill(store.prepare_staging(KEY, URI))
     store.publish(KEY, PUBLICATION)
-    store.empty_trash(lambda key, since: key == KEY and since.year > 2000)
+    holders = Pods({KEY: {"old": LONG_AGO}})
+    store.empty_trash(holders)
+    holders.found[KEY] = {"old": LONG_AGO, "new": LONG_AGO}
+    store.empty_trash(holders)
     assert len(list(store.trash.iterdir())) == 1
-    store.empty_trash()
+    holders.found[KEY] = {"new": LONG_AGO}  # which got what took its place
+    store.empty_trash(holders)
     assert list(store.trash.iterdir()) == []
     assert store.check(KEY).is_complete
 

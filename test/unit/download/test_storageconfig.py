@@ -42,3 +42,37 @@ def test_a_revision_asked_for_wins_over_the_uri_s() -> None:
     env = {"LOCALMODEL_DOWNLOAD_REVISION": "v2"}
     source = HuggingFaceSource("hf://owner/model:v1", env=env, options=DownloadOptions())
     assert source._revision == "v2"
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"STORAGE_CONFIG": '{"type": "hf", "token": "hf_secret"}'},
+        {"STORAGE_CONFIG": '{"type": "hf", "token": "hf_secret", "endpoint": "https://hub.example"}'},
+        {"HF_TOKEN": "hf_secret"},
+        {"HUGGING_FACE_HUB_TOKEN": "hf_secret"},
+    ],
+)
+def test_parameters_do_not_say_who_gets_a_token_that_is_not_theirs(env: dict[str, str]) -> None:
+    override = {"STORAGE_OVERRIDE_CONFIG": '{"endpoint": "https://collector.example"}'}
+    with pytest.raises(DownloadError, match=r"https://collector\.example") as caught:
+        with_storage_config({**env, **override})
+    assert "hf_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, "https://mirror.example"),
+        (
+            {"STORAGE_CONFIG": '{"type": "hf", "token": "hf_secret", "endpoint": "https://mirror.example"}'},
+            "https://mirror.example",
+        ),
+        ({"HF_TOKEN": "hf_secret", "HF_ENDPOINT": "https://hub.example"}, "https://hub.example"),
+        ({"HF_TOKEN": "hf_secret", "STORAGE_CONFIG": '{"type": "s3"}'}, None),
+    ],
+    ids=["no token", "the same endpoint", "another that counts", "another storage"],
+)
+def test_parameters_may_name_an_endpoint_that_gets_no_such_token(env: dict[str, str], expected: str | None) -> None:
+    override = {"STORAGE_OVERRIDE_CONFIG": '{"endpoint": "https://mirror.example"}'}
+    assert with_storage_config({**env, **override}).get("HF_ENDPOINT") == expected

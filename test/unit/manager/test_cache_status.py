@@ -155,10 +155,19 @@ def test_a_model_that_waits_for_room_is_a_failure_too() -> None:
     assert "2Gi are free" in condition(made, "Degraded")[2]
 
 
-def test_an_evicted_or_waiting_model_or_one_whose_credentials_are_checked_is_not() -> None:
+def test_an_evicted_or_waiting_model_is_not() -> None:
     for reason in ("Waiting", "Evicted", "CheckingCredentials"):
         made = status([NodeView(node="a", status="NodeDownloadPending", report=Report(reason=reason, message="x"))])
         assert condition(made, "Degraded")[0] == "False"
+
+
+def test_a_model_that_had_to_go_makes_no_progress_until_it_is_wanted() -> None:
+    gone = NodeView(node="a", status="NodeDownloadPending", report=Report(reason="Evicted", message="idle for 15 s"))
+    made = status([gone, *views(b="Downloaded")])
+    assert condition(made, "Ready") == ("False", "Evicted", "1 of 2 nodes have the model; a: idle for 15 s")
+    assert condition(made, "Progressing") == ("False", "Evicted", "a: idle for 15 s")
+    for other in ("DownloadPending", "Downloading"):
+        assert condition(status([gone, *views(b=other)]), "Progressing")[:2] == ("True", other)
 
 
 def test_messages_and_failures_are_bounded() -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.eventually import eventually
 
 from localmodel.runtime.errors import ApiError, ForbiddenError, NotFoundError, TransportError
-from localmodel.runtime.eventcorrelator import COMBINED_PREFIX, MAX_KEYS, EventCorrelator, Occurrence
+from localmodel.runtime.eventcorrelator import COMBINED_PREFIX, MAX_KEYS, EventCorrelator, Occurrence, by_reason
 from localmodel.runtime.events import QUEUE_SIZE, EventBroadcaster
 from localmodel.runtime.eventsink import CoreEventSink, EventSink, SeriesEventSink
 from localmodel.runtime.metrics import Metrics
@@ -414,6 +414,12 @@ def test_177_per_source_and_object_25_events_at_once_then_one_per_5_minutes(cloc
     clock.advance(1.5)
     assert correlator.admits(occurrence())
     assert not correlator.admits(occurrence())
+
+
+def test_177_with_a_burst_per_reason_what_is_frequent_silences_nothing_rare(clock: FakeClock) -> None:
+    correlator = EventCorrelator(clock, spam_key=by_reason)
+    assert [correlator.admits(occurrence()) for _ in range(30)] == [True] * 25 + [False] * 5
+    assert correlator.admits(occurrence(reason="Evicted"))
 
 
 def test_177_what_is_only_counted_in_memory_is_no_spam(

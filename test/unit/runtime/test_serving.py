@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
+from structlog.testing import capture_logs
 
 from localmodel.runtime.address import Address, AddressError
-from localmodel.runtime.httpserver import HttpServer
+from localmodel.runtime.httpserver import HttpRequest, HttpServer
 from localmodel.runtime.serving import HealthChecks, metrics_route
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -128,6 +129,17 @@ def test_151_a_path_below_runs_one_check(server: HttpServer, checks: HealthCheck
     assert get(server, "/healthz/good") == (200, "ok")
     assert get(server, "/healthz/bad") == (500, "internal server error: reason withheld\n")
     assert get(server, "/healthz/unknown")[0] == 404
+
+
+def test_what_each_probe_finds_again_is_logged_once(checks: HealthChecks) -> None:
+    checks.add("disk", fail)
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert checks.serve(HttpRequest()).code == 500
+        checks.add("disk", lambda: None)
+        for _ in range(3):
+            assert checks.serve(HttpRequest()).code == 200
+    assert [line["event"] for line in lines] == ["Health check failed", "Health check passes again"]
 
 
 def test_metrics_are_served_in_prometheus_format(server: HttpServer) -> None:
