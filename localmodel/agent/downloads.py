@@ -206,7 +206,8 @@ class Downloads:
         except StoreError:
             raise
         except AgentError as error:
-            if has_rivals(wanted):  # Counted as a failure: what one cache lacks is not everybody's obstacle (D-17).
+            if has_rivals(wanted):
+                # Counted as a failure, so that it is the turn of others: what this cache lacks they may have (D-17).
                 record = with_owners(self._store.record(wanted.key), wanted)
                 return self._failed(wanted, record, error.reason, str(error), current)
             return self._obstacle(wanted, situation, current, error, ModelStatus.MODEL_DOWNLOAD_ERROR)

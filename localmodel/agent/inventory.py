@@ -79,7 +79,8 @@ class Round:
         """All that decides in one pass what there is to remove: while it is equal, so are the items."""
         staged = frozenset(self.current.usage.staged)
         counts = self.changes, len(self.gone), len(self.confirmed), len(self.unreadable)
-        return *counts, self.current.has_looked, staged, staged & self.short, staged & self.current.reserved.keys()
+        kept = staged & self.short, staged & self.current.reserved.keys()
+        return *counts, self.current.has_looked, self.current.is_blind, id(self.current.in_use), staged, *kept
 
     def set_record(self, key: str, record: KeyRecord) -> None:
         """The key's record has changed."""
