@@ -128,8 +128,8 @@ class Removal:
     def _is_wanted(self, key: str, record: KeyRecord) -> bool:
         """Whether a cache still names the model.
 
-        A yes holds for a while: each pod that comes or goes makes a pass, and a node may keep hundreds of models that no
-        entry asks for.
+        A yes holds for a while: each pod that comes or goes makes a pass, and a node may keep hundreds of models that
+        no entry asks for.
         """
         now = self._clock.monotonic()
         if now - self._wanted.get(key, float("-inf")) < ASK_SECONDS:
