@@ -9,11 +9,10 @@ of `localmodel-download` itself: a process that fails is a failed attempt, and t
 from __future__ import annotations
 
 import signal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from localmodel.api.container import ClusterStorageContainer
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
@@ -36,6 +35,9 @@ from .requirements import Requirements
 from .sharing import storage_key_of
 from .space import human
 from .store import ModelStore
+
+if TYPE_CHECKING:
+    from localmodel.api.container import ClusterStorageContainer
 
 log = structlog.get_logger(__name__)
 
