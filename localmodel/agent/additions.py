@@ -5,9 +5,12 @@ Its parts come from several modules (credentials, certificates, identity), which
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from localmodel.api.node import LocalModelInfo
 
 Json = dict[str, Any]
 
@@ -56,3 +59,15 @@ def literal(name: str, value: str) -> Json:
 def from_secret(variable: str, secret: str, key: str) -> Json:
     """A variable that the kubelet fills from a Secret of the pod's namespace."""
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def selection_variables(entry: LocalModelInfo) -> dict[str, str]:
+    """What of the source to download, where the cache says so."""
+    env = {}
+    if entry.revision:
+        env["LOCALMODEL_DOWNLOAD_REVISION"] = entry.revision
+    if entry.include:
+        env["STORAGE_ALLOW_PATTERNS"] = json.dumps(entry.include)
+    if entry.exclude:
+        env["STORAGE_IGNORE_PATTERNS"] = json.dumps(entry.exclude)
+    return env

@@ -6,13 +6,10 @@ neither the agent's own token nor its kubeconfig: what downloads what users name
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-
-from localmodel.api.node import LocalModelInfo
 
 from .childplan import FILES
 
@@ -35,18 +32,6 @@ _OUR_PREFIXES: Final = ("LD_", "PYTHON", "MALLOC_")
 def own_variables(given: Mapping[str, str]) -> dict[str, str]:
     """Those of a container's variables that a download process may have."""
     return {name: value for name, value in given.items() if name not in _OURS and not name.startswith(_OUR_PREFIXES)}
-
-
-def selection(entry: LocalModelInfo) -> dict[str, str]:
-    """What of the source to download, where the cache says so."""
-    env = {}
-    if entry.revision:
-        env["LOCALMODEL_DOWNLOAD_REVISION"] = entry.revision
-    if entry.include:
-        env["STORAGE_ALLOW_PATTERNS"] = json.dumps(entry.include)
-    if entry.exclude:
-        env["STORAGE_IGNORE_PATTERNS"] = json.dumps(entry.exclude)
-    return env
 
 
 def process_environment(

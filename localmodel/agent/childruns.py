@@ -19,10 +19,10 @@ from localmodel.runtime.client import Reader
 from localmodel.runtime.events import EventRecorder
 from localmodel.runtime.objects import ServiceAccount
 
-from .additions import Credentials
+from .additions import Credentials, selection_variables
 from .certificates import trust
 from .childcredentials import Materialiser
-from .childenv import own_variables, selection
+from .childenv import own_variables
 from .childplan import ChildPlan
 from .childprocess import Child, ChildExit
 from .children import Children
@@ -114,7 +114,7 @@ class ChildRuns:
             uri=uri,
             destination=self._store.staging / key,
             cache=entry_key(entry),
-            env={**own_variables(found.env), **selection(entry)},
+            env={**own_variables(found.env), **selection_variables(entry)},
             files=found.files,
             secrets=found.secrets,
             memory_bytes=current.config.download_memory,

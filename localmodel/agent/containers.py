@@ -7,14 +7,13 @@ so that one which needs more than that goes on working.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from localmodel.api.config import InferenceServiceConfig
 from localmodel.api.node import LocalModelInfo
 
-from .additions import literal
+from .additions import literal, selection_variables
 from .errors import DownloadSetupError
 from .images import is_our_image, memory_settings
 
@@ -52,14 +51,7 @@ def base_container(
 
 def selection(entry: LocalModelInfo) -> list[Json]:
     """The variables that say what of the source to download, where the cache says so."""
-    env: list[Json] = []
-    if entry.revision:
-        env.append(literal("LOCALMODEL_DOWNLOAD_REVISION", entry.revision))
-    if entry.include:
-        env.append(literal("STORAGE_ALLOW_PATTERNS", json.dumps(entry.include)))
-    if entry.exclude:
-        env.append(literal("STORAGE_IGNORE_PATTERNS", json.dumps(entry.exclude)))
-    return env
+    return [literal(name, value) for name, value in selection_variables(entry).items()]
 
 
 def _custom_container(source: ClusterStorageContainer) -> Json:
