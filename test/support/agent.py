@@ -43,6 +43,22 @@ class RoomyDisk(FileSystem):
         return self.capacity, max(self.capacity - self.foreign - tree.disk_size(path), 0)
 
 
+class DeathError(Exception):
+    """The agent's process ends here."""
+
+
+class Mortal(RoomyDisk):
+    """Dies before the step that `left` counts down to."""
+
+    left = -1
+
+    def step(self, name: str, path: Path) -> None:
+        if self.left == 0:
+            self.left = -1
+            raise DeathError
+        self.left -= self.left > 0
+
+
 class JumpingClock(FakeClock):
     """A clock whose time of day somebody sets."""
 

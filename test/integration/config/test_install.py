@@ -61,6 +61,12 @@ def remove_definitions(kubectl: Kubectl) -> None:
         kubectl.ok("delete", *names, "--timeout=30s")
 
 
+def needs_kustomize() -> None:
+    needs_kubectl()
+    if kubectl_version() < (1, 21):
+        pytest.skip(f"kubectl {kubectl_version()}: its kustomize takes no directories as resources")
+
+
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """kubectl on a server where config/default and the samples were applied as README says."""
@@ -112,9 +118,7 @@ def test_the_programs_accept_the_arguments_of_their_manifests() -> None:
 
 
 def test_the_overlay_with_webhooks_serves_them_with_their_certificate() -> None:
-    needs_kubectl()
-    if kubectl_version() < (1, 21):
-        pytest.skip(f"kubectl {kubectl_version()}: its kustomize takes no directories as resources")
+    needs_kustomize()
     done = subprocess.run(
         ["kubectl", "kustomize", str(CONFIG / "overlays" / "webhooks")],
         capture_output=True, text=True, timeout=60, check=True,
@@ -135,9 +139,7 @@ def test_the_overlay_with_webhooks_serves_them_with_their_certificate() -> None:
 
 
 def test_the_overlay_with_the_policy_adds_it_to_the_default() -> None:
-    needs_kubectl()
-    if kubectl_version() < (1, 21):
-        pytest.skip(f"kubectl {kubectl_version()}: its kustomize takes no directories as resources")
+    needs_kustomize()
     built = {
         name: subprocess.run(
             ["kubectl", "kustomize", str(CONFIG / name)], capture_output=True, text=True, timeout=60, check=True

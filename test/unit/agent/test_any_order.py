@@ -19,7 +19,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.agent import JOBS, RoomyDisk, World
+from support.agent import JOBS, DeathError, Mortal, World
 
 from localmodel.api import LocalModelCache, LocalModelNode
 from localmodel.api.names import storage_key
@@ -33,22 +33,6 @@ KEYS = {storage_key(uri): uri for uri in URIS}
 
 def content(uri: str) -> dict[str, bytes]:
     return {"config.json": uri.encode(), "weights.bin": uri.encode() * 50}
-
-
-class DeathError(Exception):
-    """The agent's process ends here."""
-
-
-class Mortal(RoomyDisk):
-    """Dies before the step that `left` counts down to."""
-
-    left = -1
-
-    def step(self, name: str, path: Path) -> None:
-        if self.left == 0:
-            self.left = -1
-            raise DeathError
-        self.left -= self.left > 0
 
 
 @dataclass

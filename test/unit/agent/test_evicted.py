@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.agent import DeathError, Mortal
 from support.disks import Disks, QuickDisk
 
 from localmodel.api import LocalModelCache, LocalModelNodeGroup
@@ -163,25 +164,13 @@ def test_idle_passes_read_and_write_nothing(node: Disks) -> None:
     assert [a for a in node.client.actions if a.kind in (LocalModelCache, LocalModelNodeGroup)] == []
 
 
-class DeathError(Exception):
-    """The agent's process ends here."""
-
-
-class Mortal(QuickDisk):
-    """Dies before the step that `left` counts down to."""
-
-    left = -1
-
-    def step(self, name: str, path: Path) -> None:
-        if self.left == 0:
-            self.left = -1
-            raise DeathError
-        self.left -= self.left > 0
+class MortalQuickDisk(Mortal, QuickDisk):
+    """Both."""
 
 
 @pytest.mark.parametrize("step", range(10))
 def test_a_death_at_any_step_of_an_eviction_leaves_a_whole_model_or_none(tmp_path: Path, step: int) -> None:
-    node = Disks(tmp_path, disk=Mortal())
+    node = Disks(tmp_path, disk=MortalQuickDisk())
     node.have("a", 4)
     node.clock.advance(10)
     node.have("b", 3)
