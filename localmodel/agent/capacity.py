@@ -141,7 +141,7 @@ class Capacity:
         Who finds no room holds nobody up: the next may start if it fits. A smaller one of lower priority cannot starve
         a larger, which displaces it as soon as that makes enough room.
         """
-        wants = annotated(current) | current.in_use.named
+        wants = annotated(current) | current.in_use.named.keys()
 
         def rank(wanted: Wanted) -> tuple[bool, int, bool, int, str]:
             situation, folder = situations[wanted.key]

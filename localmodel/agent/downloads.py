@@ -42,6 +42,7 @@ from .limits import limit_of
 from .manifest import FolderState, KeyRecord
 from .metrics import AgentMetrics
 from .modelreport import bare_report, report_of
+from .outdated import tell_outdated
 from .ownership import Handover, is_owned_by, with_owners
 from .requirements import Requirements, declared_size
 from .runs import Runs
@@ -279,6 +280,8 @@ class Downloads:
         self._recorder.event(
             current.node, "Normal", "Downloaded", f"{entry_key(wanted.leader)}: {wanted.uri} is on this node"
         )
+        if situation.folder == "incomplete":
+            tell_outdated(wanted, current, self._recorder)
         folder = FolderState("complete", manifest=manifest)
         done = Situation(folder="complete", record=record)
         return self._report(wanted, done, folder, decide(done, current.now), current)

@@ -31,8 +31,9 @@ class InUse:
     pods: Mapping[str, Mapping[str, datetime]] = field(default_factory=dict)
     """Storage key -> the uids of the pods that mount it, and when each was made. Also of keys that are not known any
     more: what was there may still be in the trash."""
-    named: frozenset[str] = frozenset()
-    """The keys that a pod surely asks for; the others may merely be in use, by a pod of which nobody can say."""
+    named: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The keys that a pod surely asks for, and the uids of those pods; the others may merely be in use, by a pod of
+    which nobody can say."""
     unseen_since: datetime | None = None
     """Set where pods may not be read: what was discarded after that moment may still be open."""
 
@@ -43,7 +44,7 @@ class InUse:
 def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference]], *, jobs_namespace: str) -> InUse:
     """`references` are the caches of every storage key on this node. Downloads and finished pods do not count."""
     users: dict[str, dict[str, datetime]] = {}
-    named: set[str] = set()
+    named: dict[str, frozenset[str]] = {}
     for pod in pods:
         is_download = pod.namespace == jobs_namespace and STORAGE_KEY_LABEL in pod.metadata.labels
         if pod.is_finished or is_download:
@@ -51,8 +52,9 @@ def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference
         keys, is_sure = _mounted_by(pod, references)
         for key in keys:
             users.setdefault(key, {})[pod.metadata.uid] = pod.metadata.creation_timestamp or _BEGINNING
-        named |= keys if is_sure else set()
-    return InUse(users, frozenset(named))
+            if is_sure:
+                named[key] = named.get(key, frozenset()) | {pod.metadata.uid}
+    return InUse(users, named)
 
 
 def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> tuple[set[str], bool]:

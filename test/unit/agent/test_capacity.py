@@ -109,16 +109,21 @@ def test_leftovers_go_first_then_what_no_entry_asks_for(node: Disks) -> None:
     node.have("stays", 2)
     node.have("kept", 3)
     node.add("broken", 2)
-    node.run()
-    (job,) = node.unfinished()
-    (node.root / "models" / ".staging" / node.key("broken") / "part").write_bytes(b"\0" * 2 * MIB)
-    node.finish(job, "Failed", failed=3)
-    for _ in range(5):  # until the next try is far away
+    left = node.root / "models" / ".staging" / node.key("broken") / "part"
+    for _ in range(7):  # until the next try is far away
+        node.clock.advance(1801)
         node.run()
-        node.clock.advance(31)
+        (job,) = node.unfinished()
+        left.write_bytes(b"\0" * 2 * MIB)
+        node.finish(job, "Failed", failed=3)
+        node.run()
     del node.entries["kept"]
     node.tell()
     node.run()
+    assert left.exists()
+    node.limit("8704Ki")  # 7 MiB are more than 80 % of it, 5 MiB less than 70 %
+    node.run()
+    assert not left.exists()
     assert node.folder("kept").exists(), "within its grace"
     node.limit("6Mi")
     node.run()

@@ -81,13 +81,14 @@ def test_a_restart_does_not_bring_an_evicted_model_back(node: Disks) -> None:
 
 
 def test_an_idle_model_ends_with_its_time_to_live_and_returns_only_when_wanted(node: Disks) -> None:
+    node.configure(reconcilationFrequencyInSecs=86400)
     node.have("a", 1, ttlSecondsAfterLastUse=3600)
-    result = node.run()
-    assert result is not None
-    node.clock.advance(3590)
-    node.run()
+    node.clock.advance(3500)
+    due = node.run()
     assert node.there() == {"a"}
-    node.clock.advance(20)
+    assert due is not None
+    assert 0 < due.requeue_after <= 100, "no event tells of the end"
+    node.clock.advance(due.requeue_after)
     node.run()
     assert node.there() == set()
     assert "ttlSecondsAfterLastUse" in node.model("a").message

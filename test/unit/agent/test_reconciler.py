@@ -354,10 +354,13 @@ def test_a_model_whose_cache_is_gone_leaves_the_disk_at_once(world: World) -> No
 
 
 def test_a_model_whose_cache_still_stands_is_kept_for_the_grace_period(world: World) -> None:
+    world.configure(reconcilationFrequencyInSecs=86400)
     world.publish()
     world.want()
-    for _ in range(2):
-        world.run()
+    for wait in (3600, 1801):
+        due = world.run()
+        assert due is not None
+        assert due.requeue_after == wait, "no event tells of the end"
         world.clock.advance(1800 - 1)
     assert (world.root / "models" / KEY).exists()
     world.clock.advance(2)

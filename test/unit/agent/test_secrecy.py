@@ -11,24 +11,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.agent import JOBS, URI, World
+from support.secretkinds import CANARY, COPY, KINDS, secret
 
-from localmodel.api.credentials import SOURCES_ANNOTATION, CopiedSecret, copied_key, copy_name, format_sources
-from localmodel.runtime.objects import ConfigMap, Secret, ServiceAccount
+from localmodel.api.credentials import SOURCES_ANNOTATION, CopiedSecret, copied_key, format_sources
+from localmodel.runtime.objects import ConfigMap, ServiceAccount
 
-CANARY = "canary-5d1c0f"
-COPY = copy_name("uid-1")
-KINDS: dict[str, dict[str, str]] = {
-    "s3": {"awsAccessKeyID": CANARY, "awsSecretAccessKey": CANARY, "S3_ENDPOINT": "minio:9000"},
-    "gcs": {"gcloud-application-credentials.json": CANARY},
-    "azure": {"AZURE_CLIENT_ID": CANARY, "AZURE_CLIENT_SECRET": CANARY, "AZURE_TENANT_ID": CANARY},
-    "azure before": {"AZ_CLIENT_ID": CANARY, "AZ_CLIENT_SECRET": CANARY},
-    "azure token": {"AZURE_ACCESS_TOKEN": CANARY},
-    "azure key": {"AZURE_STORAGE_ACCESS_KEY": CANARY},
-    "https": {"https-host": "models.example", "headers": json.dumps({"Authorization": CANARY})},
-    "hdfs": {"HDFS_NAMENODE": "n", "KERBEROS_KEYTAB": CANARY, "TLS_KEY": CANARY},
-    "hf": {"HF_TOKEN": CANARY},
-    "modelscope": {"MODELSCOPE_API_TOKEN": CANARY},
-}
 ENTRIES: dict[str, str] = {
     "s3": json.dumps({"type": "s3", "access_key_id": CANARY, "secret_access_key": CANARY}),
     "hf": json.dumps({"type": "hf", "token": CANARY}),
@@ -59,12 +46,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.client.update(config)
     yield made
     made.store.close()
-
-
-def secret(name: str, data: dict[str, str], **annotations: str) -> Secret:
-    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    metadata = {"name": name, "namespace": JOBS, "annotations": annotations}
-    return Secret.from_dict({"metadata": metadata, "data": encoded})
 
 
 def account(world: World, *secrets: str) -> None:
