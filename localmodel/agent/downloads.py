@@ -185,7 +185,8 @@ class Downloads:
         if not limit or len(current.reserved.keys() - {wanted.key}) < limit:
             return None
         reason = Reason.EVICTED if situation.record.is_evicted else Reason.WAITING
-        return Decision(reason=reason, message=f"waiting for other downloads: {limit} may run at a time on this node")
+        told = f"waiting for other downloads: {limit} may run at a time on this node (maxConcurrentDownloadsPerNode)"
+        return Decision(reason=reason, message=told)
 
     # actions -----------------------------------------------------------------------------------------------------
 

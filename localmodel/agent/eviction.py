@@ -56,12 +56,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauge:
-    """Bytes used, the most there may be, and the watermarks."""
+    """Bytes used, the most there may be, and the watermarks. `group`: the node group that sets the limit, if any."""
 
     used: int
     limit: int = UNLIMITED
     high: int = UNLIMITED
     low: int = UNLIMITED
+    group: str = ""
 
     @property
     def is_high(self) -> bool:

@@ -33,10 +33,11 @@ log = structlog.get_logger(__name__)
 class Bounds:
     """Bytes that models may take, and the two watermarks of that; None where no group sets a limit.
 
-    The percentages are those of the volume's own watermarks.
+    `group` is the name of the one that does. The percentages are those of the volume's own watermarks.
     """
 
     limit: int | None = None
+    group: str = ""
     high: int | None = None
     low: int | None = None
     high_percent: int
@@ -83,20 +84,22 @@ class GroupLimits:
 
     def bounds(self, names: Iterable[str], config: LocalModelConfig) -> Bounds:
         """The tightest of what these groups say; a group that says no watermark has that of the configuration."""
-        said = [found for name in sorted(set(names)) if name and (found := self._recall(name)) is not None]
+        known = [name for name in sorted(set(names)) if name and self._recall(name) is not None]
+        said = [self._said[name] for name in known]
         high = [_percent(s.high_percent, config.high_watermark_percent) for s in said]
         low = [
             min(_percent(s.low_percent, config.low_watermark_percent), top) for s, top in zip(said, high, strict=True)
         ]
         limited = [
-            (s.limit, s.limit * h // _PERCENT, s.limit * lo // _PERCENT)
-            for s, h, lo in zip(said, high, low, strict=True)
+            (s.limit, name, s.limit * h // _PERCENT, s.limit * lo // _PERCENT)
+            for name, s, h, lo in zip(known, said, high, low, strict=True)
             if s.limit is not None
         ]
         return Bounds(
             limit=min((each[0] for each in limited), default=None),
-            high=min((each[1] for each in limited), default=None),
-            low=min((each[2] for each in limited), default=None),
+            group=min(limited)[1] if limited else "",
+            high=min((each[2] for each in limited), default=None),
+            low=min((each[3] for each in limited), default=None),
             high_percent=min(high, default=config.high_watermark_percent),
             low_percent=min(low, default=config.low_watermark_percent),
         )

@@ -26,6 +26,7 @@ def measured(usage: DiskUsage, bounds: Bounds, items: Iterable[Item] = ()) -> Di
             limit=_or_unlimited(bounds.limit),
             high=_or_unlimited(bounds.high),
             low=_or_unlimited(bounds.low),
+            group=bounds.group,
         ),
         volume=Gauge(
             used=usage.capacity - usage.available,
@@ -61,7 +62,8 @@ def shortage(size: int, disk: Disk, reserved: int) -> str:
     if size > min(models.limit, volume.limit):
         told = f"the model needs {human(size)} and can never fit: "
         if models.limit <= volume.limit:
-            return f"{told}the node group's limit is {human(models.limit)}; raise storageLimit, or correct modelSize"
+            limit = f"the limit of LocalModelNodeGroup {models.group} is {human(models.limit)}"
+            return f"{told}{limit}; raise its storageLimit, or correct modelSize"
         return f"{told}the disk is {human(volume.limit)}; give this node a larger disk, or correct modelSize"
     tail = f", and {human(reserved)} are reserved for downloads under way"
     stays = "; what is there may not be removed for it" if any(i.kind is Kind.MODEL for i in disk.items) else ""
@@ -69,9 +71,9 @@ def shortage(size: int, disk: Disk, reserved: int) -> str:
     over_volume = volume.used + size - volume.high
     if over_models > 0 and (over_models >= over_volume or models.used + size > models.limit):
         return (
-            f"the model needs {human(size)}; models take {human(models.used - reserved)} of the node group's limit of "
-            f"{human(models.limit)}, of which eviction leaves {human(models.high)}{tail}{stays}; raise storageLimit or "
-            "remove models from this node"
+            f"the model needs {human(size)}; models take {human(models.used - reserved)} of the limit of "
+            f"{human(models.limit)} of LocalModelNodeGroup {models.group}, of which eviction leaves "
+            f"{human(models.high)}{tail}{stays}; raise its storageLimit or remove models from this node"
         )
     step = max(volume.limit // _STEPS, 1)
     left = max(volume.limit - volume.used + reserved, 0) // step * step
@@ -89,13 +91,14 @@ def pressure(disk: Disk, names: Mapping[str, str]) -> tuple[str, str]:
         step = max(models.limit // _STEPS, 1)
         return "ModelsAboveHighWatermark", (
             f"models take about {human(models.used // step * step)}, more than the {human(models.high)} that eviction "
-            f"leaves of the node group's limit of {human(models.limit)}; {kept}"
+            f"leaves of the limit of {human(models.limit)} of LocalModelNodeGroup {models.group}; {kept}; raise its "
+            "storageLimit or remove models from this node"
         )
     volume = disk.volume
     step = max(volume.limit // _STEPS, 1)
     return "VolumeAboveHighWatermark", (
         f"about {human(volume.used // step * step)} of the volume's {human(volume.limit)} are used, by whomever, more "
-        f"than {human(volume.high)}; {kept}"
+        f"than {human(volume.high)}; {kept}; free space on this node or remove models from it"
     )
 
 

@@ -57,6 +57,7 @@ def test_a_volume_that_others_fill_costs_the_models_that_may_go_d11(node: Disks)
     assert node.there() == set()
     assert node.pressure().status == "True"
     assert "are used, by whomever" in node.pressure().message
+    assert node.pressure().message.endswith("; free space on this node or remove models from it")
     node.disk.foreign = node.disk.capacity // 2
     node.run()
     assert node.pressure().status == "False"
@@ -78,6 +79,8 @@ def test_what_is_in_use_pinned_or_just_used_stays_and_is_named(node: Disks) -> N
     assert "in use: used" in message
     assert "pinned by evictionPolicy Never: pinned" in message
     assert "used a short while ago: recent" in message
+    assert "of the limit of 4.0 MiB of LocalModelNodeGroup gpu1" in message
+    assert message.endswith("; raise its storageLimit or remove models from this node")
     node.clock.advance(600)
     node.run()
     assert node.there() == {"used", "pinned"}
@@ -210,8 +213,9 @@ def test_higher_priority_is_not_displaced(node: Disks) -> None:
     node.add("low", 4)
     node.settle()
     assert node.there() == {"high"}
-    assert "models take 6.0 MiB of the node group's limit of 10.0 MiB, of which eviction leaves 8.0 MiB" in (
-        node.model("low").message
+    assert (
+        "models take 6.0 MiB of the limit of 10.0 MiB of LocalModelNodeGroup gpu1, of which eviction leaves 8.0 MiB"
+        in node.model("low").message
     )
 
 

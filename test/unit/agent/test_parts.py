@@ -26,7 +26,7 @@ from localmodel.agent.store import ModelStore
 from localmodel.agent.symptoms import MAX_MESSAGE, pod_symptom, symptom_of
 from localmodel.agent.usage import DiskUsage
 from localmodel.agent.verification import Publication
-from localmodel.api import LocalModelNode
+from localmodel.api import LocalModelNode, LocalModelNodeGroup
 from localmodel.api.config import LocalModelConfig, S3Config
 from localmodel.api.names import download_pvc_name, model_pvc_name, other_download_pvc_name
 from localmodel.api.node import LocalModelInfo, LocalModelNodeStatus, ModelStatus
@@ -79,14 +79,18 @@ def test_a_model_of_5_gib_fits_or_not(
 @pytest.mark.parametrize(
     ("limit", "available", "words"),
     [
-        (5 * GIB, 100 * GIB, "of the node group's limit of 5.0 GiB, of which eviction leaves 5.0 GiB, and"),
+        (
+            5 * GIB,
+            100 * GIB,
+            "limit of 5.0 GiB of LocalModelNodeGroup gpu1, of which eviction leaves 5.0 GiB, and",
+        ),
         (None, 2 * GIB, "the disk has about 2.0 GiB left of 100.0 GiB, of which 0 B stay free, and"),
     ],
 )
 def test_want_of_room_is_told_in_the_same_words_while_other_downloads_go_on(
     limit: int | None, available: int, words: str
 ) -> None:
-    bounds = Bounds(limit=limit, high=limit, low=limit, high_percent=100, low_percent=100)
+    bounds = Bounds(limit=limit, group="gpu1", high=limit, low=limit, high_percent=100, low_percent=100)
     told = set()
     for written in (0, GIB // 4, GIB // 2):
         facts = usage(available=available - written, used=written, other=written)
@@ -99,17 +103,30 @@ def test_want_of_room_is_told_in_the_same_words_while_other_downloads_go_on(
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        (GIB, "the node group's limit is 1.0 GiB; raise storageLimit, or correct modelSize"),
+        (GIB, "the limit of LocalModelNodeGroup gpu1 is 1.0 GiB; raise its storageLimit, or correct modelSize"),
         (None, "the disk is 100.0 GiB; give this node a larger disk, or correct modelSize"),
     ],
 )
 def test_a_model_that_is_larger_than_all_the_room_is_not_said_to_lack_what_others_take(
     limit: int | None, words: str
 ) -> None:
-    bounds = Bounds(limit=limit, high=limit, low=limit, high_percent=80, low_percent=70)
+    bounds = Bounds(limit=limit, group="gpu1", high=limit, low=limit, high_percent=80, low_percent=70)
     disk = promised("mine", usage=usage(available=50 * GIB), reserved={"other": GIB}, bounds=bounds)
     told = shortage(101 * GIB, disk, GIB)
     assert told == f"the model needs 101.0 GiB and can never fit: {words}"
+
+
+def test_of_several_groups_the_tightest_counts_and_is_named() -> None:
+    specs = {
+        "roomy": {"storageLimit": "20Gi", "eviction": {"highWatermarkPercent": 90, "lowWatermarkPercent": 10}},
+        "tight": {"storageLimit": "10Gi"},
+        "none": {"storageLimit": "", "eviction": {"highWatermarkPercent": 75}},
+    }
+    groups = [LocalModelNodeGroup.from_dict({"metadata": {"name": name}, "spec": spec}) for name, spec in specs.items()]
+    bounds = Requirements(FakeClient(*groups)).limits.bounds([*specs, "gone", ""], LocalModelConfig())
+    assert (bounds.limit, bounds.group) == (10 * GIB, "tight")
+    assert (bounds.high, bounds.low) == (8 * GIB, 2 * GIB)
+    assert (bounds.high_percent, bounds.low_percent) == (75, 10)
 
 
 def test_bytes_are_written_for_people() -> None:

@@ -296,7 +296,7 @@ def test_a_model_that_does_not_fit_waits_with_the_numbers(world: World) -> None:
     assert world.jobs == []
     assert (world.status(), world.model().reason) == ("ModelDownloadPending", "InsufficientStorage")
     assert "needs 11.0 MiB" in world.model().message
-    assert "can never fit: the node group's limit is 10.0 MiB" in world.model().message
+    assert "can never fit: the limit of LocalModelNodeGroup gpu1 is 10.0 MiB" in world.model().message
     assert world.reasons() == ["InsufficientStorage"]
 
 

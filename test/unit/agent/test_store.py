@@ -240,6 +240,18 @@ def test_leftovers_of_our_download_of_the_same_uri_are_kept_to_resume_d15(tmp_pa
     assert content_of(store.prepare_staging(KEY, "s3://other")) == {}
 
 
+def test_leftovers_that_cannot_be_written_are_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a download that ran as another user: the next one could not go on with them."""
+    store = ModelStore(tmp_path)
+    store.open()
+    folder = store.prepare_staging(KEY, URI)
+    (folder / ".localmodel").mkdir()
+    (folder / ".localmodel" / "progress.json").write_text(f'{{"uri":"{URI}","state":"failed"}}')
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != folder)
+    store.prepare_staging(KEY, URI)
+    assert list(folder.iterdir()) == []
+
+
 def test_a_whole_model_is_not_prepared_again(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is whole"):
         published(tmp_path).prepare_staging(KEY, URI)
