@@ -104,30 +104,14 @@ def _hash(text: str) -> str:
 
 def build_job(request: DownloadRequest) -> Job:
     """The Job; raises DownloadSetupError where the entry lacks what it needs."""
-    entry, node = request.entry, request.node
+    entry, node, local_model = request.entry, request.node, request.config.local_model
     if not entry.node_group:
         raise DownloadSetupError(
             f"the entry of {entry.model_name} on LocalModelNode {node.name} names no node group, so the claim to mount "
             "is not known; set nodeGroup"
         )
-    isolation = request.config.local_model.storage_isolation
-    key = storage_key_of(entry, isolation)
-    labels = {
-        JOB_MODEL_LABEL: label_value(entry.model_name),
-        JOB_NODE_LABEL: label_value(node.name),
-        STORAGE_KEY_LABEL: key,
-    }
-    annotations = {
-        MODEL_ANNOTATION: entry.model_name,
-        NODE_ANNOTATION: node.name,
-        SOURCE_URI_ANNOTATION: entry.source_model_uri,
-        ATTEMPT_ANNOTATION: str(request.attempt),
-        CREDENTIALS_ANNOTATION: fingerprint(entry),
-    }
-    if entry.namespace:
-        labels[JOB_MODEL_NAMESPACE_LABEL] = label_value(entry.namespace)
-        annotations[MODEL_NAMESPACE_ANNOTATION] = entry.namespace
-    local_model = request.config.local_model
+    key = storage_key_of(entry, local_model.storage_isolation)
+    labels, annotations = _labels(request, key), _annotations(request)
     job = Job(
         metadata=ObjectMeta(
             name=job_name(
@@ -136,7 +120,9 @@ def build_job(request: DownloadRequest) -> Job:
                 node=node.name,
                 node_uid=node.metadata.uid,
                 # What has a folder of its own is another download than before its namespace had one.
-                uri=f"{key} {entry.source_model_uri}" if isolation == "namespace" else entry.source_model_uri,
+                uri=f"{key} {entry.source_model_uri}"
+                if local_model.storage_isolation == "namespace"
+                else entry.source_model_uri,
                 attempt=request.attempt,
             ),
             namespace=local_model.jobs_namespace,
@@ -156,6 +142,31 @@ def build_job(request: DownloadRequest) -> Job:
     )
     set_controller_reference(node, job)
     return job
+
+
+def _labels(request: DownloadRequest, key: str) -> dict[str, str]:
+    labels = {
+        JOB_MODEL_LABEL: label_value(request.entry.model_name),
+        JOB_NODE_LABEL: label_value(request.node.name),
+        STORAGE_KEY_LABEL: key,
+    }
+    if request.entry.namespace:
+        labels[JOB_MODEL_NAMESPACE_LABEL] = label_value(request.entry.namespace)
+    return labels
+
+
+def _annotations(request: DownloadRequest) -> dict[str, str]:
+    entry = request.entry
+    annotations = {
+        MODEL_ANNOTATION: entry.model_name,
+        NODE_ANNOTATION: request.node.name,
+        SOURCE_URI_ANNOTATION: entry.source_model_uri,
+        ATTEMPT_ANNOTATION: str(request.attempt),
+        CREDENTIALS_ANNOTATION: fingerprint(entry),
+    }
+    if entry.namespace:
+        annotations[MODEL_NAMESPACE_ANNOTATION] = entry.namespace
+    return annotations
 
 
 def delete_job(client: Client, job: Job) -> None:

@@ -14,7 +14,8 @@ Invariants, which hold after a crash at any step once `open` has run:
 - No symbolic link below the root is followed, by reading, writing or deleting: see `beneath`.
 - Two stores never work on one root: a lock on an open file says so, and ends with the process.
 
-The parts: `root` the place, `ledger` the books, `publishing` the way into place, `trash` the way out.
+The parts: `root` the place, `ledger` the books, `staging` what downloads write, `publishing` the way into place,
+`trash` the way out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -34,13 +35,13 @@ from localmodel.download.manifest import FileEntry, compute_digest
 from localmodel.runtime.clock import Clock, RealClock
 
 from . import tree
-from .beneath import Beneath
 from .errors import DiskFullError, StoreError, VerificationError, disk_errors
 from .filesystem import FileSystem
-from .ledger import Ledger, storage_keys
+from .ledger import Ledger
 from .manifest import FolderState, KeyRecord, ModelManifest
 from .publishing import Publisher
 from .root import DIRECTORY_MODE, ModelsRoot
+from .staging import Staging
 from .trash import NO_HOLDERS, Trash
 from .usage import DiskUsage, measure
 from .verification import Content, Publication, verify
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
     from localmodel.download.progress import Progress
 
     from .podlook import Holders
-
-_PROGRESS_BYTES: Final = 64 << 10
-_MOST: Final = 1 << 62
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +75,7 @@ class ModelStore:
         self.trash = self._root.trash
         self.notes = self._root.notes
         self.marker = self._root.marker
-        self._beneath = Beneath(root)
+        self._staging = Staging(self.staging, root)
         self._ledger = Ledger(self.notes, self._fs)
         self._trash = Trash(self.trash, self._fs, self._clock)
         self._publisher = Publisher(self._root, filesystem=self._fs, ledger=self._ledger, trash=self._trash)
@@ -174,7 +172,7 @@ class ModelStore:
     def staged_keys(self) -> list[str]:
         """Storage keys with a staging directory."""
         with disk_errors(self.models):
-            return sorted(storage_keys(os.listdir(self.staging)))  # noqa: PTH208 - names only
+            return sorted(self._staging.keys())
 
     def known_keys(self) -> set[str]:
         """Storage keys that are ours by a manifest, a staging directory, or a record that caches stand in."""
@@ -243,31 +241,15 @@ class ModelStore:
                 raise StoreError(f"{self.models / key} is whole; remove it before it is downloaded again")
             self._ledger.forget_manifest(key)
             folder = self.staging / key
-            if os.path.lexists(folder) and not self._is_resumable(folder, uri):
-                self._trash.discard(folder, key)
+            if not self._staging.is_resumable(key, uri):
+                self._discard(folder, key)
             if not folder.is_dir():
                 self._fs.make_directory(folder, DIRECTORY_MODE)
             return folder
 
-    def _is_resumable(self, folder: Path, uri: str) -> bool:
-        if folder.is_symlink() or not os.access(folder, os.W_OK | os.X_OK):
-            return False
-        progress = self.progress(folder.name)
-        return (progress is not None and progress.uri == uri) or not any(folder.iterdir())
-
     def progress(self, key: str) -> Progress | None:
         """What our own download says of itself, or None where it says nothing (yet) that can be understood."""
-        # Imported here: an idle agent never needs it.
-        from localmodel.download.progress import Progress, progress_path
-
-        try:
-            data = self._beneath.read(progress_path(self.staging / key), limit=_PROGRESS_BYTES)
-            progress = msgspec.json.decode(data, type=Progress)
-        except (OSError, msgspec.DecodeError, RecursionError):
-            return None
-        # A foreign image may bring such a file from the source: no number goes on that a status could not hold.
-        numbers = progress.bytes_done, progress.bytes_total, progress.files_done, progress.files_total
-        return progress if all(0 <= (number or 0) <= _MOST for number in numbers) else None
+        return self._staging.progress(key)
 
     def verify(self, key: str, publication: Publication) -> Content:
         """What was staged, if it is whole; raises VerificationError if not. Changes nothing."""
@@ -332,11 +314,9 @@ class ModelStore:
         The caller has made sure that nothing uses it. `empty_trash` frees the room.
         """
         with self._mutex, disk_errors(self.models):
-            if os.path.lexists(self.models / key):
-                self._trash.discard(self.models / key, key)
+            self._discard(self.models / key, key)
             self._ledger.forget_manifest(key)
-            if os.path.lexists(self.staging / key):
-                self._trash.discard(self.staging / key, key)
+            self._discard(self.staging / key, key)
             self._fs.sync_directory(self.models)
         attempt = self.record(key).attempt
         self.write_record(key, KeyRecord(attempt=attempt, outcome="removed" if attempt else ""))
@@ -366,10 +346,10 @@ class ModelStore:
         """Takes away what was staged for a key, and a folder that is not whole. The caller has made sure that no
         download writes, and that nothing has the folder mounted."""
         with self._mutex, disk_errors(self.models):
-            if staged and os.path.lexists(self.staging / key):
-                self._trash.discard(self.staging / key, key)
-            if folder and os.path.lexists(self.models / key) and not self.check(key).is_complete:
-                self._trash.discard(self.models / key, key)
+            if staged:
+                self._discard(self.staging / key, key)
+            if folder and not self.check(key).is_complete:
+                self._discard(self.models / key, key)
             self._fs.sync_directory(self.models)
 
     def disown(self, key: str) -> None:
@@ -377,8 +357,7 @@ class ModelStore:
         what was staged is discarded. The caller has made sure that no download writes."""
         with self._mutex, disk_errors(self.models):
             self._ledger.forget_manifest(key)
-            if os.path.lexists(self.staging / key):
-                self._trash.discard(self.staging / key, key)
+            self._discard(self.staging / key, key)
         record = self.record(key)
         self.write_record(
             key,
@@ -392,6 +371,10 @@ class ModelStore:
                 want_answered=record.want_answered,
             ),
         )
+
+    def _discard(self, path: Path, key: str) -> None:
+        if os.path.lexists(path):
+            self._trash.discard(path, key)
 
     def empty_trash(self, holders: Holders = NO_HOLDERS) -> int:
         """Deletes what was discarded, except what a pod may still have mounted; the number of things deleted.
