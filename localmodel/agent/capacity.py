@@ -20,7 +20,6 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
 
 from .context import Pass
-from .credentials import fingerprint
 from .decisions import Decision, JobState, Reason, Wanted, entry_key
 from .errors import EvictedError, InsufficientStorageError
 from .eviction import Disk, Item, Kind, Request, admit, fits_low, relieve
@@ -275,8 +274,7 @@ class Capacity:
         sizes = [declared_size(it) or 0 for it in (entry, *map(self._requirements.fields.recall, others))]
         declared = min((size for size in sizes if size > 0), default=0) or max(required_size(entry), 0)
         told = told_size(self._store, wanted) if wanted.key in self._evictor.around.current.usage.staged else None
-        known = record.size if record.credentials == fingerprint(wanted.leader) else 0
-        return told or known or declared
+        return told or record.size or declared
 
     def _request(self, wanted: Wanted, record: KeyRecord, size: int) -> Request:
         policy = self._inventory.policy(wanted)

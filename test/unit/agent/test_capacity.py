@@ -64,6 +64,24 @@ def test_a_volume_that_others_fill_costs_the_models_that_may_go_d11(node: Disks)
     assert [reason for reason in node.reasons() if "Pressure" in reason] == ["DiskPressure", "DiskPressureRelieved"]
 
 
+def test_room_that_comes_back_late_costs_no_second_model(node: Disks) -> None:
+    """As of a file system that frees blocks in the background."""
+    for name in ("a", "b", "c"):
+        node.have(name, 2)
+        node.clock.advance(1)
+    node.disk.capacity, node.disk.foreign = 20 * MIB, 11 * MIB
+    node.run()
+    assert node.there() == {"c"}, "17 of 20 MiB, and 14 are left to them"
+    node.disk.foreign += 4 * MIB
+    due = node.run()
+    assert node.there() == {"c"}
+    assert due is not None
+    assert due.requeue_after <= 30
+    node.clock.advance(30)
+    node.run()
+    assert node.there() == set()
+
+
 def test_what_is_in_use_pinned_or_just_used_stays_and_is_named(node: Disks) -> None:
     node.have("used", 2)
     node.have("pinned", 2, evictionPolicy="Never")
@@ -191,6 +209,22 @@ def test_a_download_displaces_what_was_last_used_before_it_was_asked_for(node: D
     assert "c needed the room" in node.model("a").message
     assert node.model("a").downloaded_time is not None
     assert node.model("a").size_bytes == 4 * MIB
+
+
+def test_a_pod_that_waits_asks_all_the_time(node: Disks) -> None:
+    """So its model displaces one that was used after it was asked for first."""
+    node.have("used", 4)
+    pod = node.pod("used")
+    node.add("waits", 6)
+    node.run()
+    node.client.delete(pod, grace_period_seconds=0)
+    node.run()
+    node.clock.advance(700)
+    node.settle()
+    assert node.there() == {"used"}
+    node.pod("waits")
+    node.settle()
+    assert node.there() == {"waits"}
 
 
 def test_two_models_that_do_not_fit_together_do_not_throw_each_other_out(node: Disks) -> None:

@@ -58,8 +58,9 @@ def test_an_annotation_that_stands_counts_once(node: Disks) -> None:
     for _ in range(4):
         node.clock.advance(3600)
         node.settle()
-    assert len(node.there()) == 1
-    assert len(node.jobs) <= 4
+    assert node.there() == {"a"}
+    assert node.model("b").reason == "Evicted", "it was here when it was asked for"
+    assert len(node.jobs) == 3
 
 
 def test_a_pod_that_waits_brings_its_model_back(node: Disks) -> None:
@@ -97,6 +98,36 @@ def test_an_idle_model_ends_with_its_time_to_live_and_returns_only_when_wanted(n
     node.service_wants("a")
     node.settle()
     assert node.there() == {"a"}
+
+
+def test_a_use_before_it_came_back_shortens_no_life(node: Disks) -> None:
+    node.have("a", 1, ttlSecondsAfterLastUse=3600)
+    pod = node.pod("a")
+    node.run()
+    node.client.delete(pod, grace_period_seconds=0)
+    node.run()
+    node.clock.advance(7200)
+    node.run()
+    assert node.there() == set()
+    node.service_wants("a")
+    node.settle()
+    node.clock.advance(3500)
+    node.run()
+    assert node.there() == {"a"}
+    node.clock.advance(200)
+    node.run()
+    assert node.there() == set()
+
+
+def test_a_short_life_lasts_the_minimum_idle_time_and_a_pinned_model_has_no_end(node: Disks) -> None:
+    node.have("short", 1, ttlSecondsAfterLastUse=1)
+    node.have("pinned", 1, ttlSecondsAfterLastUse=1, evictionPolicy="Never")
+    node.clock.advance(500)
+    node.run()
+    assert node.there() == {"short", "pinned"}
+    node.clock.advance(100)
+    node.run()
+    assert node.there() == {"pinned"}
 
 
 def test_a_use_lengthens_life_and_a_clock_that_jumps_does_not_end_it(node: Disks) -> None:

@@ -159,6 +159,7 @@ def pod(claim: str = "", sub_path: str = "", namespace: str = "default", **metad
         (pod("iris-gpu1", f"models/{KEY}"), {KEY}),
         (pod("renamed", f"models/{KEY}/v1"), {KEY}),
         (pod("renamed", "models/" + "c" * 16), set()),
+        (pod("renamed", f"models/{KEY}0"), set()),
         (pod("iris-gpu1", ""), set(OURS)),
         (pod("x-g", f"models/{'b' * 16}", namespace="team"), {"b" * 16}),
         (pod("x-g", "", namespace="elsewhere"), set()),
@@ -179,6 +180,12 @@ def pod(claim: str = "", sub_path: str = "", namespace: str = "default", **metad
 def test_which_models_a_pod_uses(user: Pod, keys: set[str]) -> None:
     found = find_in_use([user], OURS, jobs_namespace="jobs")
     assert {key for key in OURS if key in found} == keys
+
+
+def test_a_mount_of_an_init_container_is_a_use() -> None:
+    user = pod("renamed", f"models/{KEY}")
+    user.spec.init_containers, user.spec.containers = user.spec.containers, []
+    assert KEY in find_in_use([user], OURS, jobs_namespace="jobs")
 
 
 def test_a_finished_pod_uses_nothing() -> None:

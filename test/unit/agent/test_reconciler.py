@@ -326,11 +326,11 @@ def test_no_more_downloads_run_at_a_time_than_configured_and_priority_decides_d4
     config = world.client.get(ConfigMap, "inferenceservice-config", namespace="kserve")
     world.client.patch(config, {"data": {"localModel": json.dumps({"maxConcurrentDownloadsPerNode": 1})}})
     world.want(
-        {"modelName": "low", "sourceModelUri": "s3://low"},
-        {"modelName": "high", "sourceModelUri": URI, "priority": 1},
+        {"modelName": "low", "sourceModelUri": "s3://low", "modelSize": "1Mi"},
+        {"modelName": "high", "sourceModelUri": URI, "modelSize": "2Mi", "priority": 1},
     )
     world.run()
-    assert [job.metadata.labels["model"] for job in world.jobs] == ["high"]
+    assert [job.metadata.labels["model"] for job in world.jobs] == ["high"], "though it is larger"
     assert "1 may run at a time" in world.model("low").message
     world.download(world.jobs[0])
     world.run()
