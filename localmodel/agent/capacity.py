@@ -28,6 +28,7 @@ from .growth import Growth, told_size
 from .inventory import Inventory, Round, Situations
 from .limits import Bounds
 from .manifest import KeyRecord
+from .metrics import AgentMetrics
 from .podlook import PodLook
 from .requirements import Requirements, declared_size, required_size
 from .runs import Runs
@@ -61,6 +62,7 @@ class Capacity:
         requirements: Requirements,
         runs: Runs,
         recorder: EventRecorder,
+        metrics: AgentMetrics,
         clock: Clock,
         look: PodLook,
     ) -> None:
@@ -74,6 +76,7 @@ class Capacity:
             requirements=requirements,
             inventory=self._inventory,
             recorder=recorder,
+            metrics=metrics,
             look=look,
         )
         self._growth = Growth(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
 
 import msgspec
 import structlog
@@ -22,14 +21,13 @@ from .context import Pass
 from .decisions import entry_key
 from .eviction import Item, Kind
 from .inventory import Inventory, Round
-from .manifest import Eviction, FolderState
+from .manifest import Cause, Eviction, FolderState
+from .metrics import AgentMetrics
 from .podlook import PodLook
 from .requirements import Requirements
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
-
-Cause = Literal["room", "ttl"]
 
 
 class Evictor:
@@ -42,9 +40,11 @@ class Evictor:
         requirements: Requirements,
         inventory: Inventory,
         recorder: EventRecorder,
+        metrics: AgentMetrics,
         look: PodLook,
     ) -> None:
         self._store = store
+        self._metrics = metrics
         self._requirements = requirements
         self._inventory = inventory
         self._recorder = recorder
@@ -144,6 +144,7 @@ class Evictor:
         situation = replace(around.situations[item.key][0], folder="absent", folder_detail="", record=record)
         around.situations[item.key] = situation, FolderState("absent")
         self._displaced.add(item.key)
+        self._metrics.evicted(cause)
         log.info("model evicted", uri=wanted.uri, storage_key=item.key, bytes=item.size, idle=item.idle, why=why)
         self._recorder.event(current.node, "Normal", "Evicted", f"{entry_key(wanted.leader)}: {message}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -74,14 +74,16 @@ class FolderState:
         return self.kind == "complete"
 
 
-class Eviction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The end of a model that its entries still ask for, and what the status goes on to say of it. `size` in bytes.
+Cause = Literal["room", "ttl"]
+"""Why a model was evicted: room was needed, or its ttlSecondsAfterLastUse was over."""
+CAUSES: Final[tuple[Cause, ...]] = ("room", "ttl")
 
-    `cause`: room was needed, or its ttlSecondsAfterLastUse was over.
-    """
+
+class Eviction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The end of a model that its entries still ask for, and what the status goes on to say of it. `size` in bytes."""
 
     time: datetime
-    cause: Literal["room", "ttl"]
+    cause: Cause
     message: str
     size: int
     digest: str = ""

@@ -68,6 +68,7 @@ class Parts:
             requirements=requirements,
             runs=runs,
             recorder=recorder,
+            metrics=metrics,
             clock=clock,
             look=look,
         )

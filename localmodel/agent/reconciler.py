@@ -167,6 +167,7 @@ class LocalModelNodeReconciler(Reconciler):
             self._probe.check()
             self._store.open()
         except StoreError as error:
+            self._metrics.storage(is_ready=False)
             log.warning("models root cannot be used", reason=error.reason, error=str(error))
             return Result(requeue_after=frequency.total_seconds())
         return None
@@ -203,17 +204,14 @@ class LocalModelNodeReconciler(Reconciler):
             outcome.reports[key] = lingering(key, node)
         self._store.empty_trash(holders)
 
-        status = build_status(
-            parts.writer.latest(node),
-            outcome.reports,
-            usage=current.usage,
-            limit=parts.capacity.bounds(current).limit,
-        )
+        limit = parts.capacity.bounds(current).limit
+        status = build_status(parts.writer.latest(node), outcome.reports, usage=current.usage, limit=limit)
         foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
         parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
         self._tell_pressure(parts.capacity, node, status, groups, current)
         parts.writer.write(node, status)
-        self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
+        self._metrics.storage(is_ready=outcome.storage_error() is None)
+        self._metrics.observed(outcome.reports.values(), current.usage, limit=limit, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
 
     def _keep_room(
@@ -368,6 +366,7 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _report_storage_failure(self, node: LocalModelNode, error: StoreError) -> None:
         """Says that nothing can be done, and leaves what is said about the models as it is."""
+        self._metrics.storage(is_ready=False)
         log.error("models root cannot be used", reason=error.reason, error=str(error))
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.

@@ -20,7 +20,7 @@ from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.objects import parse_quantity
 
 from .shown import brief
-from .usage import DiskUsage
+from .usage import DiskUsage, room_for_models
 
 _DISK_STEP = 0.01
 _MAX_TRIES = 3
@@ -61,12 +61,11 @@ def build_status(
         }
     )
     if usage is not None:
-        room = usage.capacity if limit is None else min(limit, usage.capacity)
         status.disk = NodeDisk(
             capacity=format_bytes(usage.capacity),
             available=format_bytes(usage.available),
             used=format_bytes(usage.used),
-            limit=format_bytes(room),
+            limit=format_bytes(room_for_models(usage, limit)),
         )
     return status
 

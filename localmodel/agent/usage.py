@@ -23,6 +23,11 @@ class DiskUsage:
     staged: Mapping[str, int] = field(default_factory=dict)
 
 
+def room_for_models(usage: DiskUsage, limit: int | None) -> int:
+    """The bytes that models may take: what the node groups say (`limit`), and no more than there is."""
+    return usage.capacity if limit is None else min(limit, usage.capacity)
+
+
 def measure(
     models: Path,
     *,

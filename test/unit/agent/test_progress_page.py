@@ -162,3 +162,23 @@ def test_metrics_count_downloads_models_and_bytes(tmp_path: Path) -> None:
     assert value("localmodel_agent_models", {"status": "ModelDownloaded"}) == 1
     assert value("localmodel_agent_models", {"status": "ModelDownloadError"}) == 1
     assert value("localmodel_agent_disk_bytes", {"kind": "used"}) == 1000
+    assert value("localmodel_agent_disk_bytes", {"kind": "limit"}) == 10 << 20
+
+
+def test_metrics_tell_of_evictions_and_of_a_disk_that_cannot_be_used(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    world = World(tmp_path, children=True, metrics=AgentMetrics(registry))
+    value = registry.get_sample_value
+    world.want({"modelName": "a", "sourceModelUri": "hf://org/a", "ttlSecondsAfterLastUse": 600})
+    world.run()
+    world.children.started[0].succeeds(FILES)
+    world.run()
+    assert value("localmodel_agent_evicted_models_total", {"cause": "room"}) == 0
+    assert value("localmodel_agent_storage_ready") == 1
+    world.clock.advance(601)
+    world.run()
+    assert value("localmodel_agent_evicted_models_total", {"cause": "ttl"}) == 1
+    (world.root / "models" / ".staging").rmdir()
+    (world.root / "models" / ".staging").symlink_to(world.root)
+    world.run()
+    assert value("localmodel_agent_storage_ready") == 0
