@@ -157,6 +157,16 @@ def test_a_cache_that_still_names_an_unreferenced_model_is_not_asked_in_each_pas
     assert not (world.root / "models" / KEY).exists()
 
 
+def test_when_the_entries_change_the_cache_is_asked_again_at_once(world: World) -> None:
+    world.publish()
+    world.want()
+    world.run()
+    world.client.delete(world.cache())
+    world.want(dict(OTHER))
+    world.run()
+    assert not (world.root / "models" / KEY).exists()
+
+
 def test_that_an_unwanted_model_is_in_use_is_logged_once(world: World) -> None:
     world.publish()
     world.serving_pod()
@@ -203,6 +213,20 @@ def test_a_grace_period_goes_on_over_a_restart(world: World) -> None:
     world.clock.advance(601)
     world.run()
     assert not (world.root / "models" / KEY).exists()
+
+
+def test_what_no_cache_can_be_asked_about_gets_the_grace_too(world: World) -> None:
+    """As the staging directory of a download whose record was lost."""
+    world.publish()
+    staged = world.root / "models" / ".staging" / ("e" * 16)
+    staged.mkdir()
+    world.run()
+    world.clock.advance(3599)
+    world.run()
+    assert staged.exists()
+    world.clock.advance(1)
+    world.run()
+    assert not staged.exists()
 
 
 # answers -----------------------------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from support.agent import World
+from support.documentedmetrics import documented, registered
 
 from localmodel.agent.metrics import AgentMetrics
 from localmodel.agent.progresspage import ProgressPage
+from localmodel.agent.scrub import ScrubMetrics
 from localmodel.api import LocalModelNode
 from localmodel.api.names import storage_key
 from localmodel.runtime.httpserver import HttpRequest
@@ -182,3 +184,10 @@ def test_metrics_tell_of_evictions_and_of_a_disk_that_cannot_be_used(tmp_path: P
     (world.root / "models" / ".staging").symlink_to(world.root)
     world.run()
     assert value("localmodel_agent_storage_ready") == 0
+
+
+def test_the_documentation_has_every_metric_in_one_table() -> None:
+    registry = CollectorRegistry()
+    AgentMetrics(registry)
+    ScrubMetrics(registry)
+    assert documented("Of the agent") == registered(registry)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from support.documentedmetrics import documented, registered
 from support.manager import Cluster, Queue, agent_pod, cache, group, namespace_cache, node
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup, NodeDisk
@@ -252,13 +250,4 @@ def test_the_documentation_has_every_metric_in_one_table() -> None:
     settings = Settings(registry=registry)
     ClusterStorageContainerReconciler(settings, registry=registry)
 
-    lines = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text().splitlines()
-    first = lines.index("|---|---|---|---|") + 1
-    rows = [line.split("|") for line in itertools.takewhile(lambda line: line.startswith("|"), lines[first:])]
-    documented = {
-        row[1].strip(" `"): (row[2].strip(), tuple(re.findall(r"`(\w+)`", row[3].split("(")[0]))) for row in rows
-    }
-
-    # A metric without labels that were used has no samples, so its own description is looked at.
-    collectors = set(registry._collector_to_names)
-    assert documented == {it._name: (it._type, it._labelnames) for it in collectors}  # type: ignore[attr-defined]
+    assert documented("Of the manager") == registered(registry)
