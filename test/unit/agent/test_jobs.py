@@ -76,7 +76,14 @@ def test_the_pod_is_pinned_by_the_nodes_name_and_left_to_the_scheduler_d37() -> 
     assert terms == [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]
     assert not {"nodeName", "nodeSelector"} & pod.keys()
     assert pod["restartPolicy"] == "Never"
-    assert pod["securityContext"]["fsGroup"] == 1000
+
+
+def test_the_pods_security_context_changes_no_other_models_group_d22() -> None:
+    security = {"seccompProfile": {"type": "RuntimeDefault"}}
+    group = {"fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
+    assert job().spec.template["spec"]["securityContext"] == security | group
+    without = InferenceServiceConfig(local_model=LocalModelConfig(fs_group=None))
+    assert job(config=without).spec.template["spec"]["securityContext"] == security
 
 
 def test_the_groups_tolerations_go_into_the_pod_d37() -> None:
@@ -182,6 +189,15 @@ def test_credentials_are_added_as_references() -> None:
     assert container_of(made)["env"] == [token]
     assert made.spec.template["spec"]["serviceAccountName"] == "runner"
     assert job().spec.template["spec"]["automountServiceAccountToken"] is False
+
+
+def test_credentials_go_before_a_containers_own_and_what_the_cache_selects_before_both() -> None:
+    names = ("A", "HF_TOKEN", "LOCALMODEL_DOWNLOAD_REVISION")
+    own = {"image": "hub:1", "env": [{"name": name, "value": "container"} for name in names]}
+    csc = ClusterStorageContainer.from_dict({"metadata": {"name": "hub"}, "spec": {"container": own}})
+    given = tuple({"name": name, "value": "credentials"} for name in names[1:])
+    made = job(container=csc, credentials=Credentials(env=given), entry=entry(revision="v1"))
+    assert [item["value"] for item in container_of(made)["env"]] == ["container", "credentials", "v1"]
 
 
 def test_what_to_download_is_said_only_where_the_cache_says_it() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,10 +12,9 @@ from typing import Any
 import pytest
 from support.agent import JOBS, KEY, URI, World
 
-from localmodel.api import LocalModelCache
 from localmodel.runtime.errors import ServiceUnavailableError
 from localmodel.runtime.listwatch import ListPage
-from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount, parse_quantity
+from localmodel.runtime.objects import ConfigMap, Job, parse_quantity
 from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing.fake import FakeClient
 
@@ -28,7 +26,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.store.close()
 
 
-# the main job ----------------------------------------------------------------------------------------------------
+# the main job --------------------------------------------------------------------------------------------------------
 
 
 def test_a_wanted_model_is_downloaded_published_and_reported(world: World) -> None:
@@ -102,7 +100,7 @@ def test_progress_comes_from_the_downloads_own_notes(world: World) -> None:
     assert result.requeue_after == 1
 
 
-# failures --------------------------------------------------------------------------------------------------------
+# failures ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_failed_download_is_retried_after_30_seconds_with_a_new_job_d41(world: World) -> None:
@@ -234,7 +232,7 @@ def test_a_job_that_is_still_being_deleted_is_waited_for(world: World) -> None:
     assert not world.jobs[0].is_deleting
 
 
-# repair ----------------------------------------------------------------------------------------------------------
+# repair --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_lost_folder_is_downloaded_again_under_a_new_name(world: World) -> None:
@@ -260,7 +258,7 @@ def test_no_new_attempt_while_a_pod_of_the_last_still_runs(world: World) -> None
     assert len(world.jobs) == 2
 
 
-# sharing ---------------------------------------------------------------------------------------------------------
+# sharing -------------------------------------------------------------------------------------------------------------
 
 
 def test_two_caches_with_one_uri_share_one_download(world: World) -> None:
@@ -286,7 +284,7 @@ def test_a_cache_with_other_credentials_does_not_get_the_others_files(world: Wor
     assert world.model("a-thief").reason == "CredentialsDiffer"
 
 
-# room ------------------------------------------------------------------------------------------------------------
+# room ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_that_does_not_fit_waits_with_the_numbers(world: World) -> None:
@@ -338,118 +336,7 @@ def test_no_more_downloads_run_at_a_time_than_configured_and_priority_decides_d4
     assert len(world.jobs) == 2
 
 
-# removal ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_model_whose_cache_is_gone_leaves_the_disk_at_once(world: World) -> None:
-    world.publish()
-    world.client.delete(world.client.get(LocalModelCache, "iris"))
-    world.want()
-    world.run()
-    assert not (world.root / "models" / KEY).exists()
-    assert world.jobs == []
-    world.run()
-    assert world.node.status.model_status == {}
-    assert list((world.root / "models" / ".trash").iterdir()) == []
-
-
-def test_a_model_whose_cache_still_stands_is_kept_for_the_grace_period(world: World) -> None:
-    world.configure(reconcilationFrequencyInSecs=86400)
-    world.publish()
-    world.want()
-    for wait in (3600, 1801):
-        due = world.run()
-        assert due is not None
-        assert due.requeue_after == wait, "no event tells of the end"
-        world.clock.advance(1800 - 1)
-    assert (world.root / "models" / KEY).exists()
-    world.clock.advance(2)
-    world.run()
-    assert not (world.root / "models" / KEY).exists()
-
-
-def test_an_entry_that_comes_back_within_the_grace_finds_its_model(world: World) -> None:
-    world.publish()
-    world.want()
-    world.run()
-    assert world.status() is None
-    world.want({"modelName": "iris", "sourceModelUri": URI})
-    world.run()
-    assert world.status() == "ModelDownloaded"
-    assert len(world.jobs) == 1
-
-
-@pytest.mark.parametrize(
-    ("sub_path", "claim"), [(f"models/{KEY}", "another-claim"), (f"models/{KEY}/sub", "iris-gpu1"), ("", "iris-gpu1")]
-)
-def test_a_model_in_use_is_never_deleted_d01(world: World, sub_path: str, claim: str) -> None:
-    world.publish()
-    pod = world.serving_pod(sub_path=sub_path, claim=claim)
-    world.client.delete(world.client.get(LocalModelCache, "iris"))
-    world.want()
-    world.run()
-    world.run()
-    assert (world.root / "models" / KEY).exists()
-    assert world.node.status.model_status == {}, "the cache need not wait for the pod"
-    world.client.delete(pod, grace_period_seconds=0)
-    world.run()
-    assert not (world.root / "models" / KEY).exists()
-
-
-def test_use_is_reported(world: World) -> None:
-    world.publish()
-    world.serving_pod()
-    world.run()
-    assert world.model().in_use
-    assert world.model().last_used_time == world.clock.now()
-
-
-def test_a_folder_is_not_removed_under_a_running_download_d08(world: World) -> None:
-    world.want({"modelName": "iris", "sourceModelUri": URI})
-    world.run()
-    pod = world.download_pod(world.jobs[0])
-    world.client.delete(world.client.get(LocalModelCache, "iris"))
-    world.want()
-    world.run()
-    assert world.jobs == []
-    assert (world.root / "models" / ".staging" / KEY).exists()
-    world.client.status.patch(pod, {"status": {"phase": "Failed"}})
-    world.run()
-    assert not (world.root / "models" / ".staging" / KEY).exists()
-
-
-def test_without_a_local_model_node_nothing_is_deleted(world: World) -> None:
-    world.publish()
-    world.client.delete(world.client.get(LocalModelCache, "iris"))
-    world.client.delete(world.node)
-    assert world.run() is None
-    assert (world.root / "models" / KEY).exists()
-
-
-def test_a_shared_model_stays_when_one_of_its_caches_goes_d09(world: World) -> None:
-    world.want({"modelName": "one", "sourceModelUri": URI}, {"modelName": "two", "sourceModelUri": URI})
-    world.run()
-    (job,) = world.jobs
-    assert job.metadata.labels["model"] == "one"
-    world.client.delete(world.client.get(LocalModelCache, "one"))
-    world.want({"modelName": "two", "sourceModelUri": URI})
-    world.run()
-    assert [j.name for j in world.jobs] == [job.name]
-    assert world.node.status.model_status == {"two": "ModelDownloadPending"}
-
-
-def test_foreign_directories_are_never_deleted_d01(world: World) -> None:
-    world.publish()
-    for name in ("lost+found", "f" * 16):
-        (world.root / "models" / name).mkdir()
-    world.want()
-    world.clock.advance(10_000)
-    world.run()
-    assert (world.root / "models" / "lost+found").exists()
-    assert (world.root / "models" / ("f" * 16)).exists()
-
-
-# the root --------------------------------------------------------------------------------------------------------
+# the root ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_unmounted_disk_stops_everything_and_says_so(world: World) -> None:
@@ -501,56 +388,3 @@ def test_what_is_good_of_a_broken_configuration_is_used_from_the_start(world: Wo
     told = world.recorder.expect("InvalidConfig").message
     assert "fsGroup is -1" in told
     assert "credentials: not JSON" in told
-
-
-# credentials -----------------------------------------------------------------------------------------------------
-
-
-def env_of(job: Job) -> dict[str, Any]:
-    return {e["name"]: e.get("value", e.get("valueFrom")) for e in job.spec.template["spec"]["containers"][0]["env"]}
-
-
-def secret(name: str, **data: str) -> Secret:
-    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    return Secret.from_dict({"metadata": {"name": name, "namespace": JOBS}, "data": encoded})
-
-
-def test_a_service_accounts_token_is_referred_to(world: World) -> None:
-    world.client.create(secret("hf-secret", HF_TOKEN="hf_secret_value"))
-    world.client.create(
-        ServiceAccount.from_dict({"metadata": {"name": "hf", "namespace": JOBS}, "secrets": [{"name": "hf-secret"}]})
-    )
-    world.want({"modelName": "iris", "sourceModelUri": URI, "serviceAccountName": "hf"})
-    world.run()
-    assert env_of(world.jobs[0]) == {"HF_TOKEN": {"secretKeyRef": {"name": "hf-secret", "key": "HF_TOKEN"}}}
-    assert b"hf_secret_value" not in world.jobs[0].to_json()
-
-
-def test_a_key_of_the_storage_secret_is_referred_to(world: World) -> None:
-    world.client.create(secret("storage-config", mine='{"type": "s3", "access_key_id": "AKIA"}'))
-    storage = {"key": "mine", "parameters": {"region": "eu"}}
-    world.want({"modelName": "iris", "sourceModelUri": URI, "storage": storage})
-    world.run()
-    assert env_of(world.jobs[0]) == {
-        "STORAGE_CONFIG": {"secretKeyRef": {"name": "storage-config", "key": "mine"}},
-        "STORAGE_OVERRIDE_CONFIG": '{"region": "eu"}',
-    }
-    assert b"AKIA" not in world.jobs[0].to_json()
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, f"Secret {JOBS}/storage-config has no key 'mine'"),
-        ("not json", "must be a JSON object"),
-        ('{"type": "ftp"}', "storage type 'ftp' is not supported"),
-        ('{"a": "b"}', "the storage type is not known"),
-    ],
-)
-def test_a_storage_key_that_cannot_be_used_is_named(world: World, content: str | None, words: str) -> None:
-    world.client.create(secret("storage-config", **({"mine": content} if content else {})))
-    world.want({"modelName": "iris", "sourceModelUri": URI, "storage": {"key": "mine"}})
-    world.run()
-    assert world.jobs == []
-    assert words in world.model().message
-    assert world.model().reason == "CredentialsInvalid"

@@ -11,9 +11,7 @@ import pytest
 from support import kserve_crds
 from support.agent import KEY, URI, World
 
-from localmodel.agent.status import NodeStatusWriter, ProgressPolicy
 from localmodel.api import LocalModelNode
-from localmodel.api.node import NodeModel
 from localmodel.runtime.errors import TransportError
 from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.testing.fake import Action, FakeClient
@@ -113,27 +111,6 @@ def test_a_node_that_was_made_anew_gets_its_whole_status(world: World) -> None:
     assert world.status() is None
     world.run()
     assert (world.status(), world.model().reason) == ("ModelDownloaded", "Published")
-
-
-def test_progress_is_written_15_seconds_and_5_percent_apart_and_states_at_once(world: World) -> None:
-    world.want(ENTRY)
-    node = world.node
-    policy = ProgressPolicy()
-    assert (policy.interval, policy.step) == (15.0, 0.05)
-    writer = NodeStatusWriter(world.client, world.client, policy=policy, clock=world.clock)
-
-    def write(downloaded: int, status: str = "ModelDownloading") -> bool:
-        wanted = node.status.model_copy(deep=True)
-        wanted.model_status["iris"] = status
-        wanted.models["iris"] = NodeModel(storage_key=KEY, size_bytes=1000, bytes_downloaded=downloaded)
-        return writer.write(world.node, wanted)
-
-    assert write(0)
-    assert not write(900), "too soon"
-    world.clock.advance(15)
-    assert not write(49), "too little"
-    assert write(50)
-    assert write(51, "ModelDownloaded")
 
 
 @pytest.mark.parametrize("minimal", [False, True])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from localmodel.agent.symptoms import HEALTHY, pod_symptom, symptom_of
+from localmodel.agent.observation import job_state
+from localmodel.agent.symptoms import HEALTHY, MAX_MESSAGE, pod_symptom, symptom_of
 from localmodel.runtime.objects import Job, Pod
 
 
@@ -120,3 +121,64 @@ def test_a_job_past_its_deadline_says_so_whatever_its_pod_said_d41() -> None:
     found = symptom_of(job, [pod(**container(terminated={"exitCode": 143, "reason": "Error"}))])
     assert found.reason == "DeadlineExceeded"
     assert found.message == "the download took longer than 60 s; raise localModel.jobActiveDeadlineSeconds"
+
+
+# messages -----------------------------------------------------------------------------------------------------------
+
+
+def status_of(**status: Any) -> Pod:
+    return Pod.from_dict({"metadata": {"name": "p"}, "status": status})
+
+
+def state(**state: dict[str, Any]) -> dict[str, Any]:
+    return {"containerStatuses": [{"name": "c", "state": state}]}
+
+
+LOGGED = '{"files": 13, "event": "resolved", "level": "info"}\n'
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no claim"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ({}, ""),
+        (state(terminated={"exitCode": 1, "reason": "Error", "message": "401"}), "401"),
+        (state(terminated={"exitCode": 137, "reason": "OOMKilled"}), "OOMKilled: exit code 137, ended by SIGKILL"),
+        (state(terminated={"exitCode": 3, "reason": "Error"}), "exit code 3"),
+        (state(terminated={"exitCode": 137, "message": LOGGED}), "exit code 137, ended by SIGKILL"),
+        (state(terminated={"exitCode": 1, "message": LOGGED + '{"event": "404", "level": "error"}'}), "404"),
+        (state(terminated={"exitCode": 1, "message": '{"code": 5}\n{half'}), '{"code": 5}\n{half'),
+        (state(terminated={"exitCode": 0}), ""),
+        (state(waiting={"reason": "ContainerCreating"}), ""),
+        (state(waiting={"reason": "ImagePullBackOff", "message": "no"}), "ImagePullBackOff: no"),
+        ({"conditions": [UNSCHEDULABLE]}, "Unschedulable: no claim"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"}, "the pod was evicted: disk pressure"),
+    ],
+)
+def test_what_a_pod_says(status: dict[str, Any], message: str) -> None:
+    assert pod_symptom(status_of(**status)).message.partition(";")[0] == message
+
+
+def test_long_messages_keep_their_end() -> None:
+    failed = Job.from_dict({
+        "metadata": {"name": "j", "uid": "u"},
+        "status": {"conditions": [{"type": "Failed", "status": "True", "message": "x" * 2000 + "the cause"}]},
+    })  # fmt: skip
+    message = symptom_of(failed, []).message
+    assert len(message) == MAX_MESSAGE
+    assert message.endswith("the cause")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({}, "pending"),
+        ({"active": 1}, "pending"),
+        ({"active": 1, "ready": 1}, "running"),
+        ({"active": 1, "failed": 1}, "retrying"),
+        ({"failed": 3, "conditions": [{"type": "Failed", "status": "True"}]}, "failed"),
+        ({"succeeded": 1, "failed": 1, "conditions": [{"type": "Complete", "status": "True"}]}, "succeeded"),
+    ],
+)
+def test_how_a_job_stands(status: dict[str, Any], expected: str) -> None:
+    assert job_state(Job.from_dict({"metadata": {"name": "j"}, "status": status})) == expected

@@ -1,0 +1,106 @@
+"""A status is written where it says something new, and nothing of it is lost to a stale cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from localmodel.agent.usage import DiskUsage
+from localmodel.api import LocalModelNode
+from localmodel.api.node import LocalModelNodeStatus, ModelStatus
+from localmodel.runtime.errors import ConflictError
+from localmodel.runtime.testing.fake import FakeClient
+from localmodel.runtime.testing.fake_clock import FakeClock
+
+
+class Writing:
+    """A LocalModelNode and the writer of its status; `say` reports a download of 100 bytes."""
+
+    def __init__(self, *, interval: float = 15) -> None:
+        self.clock = FakeClock()
+        self.client = FakeClient(LocalModelNode.from_dict({"metadata": {"name": "n"}}), clock=self.clock)
+        policy = ProgressPolicy.every(interval)
+        self.writer = NodeStatusWriter(self.client, self.client, policy=policy, clock=self.clock)
+
+    def say(
+        self, downloaded: int, status: ModelStatus = ModelStatus.MODEL_DOWNLOADING, *, available: int = 9_000
+    ) -> bool:
+        node = self.client.get(LocalModelNode, "n")
+        report = ModelReport(status=status, size=100, downloaded=downloaded)
+        facts = DiskUsage(capacity=10_000, available=available, used=downloaded)
+        wanted = build_status(node.status, {"iris": report}, usage=facts, limit=None)
+        return self.writer.write(node, wanted)
+
+
+def test_mere_progress_is_written_15_seconds_and_5_percent_apart() -> None:
+    writing = Writing()
+    assert writing.say(1)
+    assert not writing.say(50), "too soon"
+    writing.clock.advance(15)
+    assert not writing.say(5), "too little"
+    assert writing.say(6)
+
+
+def test_the_room_on_the_disk_is_written_15_seconds_and_1_percent_apart() -> None:
+    """Others take it, too."""
+    writing = Writing()
+    assert writing.say(1)
+    writing.clock.advance(15)
+    assert not writing.say(1, available=8_901)
+    assert writing.say(1, available=8_900)
+
+
+def test_a_change_of_state_is_written_at_once() -> None:
+    writing = Writing()
+    assert writing.say(1)
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+
+
+def test_where_someone_watches_each_movement_counts() -> None:
+    writing = Writing(interval=1)
+    assert writing.say(1)
+    writing.clock.advance(1)
+    assert writing.say(2)
+
+
+def test_a_stale_cache_does_not_lose_a_status() -> None:
+    writing = Writing()
+    stale = writing.client.get(LocalModelNode, "n")
+    writing.client.patch(stale, {"metadata": {"labels": {"a": "b"}}})
+    report = ModelReport(status=ModelStatus.MODEL_DOWNLOADED)
+    wanted = build_status(LocalModelNodeStatus(), {"iris": report}, usage=None, limit=None)
+    assert writing.writer.write(stale, wanted)
+    assert writing.client.get(LocalModelNode, "n").status.model_status == {"iris": "ModelDownloaded"}
+
+
+def test_a_pruned_status_is_not_written_again_and_again() -> None:
+    def prune(action: Any, proceed: Any) -> Any:
+        if action.subresource == "status":
+            action.object.status.models = {}
+        return proceed()
+
+    writing = Writing()
+    writing.writer = NodeStatusWriter(
+        FakeClient(registry=writing.client.registry, interceptors=[prune]),
+        writing.client,
+        policy=ProgressPolicy(),
+        clock=writing.clock,
+    )
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+
+
+def test_a_conflict_that_does_not_end_is_raised() -> None:
+    def refuse(action: Any, proceed: Any) -> Any:
+        if action.subresource == "status":
+            raise ConflictError.of("modified")
+        return proceed()
+
+    writing = Writing()
+    client = FakeClient(registry=writing.client.registry, interceptors=[refuse])
+    writing.writer = NodeStatusWriter(client, client, policy=ProgressPolicy(), clock=writing.clock)
+    with pytest.raises(ConflictError):
+        writing.say(1)
