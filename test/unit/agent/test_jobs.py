@@ -9,12 +9,13 @@ import pytest
 
 from localmodel.agent.additions import Credentials
 from localmodel.agent.errors import DownloadSetupError
-from localmodel.agent.jobs import DownloadRequest, build_job, job_name, label_value
+from localmodel.agent.jobs import DownloadRequest, build_job, delete_job, job_name, label_value
 from localmodel.api.config import InferenceServiceConfig, LocalModelConfig, StorageInitializerConfig
 from localmodel.api.container import ClusterStorageContainer
 from localmodel.api.names import storage_key
 from localmodel.api.node import LocalModelInfo, LocalModelNode
 from localmodel.runtime.objects import Job, ObjectMeta
+from localmodel.runtime.testing.fake import FakeClient
 
 URI = "s3://mybucket/mymodel"
 NODE = LocalModelNode(metadata=ObjectMeta(name="node-1", uid="uid-1"))
@@ -218,3 +219,29 @@ def test_an_entry_without_a_node_group_is_refused() -> None:
 def test_the_job_mounts_the_claim_that_it_is_told() -> None:
     volume = job(claim="iris-gpu1-0a1b2c3d").spec.template["spec"]["volumes"][0]
     assert volume["persistentVolumeClaim"] == {"claimName": "iris-gpu1-0a1b2c3d"}
+
+
+# its end ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_deleted_with_its_pods_and_not_another_of_its_name() -> None:
+    client = FakeClient()
+    old = client.create(job())
+    delete_job(client, old)
+    assert client.list(Job) == []
+    new = client.create(job())
+    delete_job(client, old)
+    assert [it.metadata.uid for it in client.list(Job)] == [new.metadata.uid]
+    assert {action.options.propagation for action in client.writes if action.verb == "delete"} == {"Background"}
+
+
+def test_a_job_that_is_going_or_gone_is_left_alone() -> None:
+    client = FakeClient()
+    made = job()
+    made.metadata.finalizers = ["example.com/hold"]
+    client.delete(client.create(made))
+    (going,) = client.list(Job)
+    client.actions.clear()
+    delete_job(client, going)
+    assert client.writes == []
+    delete_job(client, job())

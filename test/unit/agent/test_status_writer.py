@@ -66,14 +66,52 @@ def test_where_someone_watches_each_movement_counts() -> None:
     assert writing.say(2)
 
 
+def stale_node(writing: Writing) -> LocalModelNode:
+    """As a cache shows it that has not heard of the last write."""
+    node = writing.client.get(LocalModelNode, "n")
+    writing.client.patch(node, {"metadata": {"labels": {"a": "b"}}})
+    return node
+
+
+def written(writing: Writing) -> int:
+    return len([action for action in writing.client.writes if action.subresource == "status"])
+
+
+WANTED = build_status(
+    LocalModelNodeStatus(), {"iris": ModelReport(status=ModelStatus.MODEL_DOWNLOADED)}, usage=None, limit=None
+)
+
+
 def test_a_stale_cache_does_not_lose_a_status() -> None:
     writing = Writing()
-    stale = writing.client.get(LocalModelNode, "n")
-    writing.client.patch(stale, {"metadata": {"labels": {"a": "b"}}})
-    report = ModelReport(status=ModelStatus.MODEL_DOWNLOADED)
-    wanted = build_status(LocalModelNodeStatus(), {"iris": report}, usage=None, limit=None)
-    assert writing.writer.write(stale, wanted)
+    assert writing.writer.write(stale_node(writing), WANTED)
     assert writing.client.get(LocalModelNode, "n").status.model_status == {"iris": "ModelDownloaded"}
+
+
+def test_what_a_conflict_finds_written_already_is_not_written_again() -> None:
+    writing = Writing()
+    stale = stale_node(writing)
+    node = writing.client.get(LocalModelNode, "n")
+    node.status = WANTED
+    writing.client.status.update(node)
+    version = writing.client.get(LocalModelNode, "n").metadata.resource_version
+    before = written(writing)
+    assert writing.writer.write(stale, WANTED)
+    assert written(writing) == before + 1, "the one that was refused"
+    assert writing.client.get(LocalModelNode, "n").metadata.resource_version == version
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_the_status_of_a_node_that_is_gone_goes_to_no_other(is_made_anew: bool) -> None:
+    writing = Writing()
+    stale = stale_node(writing)
+    writing.client.delete(writing.client.get(LocalModelNode, "n"))
+    if is_made_anew:
+        writing.client.create(LocalModelNode.from_dict({"metadata": {"name": "n"}}))
+    writing.writer.write(stale, WANTED)
+    found = writing.client.find(LocalModelNode, "n")
+    assert (found is not None) is is_made_anew
+    assert found is None or found.status.model_status == {}
 
 
 def test_a_pruned_status_is_not_written_again_and_again() -> None:
