@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,3 +143,11 @@ def test_a_conflict_that_does_not_end_is_raised() -> None:
     writing.writer = NodeStatusWriter(client, client, policy=ProgressPolicy(), clock=writing.clock)
     with pytest.raises(ConflictError):
         writing.say(1)
+
+
+def test_when_a_model_was_used_stays_where_a_report_does_not_say() -> None:
+    """As where its record could not be read."""
+    used = ModelReport(status=ModelStatus.MODEL_DOWNLOADED, last_used_time=FakeClock().now())
+    before = build_status(LocalModelNodeStatus(), {"iris": used}, usage=None, limit=None)
+    after = build_status(before, {"iris": replace(used, last_used_time=None)}, usage=None, limit=None)
+    assert after.models["iris"].last_used_time == used.last_used_time
