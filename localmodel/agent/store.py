@@ -241,8 +241,8 @@ class ModelStore:
                 raise StoreError(f"{self.models / key} is whole; remove it before it is downloaded again")
             self._ledger.forget_manifest(key)
             folder = self.staging / key
-            if not self._staging.is_resumable(key, uri):
-                self._discard(folder, key)
+            if os.path.lexists(folder) and not self._staging.is_resumable(key, uri):
+                self._trash.discard(folder, key)
             if not folder.is_dir():
                 self._fs.make_directory(folder, DIRECTORY_MODE)
             return folder
