@@ -49,9 +49,7 @@ def verify(folder: Path, publication: Publication) -> Content:
     believed = publication.is_by_ours or not publication.expected_digest
     notes = _downloader_manifest(folder, publication.uri) if believed else None
     if notes is not None:
-        missing = next((f"{file.path} is missing" for file in notes.files if file.path not in files), "")
-        difference = missing or tree.first_difference(folder, notes.files)
-        if difference:
+        if difference := tree.first_difference(folder, notes.files):
             raise VerificationError(f"the download of {publication.uri} is not whole: {difference}")
         content = Content(notes.files, notes.revision or "", notes.digest)
     else:

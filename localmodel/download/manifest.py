@@ -55,8 +55,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def from_json(cls, data: bytes) -> Manifest:
         """Parses what `to_json` wrote. Raises ValueError when it is not a manifest or contradicts itself."""
         manifest = msgspec.json.decode(data, type=cls)
-        for entry in manifest.files:
-            check_path(entry.path)
+        try:
+            for entry in manifest.files:
+                check_path(entry.path)
+        except InvalidURIError as error:
+            raise ValueError(str(error)) from error
         if manifest != cls.of(uri=manifest.uri, revision=manifest.revision, files=manifest.files):
             raise ValueError("the manifest contradicts itself: order, total or digest do not follow from its files")
         return manifest

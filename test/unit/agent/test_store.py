@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -14,6 +15,7 @@ import pytest
 from support.store import FILES, KEY, PUBLICATION, URI, Death, DyingFileSystem, content_of, fill, published, write_notes
 
 from localmodel.agent.errors import (
+    DiskFullError,
     NothingDownloadedError,
     RootMissingError,
     RootNotMountedError,
@@ -21,6 +23,7 @@ from localmodel.agent.errors import (
     StoreLockedError,
     VerificationError,
 )
+from localmodel.agent.filesystem import FileSystem
 from localmodel.agent.manifest import KeyRecord
 from localmodel.agent.scrub import Scrubber
 from localmodel.agent.store import ModelStore
@@ -74,6 +77,8 @@ def test_a_success_without_files_is_not_believed(tmp_path: Path) -> None:
         (lambda f: (f / "config.json").write_bytes(b"{"), "1 bytes instead of 2"),
         (lambda f: write_notes(f, uri="s3://other"), "is for s3://other"),
         (lambda f: manifest_path(f).write_text("{}"), "cannot be used"),
+        (lambda f: write_notes(f, {**FILES, ".localmodel/manifest.json": b""}), "cannot be used"),
+        (lambda f: write_notes(f, {**FILES, "../../escape": b""}), "cannot be used"),
     ],
 )
 def test_a_download_that_differs_from_its_own_manifest_is_refused(
@@ -307,6 +312,18 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(StoreError, match="writable"):
         ModelStore(tmp_path).open()
+
+
+def test_a_root_whose_marker_cannot_be_written_is_not_open(tmp_path: Path) -> None:
+    class Full(FileSystem):
+        def step(self, name: str, path: Path) -> None:
+            if name == "write" and path.name.startswith("marker"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    store = ModelStore(tmp_path, filesystem=Full())
+    with pytest.raises(DiskFullError):
+        store.open()
+    assert not store.is_open
 
 
 def test_kserves_folders_are_adopted_at_the_first_opening_only(tmp_path: Path) -> None:

@@ -68,3 +68,6 @@ def test_a_manifest_that_contradicts_itself_is_refused() -> None:
 def test_a_path_that_leaves_the_model_is_refused(path: str) -> None:
     with pytest.raises(InvalidURIError):
         check_path(path)
+    data = Manifest.of(uri="u", revision=None, files=[FileEntry(path=path, size=1, sha256="0" * 64)]).to_json()
+    with pytest.raises(ValueError, match="file"):
+        Manifest.from_json(data)
