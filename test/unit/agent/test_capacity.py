@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import kserve_crds
 from support.disks import Disks
 
 from localmodel.agent.inventory import Inventory
-from localmodel.api import LocalModelCache, LocalModelNode
-from localmodel.runtime.errors import ServiceUnavailableError
+from localmodel.runtime.errors import ForbiddenError, ServiceUnavailableError
 from localmodel.runtime.listwatch import ListPage
 from localmodel.runtime.objects import Pod
 from localmodel.runtime.testing.fake import FakeClient
@@ -152,6 +149,37 @@ def test_leftovers_go_first_then_what_no_entry_asks_for(node: Disks) -> None:
     assert node.folder("stays").exists()
 
 
+def test_what_is_resumed_soon_is_no_leftover(node: Disks) -> None:
+    node.have("other", 2)
+    node.add("broken", 2)
+    node.run()
+    left = node.root / "models" / ".staging" / node.key("broken") / "part"
+    left.write_bytes(b"\0" * 2 * MIB)
+    node.finish(node.unfinished()[0], "Failed", failed=3)
+    node.disk.capacity, node.disk.foreign = 10 * MIB, 5 * MIB
+    node.run()
+    assert left.exists()
+    assert node.there() == set(), "9 of 10 MiB are taken"
+
+
+@pytest.mark.parametrize(
+    ("one", "another"), [({"priority": -5}, {"priority": 5}), ({}, {"evictionPolicy": "Never"})], ids=repr
+)
+def test_of_several_caches_of_a_model_the_kindest_counts(
+    node: Disks, one: dict[str, Any], another: dict[str, Any]
+) -> None:
+    node.add("a", 3, **one)
+    node.entries["twin"], node.real["twin"] = {**node.entries["a"], "modelName": "twin", **another}, 3
+    node.tell()
+    node.settle()
+    node.clock.advance(10)
+    node.have("b", 3)
+    node.limit("7Mi")
+    node.run()
+    assert node.folder("a").exists()
+    assert not node.folder("b").exists(), "though it is younger"
+
+
 def test_foreign_folders_are_counted_and_never_removed(node: Disks) -> None:
     node.have("a", 1)
     foreign = node.root / "models" / ("f" * 16)
@@ -176,13 +204,14 @@ def test_a_pod_that_the_cache_does_not_show_yet_protects_its_model(node: Disks) 
     assert node.there() == {"a"}
 
 
-def test_while_the_api_server_does_not_tell_of_pods_nothing_is_evicted(node: Disks) -> None:
+@pytest.mark.parametrize("error", [ServiceUnavailableError, ForbiddenError])
+def test_while_the_api_server_does_not_tell_of_pods_nothing_is_evicted(node: Disks, error: Any) -> None:
     node.have("a", 3)
     node.have("b", 3)
 
     def refuse(action: Any, proceed: Any) -> Any:
         if action.verb == "list" and action.kind is Pod:
-            raise ServiceUnavailableError.of("not now")
+            raise error.of("not now")
         return proceed()
 
     node.restart()
@@ -290,69 +319,6 @@ def test_reservations_outlive_the_agent(node: Disks) -> None:
     node.run()
     assert [job.metadata.labels["model"] for job in node.unfinished()] == ["a"]
     assert "5.0 MiB are reserved for downloads under way" in node.model("b").message
-
-
-def test_a_download_that_is_larger_than_its_cache_says_is_stopped_if_it_does_not_fit(node: Disks) -> None:
-    node.have("pinned", 5, evictionPolicy="Never")
-    node.add("liar", 1)
-    node.run()
-    (job,) = node.unfinished()
-    notes = node.root / "models" / ".staging" / node.key("liar") / ".localmodel"
-    notes.mkdir()
-    told = {"uri": node.uri("liar"), "state": "downloading", "bytesDone": 1, "bytesTotal": 6 * MIB}
-    (notes / "progress.json").write_text(json.dumps(told))
-    (notes / "part").write_bytes(b"x")
-    node.run()
-    assert job.name not in [j.name for j in node.unfinished()]
-    node.run()
-    assert node.status("liar") == "ModelDownloadPending"
-    assert "needs 6.0 MiB" in node.model("liar").message
-    assert node.unfinished() == []
-
-
-@pytest.mark.parametrize("is_ours", [True, False], ids=["told by our image", "seen of a foreign one"])
-def test_a_download_that_is_larger_than_its_cache_says_displaces_and_is_promised_what_it_needs(
-    node: Disks, is_ours: bool
-) -> None:
-    node.have("low", 4, priority=-1)
-    node.add("liar", 1)
-    node.run()
-    (job,) = node.unfinished()
-    staged = node.root / "models" / ".staging" / node.key("liar")
-    if is_ours:
-        (staged / ".localmodel").mkdir()
-        told = {"uri": node.uri("liar"), "state": "downloading", "bytesDone": 1, "bytesTotal": 6 * MIB}
-        (staged / ".localmodel" / "progress.json").write_text(json.dumps(told))
-    else:
-        (staged / "part").write_bytes(b"\0" * 5 * MIB)
-    node.run()
-    assert node.there() == set()
-    assert "liar turned out to be larger than its cache says" in node.model("low").message
-    assert [job.name for job in node.unfinished()] == [job.name], "it goes on"
-    promised = node.store.record(node.key("liar")).promised
-    assert promised == (6 * MIB if is_ours else 5 * MIB * 11 // 10)
-    node.add("another", 3, priority=5)
-    for _ in range(2):
-        node.run()
-        assert [it.name for it in node.unfinished()] == [job.name], "no other gets the room"
-        node.restart()
-
-
-# where KServe's own CRDs prune our fields --------------------------------------------------------------------------
-
-
-def test_pruned_policies_are_read_from_caches_and_remembered(node: Disks) -> None:
-    kserve_crds.install(node.client, only=LocalModelNode)
-    node.have("pinned", 3, evictionPolicy="Never")
-    node.have("other", 3)
-    node.limit("7Mi")
-    node.run()
-    assert node.there() == {"pinned"}
-    node.client.actions.clear()
-    for _ in range(5):
-        node.clock.advance(60)
-        node.run()
-    assert [a for a in node.client.actions if a.verb == "get" and a.kind is LocalModelCache] == []
 
 
 # order, repair, death ----------------------------------------------------------------------------------------------

@@ -149,6 +149,7 @@ def test_a_check_asks_the_source_with_the_credentials_and_mounts_no_model(world:
     (container,) = spec["containers"]
     assert container["image"] == "localmodel-agent:1"
     assert container["args"] == ["--check", URI]
+    assert (job.spec.active_deadline_seconds, job.spec.backoff_limit) == (600, 0)
     assert all("persistentVolumeClaim" not in volume for volume in spec["volumes"])
     assert container["volumeMounts"] == []
     assert spec["serviceAccountName"] == "two"

@@ -115,6 +115,13 @@ def test_the_status_of_a_node_that_is_gone_goes_to_no_other(is_made_anew: bool) 
     assert found is None or found.status.model_status == {}
 
 
+def test_where_the_kind_is_gone_there_is_nothing_to_write() -> None:
+    writing = Writing()
+    node = writing.client.get(LocalModelNode, "n")
+    writing.client.withdraw(LocalModelNode)
+    writing.writer.write(node, WANTED)
+
+
 def test_a_pruned_status_is_not_written_again_and_again() -> None:
     def prune(action: Any, proceed: Any) -> Any:
         if action.subresource == "status":
