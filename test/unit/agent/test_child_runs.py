@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.agent import JOBS, World
-from support.children import PlayedChild
+from support.agent import World
+from support.childruns import FILES, KEY, URI, container, started, want
 
-from localmodel.agent.childplan import FILES as FILES_OF_PLAN
 from localmodel.agent.childprocess import ChildExit
-from localmodel.api import ClusterStorageContainer, LocalModelCache, LocalModelNamespaceCache
+from localmodel.api import LocalModelCache, LocalModelNamespaceCache
 from localmodel.api.names import storage_key
-from localmodel.runtime.objects import ConfigMap, Job, Secret, ServiceAccount
-
-URI = "hf://org/model"
-KEY = storage_key(URI)
-FILES = {"config.json": b"{}", "weights/model.safetensors": b"\0" * 1000}
+from localmodel.runtime.objects import Job
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path, children=True)
-
-
-def want(world: World, **fields: Any) -> None:
-    world.want({"modelName": "iris", "sourceModelUri": URI, **fields})
-
-
-def started(world: World, number: int = -1) -> PlayedChild:
-    world.run()
-    return world.children.started[number]
-
-
-def container(world: World, prefix: str = "hf://", **fields: Any) -> None:
-    document = {
-        "metadata": {"name": "hub"},
-        "spec": {
-            "container": {"name": "c", "image": "their/image:1", **fields},
-            "supportedUriFormats": [{"prefix": prefix}],
-            "workloadType": "localModelDownloadJob",
-        },
-    }
-    world.client.create(ClusterStorageContainer.from_dict(document))
-
-
-def secret(world: World, name: str, **data: str) -> None:
-    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    world.client.create(Secret.from_dict({"metadata": {"name": name, "namespace": JOBS}, "data": encoded}))
-
-
-def account(world: World, name: str, *secrets: str, **annotations: str) -> None:
-    world.client.create(
-        ServiceAccount.from_dict(
-            {
-                "metadata": {"name": name, "namespace": JOBS, "annotations": annotations},
-                "secrets": [{"name": it} for it in secrets],
-            }
-        )
-    )
 
 
 # a download ---------------------------------------------------------------------------------------------------------
@@ -204,6 +161,19 @@ def test_a_model_that_is_wanted_no_more_ends_its_process_first_d08(world: World)
     assert world.node.status.model_status == {}
 
 
+def test_a_process_that_was_told_to_end_and_is_wanted_again_has_not_failed(world: World) -> None:
+    want(world)
+    child = started(world)
+    world.client.delete(world.client.get(LocalModelCache, "iris"))
+    world.want()
+    world.run()
+    child.ends()
+    want(world)
+    assert started(world) is not child
+    assert world.model().reason != "DownloadFailed"
+    assert "DownloadFailed" not in world.reasons()
+
+
 def test_a_label_blip_ends_no_process(world: World) -> None:
     want(world)
     child = started(world)
@@ -251,6 +221,17 @@ def test_a_job_that_waits_gives_way_to_a_process(world: World) -> None:
     world.run()
     assert world.jobs == []
     assert started(world).plan.attempt == 1
+
+
+def test_a_job_whose_pod_is_on_the_node_goes_on(world: World) -> None:
+    world.set_config()
+    want(world)
+    world.run()
+    world.download_pod(world.jobs[0], phase="Pending")
+    world.set_config(downloadMode="Agent")
+    world.run()
+    assert len(world.jobs) == 1
+    assert world.children.started == []
 
 
 def test_a_job_that_the_agent_does_not_see_yet_holds_a_process_up(world: World, monkeypatch: Any) -> None:
@@ -317,93 +298,6 @@ def test_a_foreign_image_for_another_scheme_cannot_run_in_the_agent(world: World
     world.want({"modelName": "iris", "sourceModelUri": "s3://bucket/model"})
     world.run()
     assert "the image of ClusterStorageContainer hub, which cannot run in the agent" in world.model().message
-
-
-# credentials --------------------------------------------------------------------------------------------------------
-
-
-def test_the_environment_of_a_storage_container_counts_and_its_image_does_not(world: World) -> None:
-    secret(world, "hf", HF_TOKEN="hf_canary", OTHER="other")
-    reference = {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}
-    env = [{"name": "HF_ENDPOINT", "value": "http://hub"}, {"name": "HF_TOKEN", "valueFrom": reference}]
-    container(world, env=env, envFrom=[{"prefix": "X_", "secretRef": {"name": "hf"}}])
-    want(world)
-    child = started(world)
-    assert child.plan.env["HF_ENDPOINT"] == "http://hub"
-    assert child.plan.env["HF_TOKEN"] == "hf_canary"
-    assert child.plan.env["X_OTHER"] == "other"
-    world.run()
-    assert world.reasons().count("ImageNotUsed") == 1
-
-
-def test_an_account_s_secret_is_given_by_value(world: World) -> None:
-    secret(world, "hf", HF_TOKEN="hf_canary")
-    account(world, "reader", "hf")
-    want(world, serviceAccountName="reader")
-    child = started(world)
-    assert child.plan.env["HF_TOKEN"] == "hf_canary"
-    assert "hf_canary" in child.plan.secrets
-    assert "hf_canary" not in repr(child.plan)
-
-
-def test_a_missing_secret_stops_the_download(world: World) -> None:
-    reference = {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}
-    container(world, env=[{"name": "HF_TOKEN", "valueFrom": reference}])
-    want(world)
-    world.run()
-    assert world.children.started == []
-    assert world.model().reason == "CredentialsInvalid"
-    assert world.model().message == f"Secret {JOBS}/hf does not exist"
-
-
-def test_a_cloud_identity_alone_cannot_work_and_says_so(world: World) -> None:
-    account(world, "irsa", **{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"})
-    want(world, serviceAccountName="irsa")
-    world.run()
-    assert world.children.started == []
-    assert world.model().reason == "DownloadModeUnsupported"
-    assert f"ServiceAccount {JOBS}/irsa has its rights by eks.amazonaws.com/role-arn" in world.model().message
-
-
-def test_a_cloud_identity_beside_a_secret_stops_nothing(world: World) -> None:
-    secret(world, "hf", HF_TOKEN="hf_canary")
-    account(world, "irsa", "hf", **{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"})
-    want(world, serviceAccountName="irsa")
-    assert started(world).plan.env["HF_TOKEN"] == "hf_canary"
-
-
-def test_a_container_cannot_steer_the_process_itself(world: World) -> None:
-    names = ["PATH", "LD_PRELOAD", "PYTHONPATH", "TERMINATION_LOG", "HOME"]
-    container(world, env=[{"name": name, "value": "/evil"} for name in names])
-    want(world)
-    assert started(world).plan.env == {}
-
-
-def test_no_secret_shows_in_status_or_events(world: World) -> None:
-    secret(world, "hf", HF_TOKEN="hf_canary")
-    account(world, "reader", "hf")
-    want(world, serviceAccountName="reader")
-    started(world).fails("refused")
-    world.run()
-    assert "hf_canary" not in str(world.node.to_dict())
-    assert not any("hf_canary" in str(event) for event in world.recorder.events)
-
-
-def test_certificates_to_trust_are_given_as_files(world: World) -> None:
-    world.set_config({"caBundleConfigMapName": "bundle"}, downloadMode="Agent")
-    document = {"metadata": {"name": "bundle", "namespace": JOBS}, "data": {"cabundle.crt": "PEM"}}
-    world.client.create(ConfigMap.from_dict(document))
-    want(world)
-    plan = started(world).plan
-    assert plan.files == {"0/cabundle.crt": b"PEM"}
-    assert plan.env["CA_BUNDLE_VOLUME_MOUNT_POINT"] == f"{FILES_OF_PLAN}/0"
-
-
-def test_what_a_cache_says_is_never_taken_for_a_variable(world: World) -> None:
-    secret(world, "hf", HF_TOKEN="hf_canary")
-    account(world, "reader", "hf")
-    want(world, serviceAccountName="reader", storage={"parameters": {"endpoint": "http://h/$(HF_TOKEN)"}})
-    assert "$(HF_TOKEN)" in started(world).plan.env["STORAGE_OVERRIDE_CONFIG"]
 
 
 # one that does not get on --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.agent import FILES, KEY, World
 
-from localmodel.runtime.errors import ServiceUnavailableError
+from localmodel.runtime.errors import ForbiddenError, ServiceUnavailableError
 from localmodel.runtime.objects import Pod
 from localmodel.runtime.testing.fake import FakeClient, ListPage
 
@@ -108,3 +108,25 @@ def test_what_is_known_to_be_held_costs_no_list_of_pods_in_each_pass(world: Worl
     world.run()
     world.run()
     assert asked == ["list"]
+
+
+def test_where_pods_may_not_be_read_what_was_replaced_stays_for_the_grace_period(world: World) -> None:
+    """As under KServe's role."""
+
+    def forbidden() -> ListPage:
+        raise ForbiddenError.of("no")
+
+    world.publish()
+    world.agent.client = world.agent.live = pods_answer(world, forbidden)
+    (world.root / "models" / KEY / "config.json").unlink()
+    world.run()
+    world.download(next(job for job in world.jobs if not job.is_complete))
+    world.run()
+    trash = world.root / "models" / ".trash"
+    for _ in range(2):
+        assert len(list(trash.iterdir())) == 1
+        world.clock.advance(1799)
+        world.run()
+    world.clock.advance(3)
+    world.run()
+    assert list(trash.iterdir()) == []

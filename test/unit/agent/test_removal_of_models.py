@@ -124,3 +124,15 @@ def test_foreign_directories_are_never_deleted_d01(world: World) -> None:
     world.run()
     assert (world.root / "models" / "lost+found").exists()
     assert (world.root / "models" / ("f" * 16)).exists()
+
+
+def test_whose_a_model_is_stands_in_its_manifest_too(world: World) -> None:
+    """So it goes with its cache, at once, also where its record was lost."""
+    world.publish()
+    world.store.close()
+    (world.root / "models" / ".localmodel" / "records" / f"{KEY}.json").unlink()
+    world.start()
+    world.client.delete(world.client.get(LocalModelCache, "iris"))
+    world.want()
+    world.run()
+    assert not (world.root / "models" / KEY).exists()

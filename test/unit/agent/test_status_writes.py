@@ -48,6 +48,14 @@ def test_an_interval_that_changes_counts_from_the_next_pass_on(world: World) -> 
     assert requeued(world) == 5
 
 
+def test_a_new_generation_alone_is_no_news(world: World) -> None:
+    world.publish()
+    world.want({**ENTRY, "priority": 3})
+    world.client.actions.clear()
+    world.run()
+    assert world.client.writes == []
+
+
 class Stale:
     """A client whose reads show the LocalModelNode as it was."""
 
