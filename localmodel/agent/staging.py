@@ -13,6 +13,7 @@ import msgspec
 
 from .beneath import Beneath
 from .ledger import storage_keys
+from .listing import Listing
 
 if TYPE_CHECKING:
     from localmodel.download.progress import Progress
@@ -28,10 +29,11 @@ class Staging:
         """`root` is the models root, below which no link is followed."""
         self.directory = directory
         self._beneath = Beneath(root)
+        self._names = Listing(directory, storage_keys)
 
-    def keys(self) -> set[str]:
+    def keys(self) -> frozenset[str]:
         """Storage keys with a directory."""
-        return storage_keys(os.listdir(self.directory))  # noqa: PTH208 - names only
+        return self._names.read()
 
     def is_resumable(self, key: str, uri: str) -> bool:
         """Whether a download of the URI may go on with what is there: our own notes are of that URI, or nothing is."""

@@ -58,23 +58,23 @@ def pod(claim: str = "", sub_path: str = "", namespace: str = "default", **metad
     ],
 )
 def test_which_models_a_pod_uses(user: Pod, keys: set[str]) -> None:
-    found = find_in_use([user], OURS, jobs_namespace="jobs")
+    found = find_in_use([user], lambda: OURS, jobs_namespace="jobs")
     assert {key for key in OURS if key in found} == keys
 
 
 def test_a_mount_of_an_init_container_is_a_use() -> None:
     user = pod("renamed", f"models/{KEY}")
     user.spec.init_containers, user.spec.containers = user.spec.containers, []
-    assert KEY in find_in_use([user], OURS, jobs_namespace="jobs")
+    assert KEY in find_in_use([user], lambda: OURS, jobs_namespace="jobs")
 
 
 def test_a_finished_pod_uses_nothing() -> None:
     user = pod("iris-gpu1", f"models/{KEY}")
     user.status.phase = "Succeeded"
-    assert KEY not in find_in_use([user], OURS, jobs_namespace="jobs")
+    assert KEY not in find_in_use([user], lambda: OURS, jobs_namespace="jobs")
 
 
 def test_a_pod_holds_what_a_key_had_also_when_the_key_is_forgotten() -> None:
     user = pod("iris-gpu1", "models/0123456789abcdef", creationTimestamp="2026-01-02T00:00:00Z", uid="u")
-    found = find_in_use([user], OURS, jobs_namespace="jobs")
+    found = find_in_use([user], lambda: OURS, jobs_namespace="jobs")
     assert found.pods["0123456789abcdef"] == {"u": datetime(2026, 1, 2, tzinfo=UTC)}

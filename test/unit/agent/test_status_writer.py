@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from localmodel.agent.status import ModelReport, NodeModels, NodeStatusWriter, ProgressPolicy, build_status
 from localmodel.agent.usage import DiskUsage
 from localmodel.api import LocalModelNode
 from localmodel.api.node import LocalModelNodeStatus, ModelStatus
@@ -65,6 +65,32 @@ def test_where_someone_watches_each_movement_counts() -> None:
     assert writing.say(1)
     writing.clock.advance(1)
     assert writing.say(2)
+
+
+def test_what_a_status_says_of_a_model_is_kept_while_its_report_is_the_same() -> None:
+    models, report = NodeModels(), ModelReport(status=ModelStatus.MODEL_DOWNLOADED, size=1)
+    first = models.of([("iris", report)], {})
+    again = models.of([("iris", report)], first)
+    other = models.of([("iris", replace(report, size=2))], again)
+    assert again["iris"] is first["iris"]
+    assert other["iris"].size_bytes == 2
+    assert models.of([], other) == {}
+
+
+def test_an_agent_that_finds_its_status_as_it_shall_be_writes_nothing() -> None:
+    writing = Writing()
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    writing.writer = NodeStatusWriter(writing.client, writing.client, policy=ProgressPolicy(), clock=writing.clock)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+
+
+def test_a_status_that_somebody_empties_is_written_again_also_by_an_agent_that_wrote_none() -> None:
+    writing = Writing()
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    writing.writer = NodeStatusWriter(writing.client, writing.client, policy=ProgressPolicy(), clock=writing.clock)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    writing.client.status.patch(writing.client.get(LocalModelNode, "n"), {"status": None})
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
 
 
 def stale_node(writing: Writing) -> LocalModelNode:
