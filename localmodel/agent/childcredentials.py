@@ -23,11 +23,11 @@ from localmodel.runtime.objects import ConfigMap, Secret
 
 from .additions import Credentials
 from .childplan import FILES
+from .credentials import HDFS_MOUNT
 from .errors import CredentialsError, DownloadModeError
 
 Json = dict[str, Any]
 
-_HDFS_MOUNT: Final = "/var/secrets/kserve-hdfscreds"
 _REFERENCE: Final = re.compile(r"\$(\$|\(([^()]*)\))")
 _SHORTEST_SECRET: Final = 4
 """Blanking out shorter texts would make a log unreadable and protect nothing."""
@@ -132,7 +132,7 @@ class Materialiser:
             for name, content in self._volume(by_name.get(str(mount.get("name")), {})).items():
                 self._files[f"{folder}/{_inside(name)}"] = content
             self._env = {name: _moved(value, path, f"{FILES}/{folder}") for name, value in self._env.items()}
-            if path == _HDFS_MOUNT:
+            if path == HDFS_MOUNT:
                 self._env.setdefault("HDFS_SECRET_DIR", f"{FILES}/{folder}")
 
     def _volume(self, volume: Json) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from localmodel.api.credentials import ROLE_ANNOTATION
 from localmodel.api.node import LocalModelInfo
 from localmodel.api.nodegroup import LocalModelNodeGroup
 from localmodel.runtime.client import Reader
@@ -30,30 +31,23 @@ from .context import Pass
 from .credentials import CredentialsBuilder
 from .decisions import JobState, entry_key
 from .errors import DownloadModeError, DownloadSetupError, EarlierDownloadError
+from .identity import AZURE_CLIENT_ANNOTATION
 from .jobruns import Run
 from .requirements import Requirements
 from .sharing import storage_key_of
 from .space import human
 from .store import ModelStore
+from .symptoms import Trouble, advised, bounded
 
 if TYPE_CHECKING:
     from localmodel.api.container import ClusterStorageContainer
 
 log = structlog.get_logger(__name__)
 
-OUT_OF_MEMORY: Final = "OOMKilled"
-"""`status.models[].reason`, by the kubelet's name for it."""
-DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
-"""By the name of a Job's."""
 _NO_MEMORY_STATUS: Final = 128 + signal.SIGKILL
 """What `localmodel-download` ends with when its memory limit has refused it more."""
-_CLOUD_IDENTITIES: Final = (
-    "eks.amazonaws.com/role-arn",
-    "iam.gke.io/gcp-service-account",
-    "azure.workload.identity/client-id",
-)
+_CLOUD_IDENTITIES: Final = (ROLE_ANNOTATION, "iam.gke.io/gcp-service-account", AZURE_CLIENT_ANNOTATION)
 """Annotations of a ServiceAccount that give its pods, and nothing else, rights in a cloud."""
-_MAX_MESSAGE: Final = 500
 _USE_JOBS: Final = "use downloadMode: Job"
 
 
@@ -221,15 +215,16 @@ def _items(own: dict[str, object], name: str, container: ClusterStorageContainer
 def _failure(ended: ChildExit, child: Child) -> tuple[str, str]:
     """Reason (empty for the usual one) and message of a process that failed."""
     if ended.is_late:
-        return DEADLINE_EXCEEDED, f"the download took longer than {child.plan.deadline_seconds:.0f} s and was ended"
+        said = f"the download took longer than {child.plan.deadline_seconds:.0f} s and was ended"
+        return Trouble.DEADLINE_EXCEEDED, advised(Trouble.DEADLINE_EXCEEDED, said).message
     if ended.out_of_memory or ended.code == _NO_MEMORY_STATUS or _was_killed(ended):
         limit = human(child.plan.memory_bytes)
         what = "ran out of memory" if not _was_killed(ended) else "was killed, as the kernel does when memory runs out"
-        return OUT_OF_MEMORY, (
+        return Trouble.OOM_KILLED, (
             f"the download {what}: raise storageInitializer.memoryLimit of the configuration (it may take {limit} now) "
             "and the memory limit of the agent's pods, which is for the agent and all its downloads together"
         )
-    return "", _bounded(ended.message) or _ending(ended.code)
+    return "", bounded(ended.message) or _ending(ended.code)
 
 
 def _was_killed(ended: ChildExit) -> bool:
@@ -239,9 +234,3 @@ def _was_killed(ended: ChildExit) -> bool:
 
 def _ending(code: int) -> str:
     return f"the download was ended by {signal.Signals(-code).name}" if code < 0 else f"the download ended with {code}"
-
-
-def _bounded(text: str) -> str:
-    """The end of a long text: the last lines say why."""
-    text = text.strip()
-    return text if len(text) <= _MAX_MESSAGE else "..." + text[-_MAX_MESSAGE + 3 :]

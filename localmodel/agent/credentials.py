@@ -44,7 +44,7 @@ from .s3 import certificates_of, s3_settings
 
 STORAGE_TYPES: Final = ("s3", "hdfs", "webhdfs", "hf")
 """What an entry of the storage secret may be. KServe knows no "hf" though it documents it (D-50); our download does."""
-_HDFS_MOUNT = "/var/secrets/kserve-hdfscreds"
+HDFS_MOUNT: Final = "/var/secrets/kserve-hdfscreds"
 _GCS_MOUNT = "/var/secrets/"
 Json = dict[str, Any]
 Place = Callable[[str], str]
@@ -242,7 +242,7 @@ class CredentialsBuilder:
             case SecretKind.HTTPS:
                 return _https_headers(secret, at)
             case SecretKind.HDFS:
-                return _mounted("hdfs-secrets", secret, _HDFS_MOUNT, place)
+                return _mounted("hdfs-secrets", secret, HDFS_MOUNT, place)
             case SecretKind.HUGGING_FACE:
                 return _single("HF_TOKEN", name, at)
             case SecretKind.MODELSCOPE:

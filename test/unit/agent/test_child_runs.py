@@ -328,7 +328,7 @@ def test_a_process_has_the_deadline_of_jobs(world: World) -> None:
     world.run()
     assert (world.model().reason, world.model().message) == (
         "DeadlineExceeded",
-        "the download took longer than 60 s and was ended",
+        "the download took longer than 60 s and was ended; raise localModel.jobActiveDeadlineSeconds",
     )
 
 

@@ -127,8 +127,9 @@ def test_foreign_directories_are_never_deleted_d01(world: World) -> None:
 
 
 def test_whose_a_model_is_stands_in_its_manifest_too(world: World) -> None:
-    """So it goes with its cache, at once, also where its record was lost."""
+    """So it goes with its cache, at once, also where its record was lost and its Job has gone."""
     world.publish()
+    world.client.delete(world.jobs[0], propagation="Background")
     world.store.close()
     (world.root / "models" / ".localmodel" / "records" / f"{KEY}.json").unlink()
     world.start()
