@@ -156,6 +156,7 @@ def test_what_is_resumed_soon_is_no_leftover(node: Disks) -> None:
     left = node.root / "models" / ".staging" / node.key("broken") / "part"
     left.write_bytes(b"\0" * 2 * MIB)
     node.finish(node.unfinished()[0], "Failed", failed=3)
+    node.run()
     node.disk.capacity, node.disk.foreign = 10 * MIB, 5 * MIB
     node.run()
     assert left.exists()
