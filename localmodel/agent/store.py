@@ -45,7 +45,7 @@ from .root import DIRECTORY_MODE, ModelsRoot
 from .staging import Staging
 from .trash import NO_HOLDERS, Trash
 from .usage import DiskUsage, measure
-from .verification import Content, Publication, verify
+from .verification import Content, Publication, manifest_of, verify
 
 if TYPE_CHECKING:
     from localmodel.download.progress import Progress
@@ -141,7 +141,8 @@ class ModelStore:
         if files:
             log.info("adopting a folder that was downloaded before", storage_key=key, uri=uri, files=len(files))
             entries = tuple(FileEntry(path=path, size=size, sha256="") for path, size in sorted(files.items()))
-            self._ledger.write_manifest(self._manifest_of(key, Publication(uri=uri), Content(entries), adopted=True))
+            manifest = manifest_of(key, Publication(uri=uri), Content(entries), self._clock.now())
+            self._ledger.write_manifest(msgspec.structs.replace(manifest, adopted=True))
 
     # reading -----------------------------------------------------------------------------------------------------
 
@@ -277,22 +278,6 @@ class ModelStore:
         with disk_errors(self.models):
             return verify(self.staging / key, publication)
 
-    def _manifest_of(
-        self, key: str, publication: Publication, content: Content, *, adopted: bool = False
-    ) -> ModelManifest:
-        return ModelManifest(
-            storage_key=key,
-            uri=publication.uri,
-            revision=content.revision,
-            files=content.files,
-            total_size=sum(entry.size for entry in content.files),
-            digest=content.digest,
-            published_time=self._clock.now(),
-            attempts=publication.attempts,
-            references=publication.references,
-            adopted=adopted,
-        )
-
     def publish(self, key: str, publication: Publication) -> ModelManifest:
         """Makes a finished download the model: verified, synced, with its manifest, by one rename.
 
@@ -301,7 +286,7 @@ class ModelStore:
         """
         with disk_errors(self.models):
             self._publisher.make_way(key)
-        manifest = self._manifest_of(key, publication, self.verify(key, publication))
+        manifest = manifest_of(key, publication, self.verify(key, publication), self._clock.now())
         with self._mutex, disk_errors(self.models):
             return self._publisher.publish(key, manifest)
 

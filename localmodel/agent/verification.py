@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from localmodel.download.manifest import FileEntry, Manifest, compute_digest, manifest_path
@@ -11,7 +12,7 @@ from localmodel.download.manifest import FileEntry, Manifest, compute_digest, ma
 from . import tree
 from .beneath import Beneath
 from .errors import NothingDownloadedError, VerificationError
-from .manifest import Reference
+from .manifest import ModelManifest, Reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,21 @@ def verify(folder: Path, publication: Publication) -> Content:
             f"the download of {publication.uri} has the digest {content.digest}, expected {publication.expected_digest}"
         )
     return content
+
+
+def manifest_of(key: str, publication: Publication, content: Content, now: datetime) -> ModelManifest:
+    """What is written down of a model of that content."""
+    return ModelManifest(
+        storage_key=key,
+        uri=publication.uri,
+        revision=content.revision,
+        files=content.files,
+        total_size=sum(entry.size for entry in content.files),
+        digest=content.digest,
+        published_time=now,
+        attempts=publication.attempts,
+        references=publication.references,
+    )
 
 
 def _from_files(folder: Path, files: dict[str, int], *, with_digests: bool) -> Content:
