@@ -18,8 +18,9 @@ from localmodel.runtime.errors import TransportError
 from localmodel.runtime.objects import ConfigMap, Event, Job, Node
 from localmodel.sandbox import demo_objects, install
 from localmodel.sandbox.cluster import Cluster, ClusterOptions
-from localmodel.sandbox.demo_model import Model, synthetic_model
-from localmodel.sandbox.hub import HubServer
+from localmodel.sandbox.demo_model import Model
+from localmodel.sandbox.hub import HubServer, make_synthetic_model
+from localmodel.sandbox.hub.synthetic import MAX_SHARD_BYTES
 
 from .eventually import eventually
 
@@ -55,6 +56,10 @@ class Sandbox:
         """A name for a cache and a repository that no other test of this cluster has. There are 16."""
         number = next(self._numbers)
         return f"model-{number}", f"org/model-{number}"
+
+    def forget(self, name: str) -> None:
+        """Deletes a cache."""
+        self.cluster.client.delete(self.cluster.client.get(LocalModelCache, name))
 
     # what has become of it ------------------------------------------------------------------------------------
 
@@ -111,6 +116,11 @@ class Sandbox:
         with urllib.request.urlopen(f"{served[-1]['url']}{path}", timeout=10) as answer:
             return str(answer.read().decode())
 
+    def metric(self, node: str, name: str, label: str = "") -> float:
+        """The sum of an agent's series whose line begins with the name, and has the label."""
+        lines = self.ask_agent(node, "/metrics").splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name) and label in line)
+
     def jobs(self, name: str) -> dict[str, int]:
         """Download Jobs of a cache, counted by node."""
         counts: dict[str, int] = {}
@@ -139,10 +149,17 @@ class Sandbox:
 
 @contextlib.contextmanager
 def sandbox(
-    directory: Path, *, nodes: int = 2, size: int = 24 << 20, config: dict[str, Any] | None = None
+    directory: Path,
+    *,
+    nodes: int = 2,
+    size: int = 24 << 20,
+    shard: int = MAX_SHARD_BYTES,
+    config: dict[str, Any] | None = None,
 ) -> Iterator[Sandbox]:
-    """Starts everything; the group `workers`, the secret and the storage container are applied."""
-    model = Model.of(synthetic_model(directory / "model", size))
+    """Starts everything; the group `workers`, the secret and the storage container are applied. `size` and `shard`: the
+    bytes of the model, and the most that one of its files has."""
+    make_synthetic_model(directory / "model", size, max_shard_bytes=shard)
+    model = Model.of(directory / "model")
     repositories = {f"org/model-{number}": model.directory for number in range(16)}
     options = ClusterOptions(workdir=directory, nodes=nodes, progress_interval=0.2, config=config or {})
     hub = HubServer(repositories, token=TOKEN)
