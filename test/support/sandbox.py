@@ -161,7 +161,9 @@ def sandbox(
     make_synthetic_model(directory / "model", size, max_shard_bytes=shard)
     model = Model.of(directory / "model")
     repositories = {f"org/model-{number}": model.directory for number in range(16)}
-    options = ClusterOptions(workdir=directory, nodes=nodes, progress_interval=0.2, config=config or {})
+    options = ClusterOptions(
+        workdir=directory, nodes=nodes, job_backoff=0.1, progress_interval=0.2, config=config or {}
+    )
     hub = HubServer(repositories, token=TOKEN)
     with hub, Cluster(options) as cluster:
         it = Sandbox(cluster, hub, model)
