@@ -104,7 +104,7 @@ class LocalModelNodeReconciler(Reconciler):
         self._wake = Channel(EnqueueRequestForObject(), name="wake")
 
     def setup(self, builder: Builder) -> None:
-        """Which objects of a kind are watched is said by `main.cache_options`."""
+        """Which objects of a kind are watched is said by `program.cache_options`."""
         request = Request("", self._node_name)
         to_node: EnqueueRequestsFromMapFunc[Object] = EnqueueRequestsFromMapFunc(
             lambda _: [request], delay=_COALESCE_SECONDS

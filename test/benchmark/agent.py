@@ -90,7 +90,7 @@ class Bench:
         return env
 
     def compile(self) -> None:
-        command = [sys.executable, "-c", "import localmodel.agent.main, localmodel.runtime.serving"]
+        command = [sys.executable, "-c", "import localmodel.agent.program, localmodel.runtime.serving"]
         subprocess.run(command, env=self.environment(), check=True)
 
     def metric(self, name: str) -> float:
