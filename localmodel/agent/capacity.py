@@ -127,10 +127,12 @@ class Capacity:
         """Keys of the models that were evicted since this was asked last: what was said of them is out of date."""
         return self._evictor.take_displaced()
 
-    def disk(self, current: Pass, *, with_items: bool = False) -> Disk:
-        """The disk as it was measured last, under the limits as they are known."""
-        items = self._inventory.items(self._evictor.around) if with_items else ()
-        return measured(current.usage, self.bounds(current), items)
+    def disk(self, current: Pass) -> Disk:
+        """The disk as it was measured last, under the limits as they are known; under pressure with what lies on it."""
+        disk = measured(current.usage, self.bounds(current), ())
+        if not disk.is_under_pressure:
+            return disk
+        return measured(current.usage, self.bounds(current), self._inventory.items(self._evictor.around))
 
     def bounds(self, current: Pass) -> Bounds:
         """The limits of the groups that this node's entries come from."""
@@ -222,7 +224,7 @@ class Capacity:
             self._sooner(waits)
             return
         why = "models took more than the high watermark" if before.models.is_high else "the volume was filling up"
-        removed = self._evictor.settled(lambda: relieve(self.disk(around.current, with_items=True)))
+        removed = self._evictor.settled(lambda: relieve(self.disk(around.current)))
         if removed:
             self._evictor.remove(removed, "room", why)
             self._settles_until = self._clock.monotonic() + SETTLE_SECONDS

@@ -15,6 +15,8 @@ from localmodel.runtime.clock import Clock
 
 _BURST_SECONDS: Final = 0.25
 """How far reading runs ahead before it waits: a wait for each block would wake the process a hundred times a second."""
+_LONGEST_WAIT: Final = 1.0
+"""Then the rate is asked for again: whoever has set one that is far too low must not wait for days to mend it."""
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 _WHO_THREAD: Final = 1
 _IDLE: Final = 3 << 13
@@ -29,8 +31,8 @@ class Pace:
         """`rate`: bytes a second; 0 is no limit."""
         self._clock = clock
         self._rate = rate
-        self._ahead = 0.0
-        """Seconds that the bytes so far should have taken, less those that went by."""
+        self._owed = 0.0
+        """Bytes that were read before their time."""
         self._seen = clock.monotonic()
 
     def spend(self, size: int, stop: threading.Event) -> None:
@@ -38,14 +40,19 @@ class Pace:
         if stop.is_set():
             raise InterruptedError
         rate = self._rate()
-        if rate <= 0:
-            return
-        now = self._clock.monotonic()
         # Time in which nothing was read gives no right to read faster afterwards.
-        self._ahead = max(0.0, self._ahead - (now - self._seen)) + size / rate
+        self._pay(rate)
+        self._owed += size
+        while rate > 0 and self._owed >= _BURST_SECONDS * rate:
+            if self._clock.wait_event(stop, min(self._owed / rate, _LONGEST_WAIT)):
+                raise InterruptedError
+            rate = self._rate()
+            self._pay(rate)
+
+    def _pay(self, rate: int) -> None:
+        now = self._clock.monotonic()
+        self._owed = max(0.0, self._owed - (now - self._seen) * rate) if rate > 0 else 0.0
         self._seen = now
-        if self._ahead >= _BURST_SECONDS and self._clock.wait_event(stop, self._ahead):
-            raise InterruptedError
 
 
 def yield_disk() -> None:

@@ -62,9 +62,9 @@ class DiskProbe:
         self._store = store
         self._fs = filesystem or FileSystem()
         self._fs.confine(store.root)
-        self._deadline = deadline
+        self.deadline = deadline
         self._write_interval = write_interval
-        self._clock: Clock = clock or RealClock()
+        self.clock: Clock = clock or RealClock()
         self._lock = threading.Lock()
         """Guards the fields below."""
         self._current: _Question | None = None
@@ -80,7 +80,7 @@ class DiskProbe:
         """
         with self._lock:
             question = self._ask()
-        if question.was_late or not self._clock.wait_event(question.answered, self._left(question)):
+        if question.was_late or not self.clock.wait_event(question.answered, self._left(question)):
             self._check_answered(question)
         try:
             with disk_errors(self._store.models):
@@ -90,18 +90,19 @@ class DiskProbe:
             return error
         return None
 
-    def check_alive(self) -> None:
+    def check_alive(self, *, writing: bool = False) -> None:
         """A readiness check: asks without waiting, if nobody did lately; raises NotRespondingError where a question is
-        overdue."""
+        overdue. `writing`: asks by a write, which shows more (see the module)."""
         with self._lock:
             question = self._current
-            if question is None or self._clock.monotonic() - question.begun >= _LATELY:
-                question = self._ask()
+            is_recent = question is not None and self.clock.monotonic() - question.begun < _LATELY
+            if question is None or not is_recent or (writing and not question.writes):
+                question = self._ask(writing=writing)
         if not question.answered.is_set() and self._left(question) <= 0:
             self._check_answered(question)
 
     def _left(self, question: _Question) -> float:
-        return max(0.0, question.begun + self._deadline - self._clock.monotonic())
+        return max(0.0, question.begun + self.deadline - self.clock.monotonic())
 
     def _check_answered(self, question: _Question) -> None:
         with self._lock:
@@ -116,15 +117,16 @@ class DiskProbe:
             "log and at the device or file server behind it"
         )
 
-    def _ask(self) -> _Question:
-        """The question under way, else a new one."""
+    def _ask(self, *, writing: bool = False) -> _Question:
+        """The question under way, else a new one; `writing`: one that writes before its time."""
         if self._current is not None and not self._current.answered.is_set():
             return self._current
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         failed = self._current is not None and (self._current.was_late or self._current.error is not None)
         # Written only where the root is ours: what is not mounted, or another agent's, stays untouched.
-        writes = self._store.is_open and (failed or now - self._written >= self._write_interval)
-        question = _Question(asked=self._clock.now(), begun=now, writes=writes)
+        due = writing or failed or now - self._written >= self._write_interval
+        writes = due and self._store.is_open
+        question = _Question(asked=self.clock.now(), begun=now, writes=writes)
         self._current = question
         threading.Thread(target=self._answer, args=(question,), name="disk-probe", daemon=True).start()
         return question
@@ -136,7 +138,7 @@ class DiskProbe:
             question.error = error
         with self._lock:
             if question.writes:
-                self._written = self._clock.monotonic()
+                self._written = self.clock.monotonic()
             question.answered.set()
         if question.was_late:
             log.info("the disk responds again", root=str(self._store.root))

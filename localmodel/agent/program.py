@@ -47,6 +47,7 @@ from .jobs import label_value
 from .lean import import_official_client
 from .metrics import AgentMetrics
 from .ownnode import NodeMetadata
+from .probe import DEADLINE, DiskProbe
 from .progresspage import PATH as PROGRESS_PATH
 from .progresspage import ProgressPage
 from .reconciler import LocalModelNodeReconciler
@@ -90,6 +91,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=ProgressPolicy().interval,
         metavar="SECONDS",
         help="least time between two writes of mere progress to the LocalModelNode (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--disk-timeout",
+        type=_interval,
+        default=DEADLINE,
+        metavar="SECONDS",
+        help="the disk counts as not responding if it has not answered in that time (default: %(default)s)",
     )
     parser.add_argument(
         "--leader-elect",
@@ -203,6 +211,7 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: 
     client = LiveClient(config, metrics=metrics)
     store = ModelStore(args.models_root, owner=node_name)
     children = Children(store.notes, Scratch(store.root))
+    probe = DiskProbe(store, deadline=args.disk_timeout)
     try:
         jobs_namespace = wait_for_jobs_namespace(client, namespace, stop=stop)
         if jobs_namespace is None:
@@ -224,17 +233,19 @@ def _run(args: argparse.Namespace, *, node_name: str, namespace: str, pod_name: 
             namespace=namespace,
             jobs_namespace=jobs_namespace,
             store=store,
+            probe=probe,
             pod_name=pod_name,
             progress=ProgressPolicy.every(args.progress_interval),
             children=children,
             metrics=AgentMetrics(metrics.registry),
         )
         manager.add_reconciler(reconciler)
+        manager.add(reconciler.watch)
         manager.add(
             Scrubber(store, config=lambda: reconciler.config, report=reconciler.tell_damage, registry=metrics.registry)
         )
         manager.add_readyz_check("storage", reconciler.check_ready)
-        page = ProgressPage(node_name, store, reconciler.observed)
+        page = ProgressPage(node_name, store, reconciler.observed, check_disk=probe.check_alive)
         manager.add_metrics_server_extra_handler(PROGRESS_PATH, page.serve)
         log.info("agent starts", node=node_name, models_root=str(args.models_root), jobs_namespace=jobs_namespace)
         manager.start(stop)

@@ -36,12 +36,20 @@ class ProgressPage:
     """The page of one agent."""
 
     def __init__(
-        self, node_name: str, store: ModelStore, observed: Callable[[], Observed | None], *, clock: Clock | None = None
+        self,
+        node_name: str,
+        store: ModelStore,
+        observed: Callable[[], Observed | None],
+        *,
+        check_disk: Callable[[], object] = lambda: None,
+        clock: Clock | None = None,
     ) -> None:
-        """`observed` gives the LocalModelNode and its status as the agent knows it; None before there is one."""
+        """`observed` gives the LocalModelNode and its status as the agent knows it; None before there is one.
+        `check_disk` raises StoreError where the disk must not be asked, as who asks would wait for ever."""
         self._node_name = node_name
         self._store = store
         self._observed = observed
+        self._check_disk = check_disk
         self._clock: Clock = clock or RealClock()
 
     def serve(self, request: HttpRequest) -> HttpResponse:
@@ -59,20 +67,30 @@ class ProgressPage:
         models, disk = [], None
         if found is not None:
             node, status = found
+            answers = self._disk_answers()
             uris = {entry_key(entry): entry.source_model_uri for entry in node.spec.local_models}
             for key, model_status in sorted(status.model_status.items()):
                 known = status.models.get(key) or NodeModel()
-                models.append(self._model(key, model_status, known, uris.get(key, "")))
+                models.append(self._model(key, model_status, known, uris.get(key, ""), answers))
             disk = _disk(status)
         return {"node": self._node_name, "time": _text(self._clock.now()), "disk": disk, "models": models}
 
-    def _model(self, key: str, status: str, known: NodeModel, uri: str) -> Json:
+    def _disk_answers(self) -> bool:
+        try:
+            self._check_disk()
+        except StoreError:
+            return False  # The agent says so elsewhere.
+        return True
+
+    def _model(self, key: str, status: str, known: NodeModel, uri: str, disk_answers: bool) -> Json:
         # Imported here: an idle agent never needs it.
         from localmodel.download.errors import redact_uri
 
         folder = self._store.staging / known.storage_key
         # Anything may stand in a status that somebody else has written.
-        is_under_way = status == ModelStatus.MODEL_DOWNLOADING and bool(storage_keys((known.storage_key,)))
+        is_under_way = (
+            status == ModelStatus.MODEL_DOWNLOADING and bool(storage_keys((known.storage_key,))) and disk_answers
+        )
         progress = self._store.progress(known.storage_key) if is_under_way else None
         shown = redact_uri(uri)
         model: Json = {

@@ -7,6 +7,7 @@ puts them in order and keeps the failure of one from stopping the others.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from datetime import timedelta
 import structlog
 
 from localmodel.api.config import LocalModelConfig
-from localmodel.api.names import JOB_NODE_LABEL, storage_key
+from localmodel.api.names import JOB_NODE_LABEL
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindForbiddenError
@@ -34,7 +35,7 @@ from .context import Pass
 from .decisions import Situation, Wanted, entry_key
 from .diskpressure import tell_pressure
 from .downloads import Downloads
-from .errors import StoreError, StoreLockedError
+from .errors import NotRespondingError, StoreError, StoreLockedError
 from .hostpath import HostPath
 from .inuse import find_in_use
 from .inventory import Situations
@@ -45,12 +46,13 @@ from .observation import is_ours
 from .outcome import Outcome, lingering
 from .ownnode import NodeMetadata
 from .parts import Parts
+from .passwatch import PassWatch
 from .probe import DiskProbe
 from .removal import Removed
 from .scratch import Scratch
 from .scrub import Damage
 from .shown import ShownEvents, shown
-from .status import ProgressPolicy, build_status
+from .status import ProgressPolicy, build_status, downloaded
 from .store import ModelStore
 
 log = structlog.get_logger(__name__)
@@ -94,6 +96,11 @@ class LocalModelNodeReconciler(Reconciler):
         self._is_blind = False
         """The pods of this node may not be read."""
         self._parts: Parts | None = None
+        self._telling = threading.RLock()
+        """Held while the parts are made and the status is written, and while no disk is waited for: by a pass, or by
+        `watch` while that hangs."""
+        self.watch = PassWatch(self._probe, report=self._tell_hanging)
+        """Whoever starts the reconciler starts it, too."""
         self._wake = Channel(EnqueueRequestForObject(), name="wake")
 
     def setup(self, builder: Builder) -> None:
@@ -149,12 +156,16 @@ class LocalModelNodeReconciler(Reconciler):
         node = self.client.find(LocalModelNode, self._node_name)
         self._configuration.read(node, reader=self.client, live=self.live, recorder=self.recorder, clock=self.clock)
         frequency = timedelta(seconds=min(max(self.config.reconcilation_frequency_in_secs, 1), _LONGEST_SECONDS))
+        with self.watch.passing():
+            return self._reconcile(node, frequency)
+
+    def _reconcile(self, node: LocalModelNode | None, frequency: timedelta) -> Result | None:
         if node is None or node.is_deleting:
             # Nothing is known of what is wanted, so nothing is deleted.
             return self._prepare_store(frequency)
         try:
             unwritable = self._probe.check()
-            self._tell_adopted(node, self._store.open(_downloaded(node)))
+            self._tell_adopted(node, self._store.open(downloaded(node)))
             wait = self._pass(node, frequency, unwritable or self._store.problem())
         except StoreError as error:
             self._report_storage_failure(node, error)
@@ -201,14 +212,17 @@ class LocalModelNodeReconciler(Reconciler):
             outcome.reports[key] = lingering(key, node)
         self._store.empty_trash(holders)
 
-        limit, writer = parts.capacity.bounds(current).limit, parts.writer
-        status = build_status(
-            writer.latest(node), outcome.reports, usage=current.usage, limit=limit, models=writer.models
-        )
         foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
-        parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
-        self._tell_pressure(parts.capacity, node, status, groups, current)
-        parts.writer.write(node, status)
+        disk, limit = parts.capacity.disk(current), parts.capacity.bounds(current).limit
+        names = {wanted.key: wanted.names[0] for wanted in groups}
+        with self._telling:
+            writer = parts.writer
+            status = build_status(
+                writer.latest(node), outcome.reports, usage=current.usage, limit=limit, models=writer.models
+            )
+            parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
+            tell_pressure(node, status, disk, names, recorder=self.recorder, clock=self.clock)
+            writer.write(node, status)
         self._metrics.storage(is_ready=outcome.storage_error() is None)
         self._metrics.observed(outcome.reports.values(), current.usage, limit=limit, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
@@ -234,20 +248,6 @@ class LocalModelNodeReconciler(Reconciler):
             if isinstance(error, StoreError):
                 outcome.storage = outcome.storage or error
 
-    def _tell_pressure(
-        self,
-        capacity: Capacity,
-        node: LocalModelNode,
-        status: LocalModelNodeStatus,
-        groups: Sequence[Wanted],
-        current: Pass,
-    ) -> None:
-        disk = capacity.disk(current)
-        if disk.is_under_pressure:
-            disk = capacity.disk(current, with_items=True)
-        names = {wanted.key: wanted.names[0] for wanted in groups}
-        tell_pressure(node, status, disk, names, recorder=self.recorder, clock=self.clock)
-
     def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
         if keys:
             told = f"{len(keys)} models that an earlier agent had downloaded were found on the disk and are kept"
@@ -255,21 +255,25 @@ class LocalModelNodeReconciler(Reconciler):
 
     def _components(self) -> Parts:
         """Made at the first pass, when the controller has set the clients."""
-        if self._parts is None:
-            self._parts = Parts.of(
-                client=self.client,
-                live=self.live,
-                store=self._store,
-                recorder=ShownEvents(self.recorder),
-                clock=self.clock,
-                path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
-                progress=self._progress,
-                node_name=self._node_name,
-                children=self._children,
-                metrics=self._metrics,
-                find_in_use=self._find_in_use,
-            )
-        return self._parts
+        with self._telling:
+            if self._parts is None:
+                self._parts = self._make_parts()
+            return self._parts
+
+    def _make_parts(self) -> Parts:
+        return Parts.of(
+            client=self.client,
+            live=self.live,
+            store=self._store,
+            recorder=ShownEvents(self.recorder),
+            clock=self.clock,
+            path=HostPath(self.live, namespace=self._namespace, pod_name=self._pod_name, root=self._store.root),
+            progress=self._progress,
+            node_name=self._node_name,
+            children=self._children,
+            metrics=self._metrics,
+            find_in_use=self._find_in_use,
+        )
 
     def _observe(self, node: LocalModelNode) -> Pass:
         namespace = self.config.jobs_namespace
@@ -350,25 +354,21 @@ class LocalModelNodeReconciler(Reconciler):
         log.error("models root cannot be used", reason=error.reason, error=str(error))
         if isinstance(error, StoreLockedError) and error.holder == self._node_name:
             return  # This node's other agent, which is about to end, writes the status.
+        self._tell_storage(node, error)
+
+    def _tell_hanging(self, error: NotRespondingError) -> None:
+        """The pass under way hangs. For any thread."""
+        self._metrics.storage(is_ready=False)
+        node = self.client.find(LocalModelNode, self._node_name)
+        if node is not None:
+            self._tell_storage(node, error)
+
+    def _tell_storage(self, node: LocalModelNode, error: StoreError) -> None:
         parts = self._components()
-        status = parts.writer.latest(node).model_copy(deep=True)
-        parts.condition.set(node, status, error)
-        parts.writer.write(node, status)
-
-
-def _downloaded(node: LocalModelNode) -> dict[str, str]:
-    """Storage key -> URI of what the status calls downloaded. The URI is empty for an entry that has vanished."""
-    uris = {entry_key(entry): entry.source_model_uri for entry in node.spec.local_models}
-    found = {}
-    for key, status in node.status.model_status.items():
-        if status != ModelStatus.MODEL_DOWNLOADED:
-            continue
-        known = node.status.models[key].storage_key if key in node.status.models else ""
-        if key in uris:
-            found[known or storage_key(uris[key])] = uris[key]
-        elif known:
-            found.setdefault(known, "")
-    return found
+        with self._telling:
+            status = parts.writer.latest(node).model_copy(deep=True)
+            parts.condition.set(node, status, error)
+            parts.writer.write(node, status)
 
 
 def _mounts_a_claim(obj: Object) -> bool:

@@ -33,7 +33,10 @@ from .store import ModelStore
 
 _LOST: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
 """What a disk answers that cannot give back what was written."""
-_NOTE_SECONDS: Final = 60.0
+_NOTE_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 60.0
+_GLANCE_SECONDS: Final = 2.0
+"""Between two looks at the configuration, which may shorten the time until the next."""
 _PUT_OFF_SECONDS: Final = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -84,16 +87,13 @@ class Scrubber:
         *,
         config: Callable[[], LocalModelConfig] = LocalModelConfig,
         report: Callable[[Damage], object] = lambda _: None,
-        look_interval: float = 60.0,
         registry: CollectorRegistry | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`config` is asked again and again; `report` hears of each model that was marked, in this thread.
-        `look_interval`: seconds between two looks for something to do."""
+        """`config` is asked again and again; `report` hears of each model that was marked, in this thread."""
         self._store = store
         self._config = config
         self._report = report
-        self._look_interval = look_interval
         self._clock: Clock = clock or RealClock()
         self._metrics = ScrubMetrics(registry)
         self._book = ScrubBook(store)
@@ -104,10 +104,14 @@ class Scrubber:
         """Storage key -> when (monotonic) a model is tried again that could not be read."""
 
     def start(self, stop: threading.Event) -> None:
-        """Blocks until `stop` is set."""
+        """Blocks until `stop` is set. Looks for something to do once a minute, or as often as the interval asks for."""
         yield_disk()
-        while not self._clock.wait_event(stop, self._look_interval):
-            self.run_once(stop)
+        looked = self._clock.monotonic()
+        while not self._clock.wait_event(stop, _GLANCE_SECONDS):
+            interval = self._config().scrub_interval_seconds or _LOOK_SECONDS
+            if self._clock.monotonic() - looked >= min(interval, _LOOK_SECONDS):
+                self.run_once(stop)
+                looked = self._clock.monotonic()
 
     def run_once(self, stop: threading.Event) -> None:
         """Reads every model that is due. One that cannot be read is left for the next time."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
+from localmodel.api.names import storage_key
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus, NodeDisk, NodeModel
 from localmodel.api.quantity import format_bytes
 from localmodel.runtime.client import Client, Reader
@@ -20,6 +21,7 @@ from localmodel.runtime.clock import Clock
 from localmodel.runtime.errors import ConflictError, NotFoundError
 from localmodel.runtime.objects import parse_quantity
 
+from .decisions import entry_key
 from .shown import brief
 from .usage import DiskUsage, room_for_models
 
@@ -44,6 +46,21 @@ class ModelReport:
     downloaded_time: datetime | None = None
     in_use: bool = False
     last_used_time: datetime | None = None
+
+
+def downloaded(node: LocalModelNode) -> dict[str, str]:
+    """Storage key -> URI of what the status calls downloaded. The URI is empty for an entry that has vanished."""
+    uris = {entry_key(entry): entry.source_model_uri for entry in node.spec.local_models}
+    found = {}
+    for key, status in node.status.model_status.items():
+        if status != ModelStatus.MODEL_DOWNLOADED:
+            continue
+        known = node.status.models[key].storage_key if key in node.status.models else ""
+        if key in uris:
+            found[known or storage_key(uris[key])] = uris[key]
+        elif known:
+            found.setdefault(known, "")
+    return found
 
 
 class NodeModels:

@@ -6,18 +6,16 @@ import contextlib
 import json
 import os
 import signal
-import urllib.request
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.gate import Gate
+from support.held import HeldDownload
 from support.sandbox import TOKEN, Sandbox, processes, sandbox
 
 from localmodel.api import LocalModelCache, LocalModelNode
-from localmodel.api.names import CONFIG_MAP_NAME
 from localmodel.runtime.objects import (
     ConfigMap,
     Event,
@@ -29,8 +27,6 @@ from localmodel.runtime.objects import (
 from localmodel.sandbox import demo_objects, install
 
 NODES = ("node-1", "node-2")
-SERVED = "org/model-0"
-_numbers = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -40,57 +36,26 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield it
 
 
-@pytest.fixture
-def gate(cluster: Sandbox) -> Iterator[Gate]:
-    gate = cluster.hub.throttle = Gate()
-    yield gate
-    gate.open()
-
-
-class Download:
-    """A cache whose download is held on every node at a share of the model."""
-
-    def __init__(self, cluster: Sandbox, gate: Gate, share: float) -> None:
-        number = next(_numbers)
-        self.name, self.repository = f"agent-{number}", f"org/model-{number}"
-        self._cluster = cluster
-        self._gate = gate
-        gate.close_at(int(share * cluster.model.size))
-        cluster.cache(self.name, self.repository)
-        cluster.eventually(lambda: gate.held == len(NODES))
-        (self.pid,) = cluster.downloads("node-1")
-
-    def ends_verified_at_its_first_attempt(self) -> None:
-        self._gate.open()
-        self._cluster.eventually(lambda: self._cluster.is_available(self.name), timeout=60)
-        assert self._cluster.problems(self.repository) == []
-        assert [reported(self._cluster, node).models[self.name].attempts for node in NODES] == [1, 1]
+def ends_verified_at_its_first_attempt(cluster: Sandbox, download: HeldDownload) -> None:
+    download.ends_verified()
+    assert [reported(cluster, node).models[download.name].attempts for node in NODES] == [1, 1]
 
 
 def reported(cluster: Sandbox, node: str) -> Any:
     return cluster.cluster.client.get(LocalModelNode, node).status
 
 
-def agent_page(cluster: Sandbox, node: str) -> dict[str, Any]:
-    """What an agent tells on /progress; its address is in its log."""
-    log = (cluster.cluster.logs / f"agent-{node}.log").read_text()
-    line = next(line for line in reversed(log.splitlines()) if "Serving HTTP" in line and "/progress" in line)
-    entry = json.loads(line) if line.startswith("{") else {}
-    url = entry.get("url") or next(part for part in line.split() if part.startswith("url=")).removeprefix("url=")
-    with urllib.request.urlopen(f"{url}/progress", timeout=10) as answer:
-        return dict(json.loads(answer.read()))
-
-
 def test_a_model_is_downloaded_and_served_without_a_job_or_its_volumes(cluster: Sandbox, gate: Gate) -> None:
     client = cluster.cluster.client
+    _, repository = cluster.another()
     gate.close_at(6 << 20)
-    cluster.cache(demo_objects.CACHE_NAME, SERVED)
-    cluster.apply(demo_objects.inference_service(f"hf://{SERVED}"))
+    cluster.cache(demo_objects.CACHE_NAME, repository)
+    cluster.apply(demo_objects.inference_service(f"hf://{repository}"))
     cluster.eventually(lambda: gate.held == len(NODES))
     (pid,) = cluster.downloads("node-1")
     assert TOKEN not in " ".join(processes().values())
     assert f"HF_TOKEN={TOKEN}" in Path(f"/proc/{pid}/environ").read_text()
-    (model,) = agent_page(cluster, "node-1")["models"]
+    (model,) = json.loads(cluster.ask_agent("node-1", "/progress"))["models"]
     assert (model["key"], model["status"], model["state"]) == (
         demo_objects.CACHE_NAME,
         "ModelDownloading",
@@ -100,7 +65,7 @@ def test_a_model_is_downloaded_and_served_without_a_job_or_its_volumes(cluster: 
 
     gate.open()
     cluster.eventually(lambda: cluster.is_available(demo_objects.CACHE_NAME), timeout=60)
-    assert cluster.problems(SERVED) == []
+    assert cluster.problems(repository) == []
     cluster.eventually(lambda: client.list(PersistentVolumeClaim, namespace=demo_objects.SERVICE_NAMESPACE))
     assert client.list(Job) == []
     assert client.list(PersistentVolumeClaim, namespace=install.JOB_NAMESPACE) == []
@@ -110,18 +75,18 @@ def test_a_model_is_downloaded_and_served_without_a_job_or_its_volumes(cluster: 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.8])
 def test_a_killed_agent_goes_on_where_it_was(cluster: Sandbox, gate: Gate, share: float) -> None:
-    download = Download(cluster, gate, share)
+    download = HeldDownload(cluster, gate, share)
     agent = cluster.cluster.supervisor["agent-node-1"]
     restarts = agent.restarts
     cluster.kill("agent-node-1")
     cluster.eventually(lambda: not Path(f"/proc/{download.pid}").exists(), timeout=5)
     cluster.eventually(lambda: agent.restarts > restarts)
     cluster.eventually(lambda: cluster.downloads("node-1"))
-    download.ends_verified_at_its_first_attempt()
+    ends_verified_at_its_first_attempt(cluster, download)
 
 
 def test_a_killed_download_is_a_failed_attempt_that_says_what_it_may_have_lacked(cluster: Sandbox, gate: Gate) -> None:
-    download = Download(cluster, gate, 0.3)
+    download = HeldDownload(cluster, gate, 0.3)
     os.kill(download.pid, signal.SIGKILL)
     cluster.eventually(lambda: reported(cluster, "node-1").models[download.name].reason == "OOMKilled", timeout=5)
     model = reported(cluster, "node-1").models[download.name]
@@ -134,31 +99,25 @@ def test_a_killed_download_is_a_failed_attempt_that_says_what_it_may_have_lacked
 
 
 def test_a_cache_that_goes_ends_its_download(cluster: Sandbox, gate: Gate) -> None:
-    download = Download(cluster, gate, 0.3)
+    download = HeldDownload(cluster, gate, 0.3)
     cluster.cluster.client.delete(cluster.cluster.client.get(LocalModelCache, download.name))
     cluster.eventually(lambda: not Path(f"/proc/{download.pid}").exists(), timeout=30)
     cluster.eventually(lambda: download.name not in reported(cluster, "node-1").model_status, timeout=30)
 
 
 def test_after_a_change_of_the_mode_what_runs_goes_on_and_what_comes_is_a_job(cluster: Sandbox, gate: Gate) -> None:
-    download = Download(cluster, gate, 0.3)
-    configure(cluster, "Job")
-    other = f"org/model-{next(_numbers)}"
-    cluster.cache("a-job", other)
-    cluster.eventually(lambda: cluster.jobs("a-job") == {"node-1": 1, "node-2": 1})
-    download.ends_verified_at_its_first_attempt()
-    cluster.eventually(lambda: cluster.is_available("a-job"), timeout=60)
-    assert cluster.problems(other) == []
-    configure(cluster, "Agent")
+    download = HeldDownload(cluster, gate, 0.3)
+    cluster.configure(downloadMode="Job")
+    other, repository = cluster.another()
+    cluster.cache(other, repository)
+    cluster.eventually(lambda: cluster.jobs(other) == {"node-1": 1, "node-2": 1})
+    ends_verified_at_its_first_attempt(cluster, download)
+    cluster.eventually(lambda: cluster.is_available(other), timeout=60)
+    assert cluster.problems(repository) == []
+    cluster.configure(downloadMode="Agent")
     cluster.eventually(
         lambda: not cluster.cluster.client.list(PersistentVolumeClaim, namespace=install.JOB_NAMESPACE), timeout=60
     )
-
-
-def configure(cluster: Sandbox, mode: str) -> None:
-    config = cluster.cluster.client.get(ConfigMap, CONFIG_MAP_NAME, namespace=install.NAMESPACE)
-    changed = json.dumps({**json.loads(config.data["localModel"]), "downloadMode": mode})
-    cluster.cluster.client.patch(config, {"data": {"localModel": changed}})
 
 
 def test_no_secret_is_anywhere_but_in_its_secret(cluster: Sandbox) -> None:

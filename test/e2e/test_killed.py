@@ -11,18 +11,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from random import Random
 
 import pytest
 from support.gate import Gate
+from support.held import HeldDownload
 from support.sandbox import Sandbox, sandbox
-
-from localmodel.runtime.errors import TransportError
-from localmodel.runtime.objects import Node
-
-_numbers = count()
 
 
 @pytest.fixture(scope="module")
@@ -31,60 +26,38 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield it
 
 
-@pytest.fixture
-def gate(cluster: Sandbox) -> Iterator[Gate]:
-    gate = cluster.hub.throttle = Gate()
-    yield gate
-    gate.open()
-
-
-class Download:
-    """A cache whose download is held on every node at a share of the model."""
-
-    def __init__(self, cluster: Sandbox, gate: Gate, share: float) -> None:
-        number = next(_numbers)
-        self.name, self.repository = f"killed-{number}", f"org/model-{number}"
-        self._cluster = cluster
-        self._gate = gate
-        gate.close_at(int(share * cluster.model.size))
-        cluster.cache(self.name, self.repository)
-        cluster.eventually(lambda: gate.held == len(cluster.cluster.nodes))
-        (self.pid,) = cluster.downloads("node-1")
-
-    def ends_verified_with_one_job_per_node(self) -> None:
-        self._gate.open()
-        self._cluster.eventually(lambda: answers(self._cluster) and self._cluster.is_available(self.name), timeout=60)
-        assert self._cluster.problems(self.repository) == []
-        assert self._cluster.jobs(self.name) == {"node-1": 1, "node-2": 1}
+def ends_verified_with_one_job_per_node(cluster: Sandbox, download: HeldDownload) -> None:
+    download.ends_verified()
+    assert cluster.jobs(download.name) == {"node-1": 1, "node-2": 1}
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.8])
 @pytest.mark.parametrize("victim", ["manager", "agent-node-1"])
 def test_a_killed_program_is_started_again(cluster: Sandbox, gate: Gate, victim: str, share: float) -> None:
-    download = Download(cluster, gate, share)
+    download = HeldDownload(cluster, gate, share)
     child = cluster.cluster.supervisor[victim]
     restarts = child.restarts
     cluster.kill(victim)
     cluster.eventually(lambda: child.restarts > restarts)
-    download.ends_verified_with_one_job_per_node()
+    ends_verified_with_one_job_per_node(cluster, download)
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.8])
 def test_a_killed_download_is_tried_again_by_its_job(cluster: Sandbox, gate: Gate, share: float) -> None:
-    download = Download(cluster, gate, share)
+    download = HeldDownload(cluster, gate, share)
     os.kill(download.pid, signal.SIGKILL)
     cluster.eventually(lambda: set(cluster.downloads("node-1")) - {download.pid})
-    download.ends_verified_with_one_job_per_node()
+    ends_verified_with_one_job_per_node(cluster, download)
 
 
 @pytest.mark.parametrize("part", ["controllers", "apiserver"])
 def test_a_killed_part_of_the_cluster_is_survived_too(cluster: Sandbox, gate: Gate, part: str) -> None:
     """Containers die with the controllers: the kubelet that follows finds the pod lost, and the Job makes another."""
-    download = Download(cluster, gate, 0.3)
+    download = HeldDownload(cluster, gate, 0.3)
     cluster.kill(part)
     if part == "controllers":
         cluster.eventually(lambda: not Path(f"/proc/{download.pid}").exists(), timeout=5)
-    download.ends_verified_with_one_job_per_node()
+    ends_verified_with_one_job_per_node(cluster, download)
 
 
 @pytest.mark.usefixtures("gate")
@@ -94,9 +67,9 @@ def test_agent_and_downloads_killed_at_random_moments_leave_whole_models_and_not
 ) -> None:
     """Also while they publish and start, which no gate holds."""
     chance = Random(seed)
-    numbers = [next(_numbers) for _ in range(2)]
-    for number in numbers:
-        cluster.cache(f"killed-{number}", f"org/model-{number}")
+    models = [cluster.another() for _ in range(2)]
+    for name, repository in models:
+        cluster.cache(name, repository)
     spared: set[int] = set()
     for _ in range(10):
         threading.Event().wait(chance.uniform(0.02, 0.5))
@@ -111,18 +84,10 @@ def test_agent_and_downloads_killed_at_random_moments_leave_whole_models_and_not
                     os.kill(pid, signal.SIGKILL)
                 cluster.eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists())
                 spared |= set(cluster.downloads("node-1"))
-    for number in numbers:
-        cluster.eventually(lambda number=number: cluster.is_available(f"killed-{number}"), timeout=90)
-        assert cluster.problems(f"org/model-{number}") == []
-        assert cluster.jobs(f"killed-{number}") == {"node-1": 1, "node-2": 1}
-    models = cluster.node_models("node-1")
-    cluster.eventually(lambda: not list((models / ".staging").iterdir()))
-    cluster.eventually(lambda: not list((models / ".trash").iterdir()))
-
-
-def answers(cluster: Sandbox) -> bool:
-    try:
-        cluster.cluster.client.list(Node)
-    except TransportError:
-        return False
-    return True
+    for name, repository in models:
+        cluster.eventually(lambda name=name: cluster.is_available(name), timeout=90)
+        assert cluster.problems(repository) == []
+        assert cluster.jobs(name) == {"node-1": 1, "node-2": 1}
+    folder = cluster.node_models("node-1")
+    cluster.eventually(lambda: not list((folder / ".staging").iterdir()))
+    cluster.eventually(lambda: not list((folder / ".trash").iterdir()))

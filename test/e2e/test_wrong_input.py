@@ -17,8 +17,8 @@ NOBODY = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """All mistakes at once, before anything good is asked for."""
-    with sandbox(tmp_path_factory.mktemp("wrong"), size=4 << 20) as it:
+    """All mistakes at once, before anything good is asked for. A Job has one try; `test_killed` has those with more."""
+    with sandbox(tmp_path_factory.mktemp("wrong"), size=4 << 20, config={"jobBackoffLimit": 0}) as it:
         wrong_token = demo_objects.hf_secret("hf_wrong", install.JOB_NAMESPACE)
         wrong_token["metadata"]["name"] = "wrong-secret"
         it.apply(

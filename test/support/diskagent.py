@@ -1,4 +1,4 @@
-"""A real agent as user 1000 on a disk of its own (a tmpfs), and the hands that take that disk away.
+"""A real agent as user 1000 on a disk of its own (a tmpfs, or an ext4), and the hands that take that disk away.
 
 Needs root and mounts. The test plays the Jobs; the API server is the one of `localmodel.sandbox.envtest`.
 """
@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import storage_key
 from localmodel.runtime.objects import ConfigMap, Event, Job, Namespace, Pod
 from localmodel.runtime.rest import LiveClient
+from localmodel.sandbox.cluster import free_port
 from localmodel.sandbox.envtest import Environment
 
 from .eventually import eventually
@@ -60,8 +63,11 @@ class DiskAgent:
     environment: Environment
     client: LiveClient = field(init=False)
     process: subprocess.Popen[bytes] | None = None
+    flags: tuple[str, ...] = ()
+    """More of the agent's flags."""
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     """More of an entry's fields, by its name."""
+    health_port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
         self.client = self.environment.client()
@@ -167,11 +173,22 @@ class DiskAgent:
         kubeconfig.write_bytes(self.environment.kubeconfig().read_bytes())
         kubeconfig.chmod(0o644)
         command = [*as_user(USER), sys.executable, "-m", "localmodel.agent.main", "--kubeconfig", str(kubeconfig)]
-        flags = ["--models-root", str(self.root), *QUIET]
+        health = f"--health-probe-addr=127.0.0.1:{self.health_port}"
+        flags = ["--models-root", str(self.root), *QUIET, health, *self.flags]
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
                 [*command, *flags], stdout=file, stderr=file, env=environment_of_agent(), cwd=self.directory
             )
+
+    def health(self, path: str) -> tuple[int, str]:
+        """What the agent answers to `/healthz`, `/readyz` and the like, within two seconds; 0 if it does not."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -205,18 +222,31 @@ def as_user(user: int) -> list[str]:
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
 
 
+def mount_tmpfs(place: Path) -> None:
+    run("mount", "-t", "tmpfs", "-o", f"size={SIZE},uid={USER},gid={USER},mode=0755", "tmpfs", place)
+
+
+def mount_ext4(place: Path) -> None:
+    """As wide as the file beside the place in which it lies."""
+    image = place.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    run("mkfs.ext4", "-q", "-E", f"root_owner={USER}:{USER}", image)
+    run("mount", "-o", "loop", image, place)
+
+
 @contextmanager
-def disk_agent() -> Iterator[DiskAgent]:
-    """The agent runs; nothing is wanted of it yet."""
+def disk_agent(*flags: str, mount: Callable[[Path], None] = mount_tmpfs) -> Iterator[DiskAgent]:
+    """The agent runs, with these flags, on the disk that `mount` mounts; nothing is wanted of it yet."""
     # Not pytest's directories, which only root may enter.
     directory = Path(tempfile.mkdtemp(prefix="localmodel-disk-"))
     directory.chmod(0o755)
     with Environment(crds=[ROOT / "config" / "crd"]) as environment:
-        it = DiskAgent(directory, environment)
+        it = DiskAgent(directory, environment, flags=flags)
         it.disk.mkdir()
         it.root.mkdir()
         try:
-            run("mount", "-t", "tmpfs", "-o", f"size={SIZE},uid={USER},gid={USER},mode=0755", "tmpfs", it.disk)
+            mount(it.disk)
             # Where the disk is not, the agent could write: that it must not is the point.
             os.chown(it.root, USER, USER)
             it.mount()

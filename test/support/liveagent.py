@@ -27,6 +27,7 @@ from localmodel.runtime.objects.subresources import TokenRequest, TokenRequestSp
 from localmodel.runtime.rest import LiveClient
 from localmodel.sandbox import install
 from localmodel.sandbox.cluster import free_port
+from localmodel.sandbox.controlplane.choice import choose
 from localmodel.sandbox.envtest import Environment
 
 Json = dict[str, Any]
@@ -59,7 +60,8 @@ class LiveAgent:
         self, directory: Path, *, definitions: Iterable[Json] = (), audit: bool = False, with_policies: bool = False
     ) -> None:
         """`definitions` replace those of localmodel."""
-        self.environment = Environment(audit=audit)
+        # Not the server that other tests share: what lies on it would be theirs.
+        self.environment = Environment(control_plane=choose(os.environ, audit=audit))
         self.root = directory / "models-root"
         self._directory = directory
         self._definitions = list(definitions)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from localmodel.api import LocalModelCache, names
-from localmodel.runtime.objects import Event, Job
+from localmodel.runtime.errors import TransportError
+from localmodel.runtime.objects import ConfigMap, Event, Job, Node
 from localmodel.sandbox import demo_objects, install
 from localmodel.sandbox.cluster import Cluster, ClusterOptions
-from localmodel.sandbox.demo_model import Model, synthetic_model
-from localmodel.sandbox.hub import HubServer
+from localmodel.sandbox.demo_model import Model
+from localmodel.sandbox.hub import HubServer, make_synthetic_model
+from localmodel.sandbox.hub.synthetic import MAX_SHARD_BYTES
 
 from .eventually import eventually
 
@@ -29,6 +34,7 @@ class Sandbox:
     cluster: Cluster
     hub: HubServer
     model: Model
+    _numbers: Iterator[int] = field(default_factory=count)
 
     # what is applied ------------------------------------------------------------------------------------------
 
@@ -39,6 +45,21 @@ class Sandbox:
         """A LocalModelCache for hf://REPOSITORY."""
         size = size or self.model.size
         self.apply(demo_objects.cache(f"hf://{repository}", size, name=name, group=group))
+
+    def configure(self, **changes: Any) -> None:
+        """Changes keys of `localModel` in the configuration."""
+        config = self.cluster.client.get(ConfigMap, names.CONFIG_MAP_NAME, namespace=install.NAMESPACE)
+        changed = json.loads(config.data["localModel"]) | changes
+        self.cluster.client.patch(config, {"data": {"localModel": json.dumps(changed)}})
+
+    def another(self) -> tuple[str, str]:
+        """A name for a cache and a repository that no other test of this cluster has. There are 16."""
+        number = next(self._numbers)
+        return f"model-{number}", f"org/model-{number}"
+
+    def forget(self, name: str) -> None:
+        """Deletes a cache."""
+        self.cluster.client.delete(self.cluster.client.get(LocalModelCache, name))
 
     # what has become of it ------------------------------------------------------------------------------------
 
@@ -54,6 +75,14 @@ class Sandbox:
         """Type, reason and message of the events about a cache."""
         events = self.cluster.client.list(Event)
         return [(e.type, e.reason, e.message) for e in events if e.involved_object.name == name]
+
+    def answers(self) -> bool:
+        """Whether its API server does."""
+        try:
+            self.cluster.client.list(Node)
+        except TransportError:
+            return False
+        return True
 
     def is_available(self, name: str) -> bool:
         copies = self.status(name).copies
@@ -74,6 +103,23 @@ class Sandbox:
             for node in self.cluster.nodes
             for problem in self.model.differences(self.folder(node, repository))
         ]
+
+    def agent_log(self, node: str, event: str) -> list[dict[str, Any]]:
+        """The lines of a node's agent with this message, also of agents that were killed."""
+        lines = (self.cluster.logs / f"agent-{node}.log").read_text().splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [entry for entry in entries if entry["event"] == event]
+
+    def ask_agent(self, node: str, path: str) -> str:
+        """What a node's agent serves beside its metrics; its address is in its log."""
+        served = [line for line in self.agent_log(node, "Serving HTTP") if path in line["paths"]]
+        with urllib.request.urlopen(f"{served[-1]['url']}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def metric(self, node: str, name: str, label: str = "") -> float:
+        """The sum of an agent's series whose line begins with the name, and has the label."""
+        lines = self.ask_agent(node, "/metrics").splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name) and label in line)
 
     def jobs(self, name: str) -> dict[str, int]:
         """Download Jobs of a cache, counted by node."""
@@ -103,12 +149,21 @@ class Sandbox:
 
 @contextlib.contextmanager
 def sandbox(
-    directory: Path, *, nodes: int = 2, size: int = 24 << 20, config: dict[str, Any] | None = None
+    directory: Path,
+    *,
+    nodes: int = 2,
+    size: int = 24 << 20,
+    shard: int = MAX_SHARD_BYTES,
+    config: dict[str, Any] | None = None,
 ) -> Iterator[Sandbox]:
-    """Starts everything; the group `workers`, the secret and the storage container are applied."""
-    model = Model.of(synthetic_model(directory / "model", size))
+    """Starts everything; the group `workers`, the secret and the storage container are applied. `size` and `shard`: the
+    bytes of the model, and the most that one of its files has."""
+    make_synthetic_model(directory / "model", size, max_shard_bytes=shard)
+    model = Model.of(directory / "model")
     repositories = {f"org/model-{number}": model.directory for number in range(16)}
-    options = ClusterOptions(workdir=directory, nodes=nodes, progress_interval=0.2, config=config or {})
+    options = ClusterOptions(
+        workdir=directory, nodes=nodes, job_backoff=0.1, progress_interval=0.2, config=config or {}
+    )
     hub = HubServer(repositories, token=TOKEN)
     with hub, Cluster(options) as cluster:
         it = Sandbox(cluster, hub, model)

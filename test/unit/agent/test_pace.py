@@ -74,3 +74,17 @@ def test_a_thread_may_stand_back_at_the_disk() -> None:
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_rate_that_was_far_too_low_is_mended_within_a_second() -> None:
+    clock = FakeClock()
+    rates = [1]
+    reading = threading.Thread(
+        target=Pace(clock, rate=lambda: rates[0]).spend, args=(1 << 20, threading.Event()), daemon=True
+    )
+    reading.start()
+    clock.wait_for_waiters()
+    rates[0] = 0
+    clock.advance(1)
+    reading.join(10)
+    assert not reading.is_alive()

@@ -304,6 +304,24 @@ def test_a_scrub_reads_the_disk_and_not_the_kernels_memory_of_it(
     assert calls == expected
 
 
+@pytest.mark.parametrize(("interval", "looks"), [(WEEK, 2), (0, 2), (10, 12)], ids=["a week", "never", "10 s"])
+def test_it_looks_for_work_once_a_minute_or_as_often_as_a_shorter_interval_asks(
+    it: Scrubbing, monkeypatch: pytest.MonkeyPatch, interval: float, looks: int
+) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr(it.worker, "run_once", lambda _: looked.append(it.clock.monotonic()))
+    it.config = LocalModelConfig(scrub_interval_seconds=int(interval))
+    working = threading.Thread(target=it.worker.start, args=(it.stop,))
+    working.start()
+    for _ in range(60):
+        it.clock.wait_for_waiters()
+        it.clock.advance(2)
+    it.clock.wait_for_waiters()
+    it.stop.set()
+    working.join(10)
+    assert len(looked) == looks
+
+
 # how fast --------------------------------------------------------------------------------------------------------
 
 

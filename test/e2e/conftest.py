@@ -1,0 +1,17 @@
+"""Fixtures of the tests that have a whole simulated cluster, each module's own `cluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.gate import Gate
+from support.sandbox import Sandbox
+
+
+@pytest.fixture
+def gate(cluster: Sandbox) -> Iterator[Gate]:
+    """Open at first; see `Sandbox.held`."""
+    gate = cluster.hub.throttle = Gate()
+    yield gate
+    gate.open()
