@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from localmodel.api.names import GROUP_LIMITS_ANNOTATION
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
@@ -110,6 +111,7 @@ class Capacity:
         self._short &= around.groups.keys()
         self._node_groups = {entry.node_group for wanted in groups for entry in (*wanted.sharing, *wanted.refused)}
         self._evictor.begin(around)
+        self._requirements.limits.begin(current.node.metadata.annotations.get(GROUP_LIMITS_ANNOTATION, ""))
         self._requirements.fields.refresh(entry for wanted in groups for entry in wanted.sharing)
         self._note(around)
         self._growth.watch(around)
