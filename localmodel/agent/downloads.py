@@ -43,6 +43,7 @@ from .manifest import FolderState, KeyRecord
 from .metrics import AgentMetrics
 from .modelreport import bare_report, report_of
 from .ownership import Handover, is_owned_by, with_owners
+from .proofs import noted
 from .requirements import Requirements, declared_size
 from .runs import Runs
 from .sharing import has_rivals, references_of
@@ -83,7 +84,7 @@ class Downloads:
         self._requirements = requirements
         self._runs = runs
         self._stalls = Stalls(store.staging, clock)
-        self._handover = Handover(live=live, store=store, runs=runs)
+        self._handover = Handover(live=live, store=store, runs=runs, clock=clock)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
         self._differences: set[str] = set()
@@ -103,6 +104,8 @@ class Downloads:
                 record = _published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
+        grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
+        record = noted(record, wanted, current.now, grace)
         if not folder.is_complete and record.evicted is None and record.wanted_time is None:
             record = msgspec.structs.replace(record, wanted_time=current.now)
         self._note(wanted.key, record, folder)
@@ -149,7 +152,8 @@ class Downloads:
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
         passes, self._turn_passes = self._turn_passes, False
-        return timedelta(0) if passes else self._runs.next_look()
+        looks = timedelta(0) if passes else None, self._runs.next_look(), self._handover.next_look()
+        return min((look for look in looks if look is not None), default=None)
 
     def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
         """Takes the next step towards the model on disk. An obstacle becomes a report, not an error.

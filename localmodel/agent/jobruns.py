@@ -26,7 +26,7 @@ from .containers import base_container, image_of
 from .context import Pass
 from .credentials import CredentialsBuilder, fingerprint
 from .decisions import JobState, entry_key
-from .errors import DownloadSetupError, EarlierDownloadError, JobRejectedError
+from .errors import DownloadSetupError, EarlierDownloadError, JobConflictError, JobRejectedError
 from .identity import pull_secrets
 from .images import is_our_image
 from .jobs import CREDENTIALS_ANNOTATION, STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
@@ -132,11 +132,15 @@ class JobRuns:
         forgotten. One of an earlier LocalModelNode of this node, or with other credentials (D-16), is deleted, and
         holds the download up until it is gone. Asked live, before the disk is touched: a Job that the cache does not
         show yet may be writing there.
-        `prepared` is the Job that is to be made, if any. Raises DownloadSetupError and EarlierDownloadError.
+        `prepared` is the Job that is to be made, if any. Raises DownloadSetupError, JobConflictError for another's Job
+        of that name, which has a hash of no more than 40 bits, and EarlierDownloadError.
         """
         labels = {STORAGE_KEY_LABEL: key, JOB_NODE_LABEL: label_value(current.node.name)}
         name, namespace = prepared.name if prepared is not None else "", current.jobs_namespace
         found = self._live.find(Job, name, namespace=namespace) if name else None
+        if found is not None and storage_key_of(found) != key:
+            whose = f"storage key {storage_key_of(found) or 'none'}, cache {cache_of(found) or 'none'}"
+            raise JobConflictError(str(found.key), whose)
         others = self._live.list(Job, namespace=namespace, labels=labels)
         running = [other for other in others if other.name != name and is_unfinished(other)]
         for other in [*([found] if found is not None else []), *running]:
