@@ -170,7 +170,7 @@ class Downloads:
                 return self._report(wanted, situation, folder, waits, current)
         if situation.record.outcome == "failed" and situation.job in _GIVEN_UP:
             # It was given up, and the agent or the API server failed before its Job was gone.
-            self._runs.end(wanted.key, current)
+            self._runs.stop(wanted.key, current)
             situation = replace(situation, job=JobState.TERMINATING)
         decision = decide(situation, current.now)
         if decision.action is Action.START:
@@ -308,7 +308,7 @@ class Downloads:
         report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
         if situation.job is JobState.STUCK:
             # Only now: without its Job an attempt that was not written down as failed would be made again.
-            self._runs.end(wanted.key, current)
+            self._runs.stop(wanted.key, current)
         return report
 
     def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:

@@ -90,7 +90,7 @@ class Growth:
             self._store.record(wanted.key), outcome="failed", reason=reason, message=message, size=seen, promised=0
         )
         self._write(around, wanted.key, record)
-        self._runs.end(wanted.key, around.current)
+        self._runs.stop(wanted.key, around.current)
         log.warning("download stopped", uri=wanted.uri, needs=seen, promised=amount)
         self._recorder.event(around.current.node, "Warning", reason, f"{entry_key(wanted.leader)}: {message}")
 

@@ -172,12 +172,13 @@ class JobRuns:
         self._recorder.event(current.node, "Normal", "Downloading", f"{name}: downloading {uri}, Job {job.name}")
         return f"Job {job.name} was created"
 
-    def end(self, key: str, current: Pass) -> bool:
-        """Ends all downloads of a key; whether nothing of them runs any more."""
+    def end(self, key: str, current: Pass, *, keeps_ended: bool = False) -> bool:
+        """Ends all downloads of a key; whether nothing of them runs any more. See `Mode.end`."""
         self._starts.forget(key)
         jobs = current.jobs_of(key)
         for job in jobs:
-            delete_job(self._client, job)
+            if is_unfinished(job) or not keeps_ended:
+                delete_job(self._client, job)
         return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in current.pods_of(key))
 
     def caches(self, key: str, current: Pass) -> set[str]:

@@ -106,7 +106,7 @@ class Handover:
                     f"use the same to share it, or wait: {owner} has no entry on this node now, and unless that comes "
                     f"back it is downloaded anew after {format_time(until)}",
                 )
-        if not self._runs.end(wanted.key, current):
+        if not self._runs.stop(wanted.key, current):
             return Decision(message="waiting for a download with other credentials to end")
         self._store.disown(wanted.key)
         self._remember(wanted, record)
