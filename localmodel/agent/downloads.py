@@ -109,7 +109,8 @@ class Downloads:
         if not folder.is_complete and record.evicted is None and record.wanted_time is None:
             record = msgspec.structs.replace(record, wanted_time=current.now)
         self._note(wanted.key, record, folder)
-        run = self._with_stall(wanted.key, self._runs.observe(wanted.key, record.attempt, current), current)
+        run = self._runs.observe(wanted.key, record.attempt, current, record.started_time)
+        run = self._with_stall(wanted.key, run, current)
         situation = Situation(
             folder=folder.kind,
             folder_detail=folder.detail,
@@ -140,7 +141,8 @@ class Downloads:
             self._stalls.forget(key)
             return run
         timeout = current.config.local_model.download_stall_seconds
-        symptom = self._stalls.observe(key, current.usage.staged.get(key, 0), timeout=timeout)
+        written = current.usage.staged.get(key, 0)
+        symptom = self._stalls.observe(key, written, timeout=timeout, started=run.writing_since)
         if symptom is None or run.state not in _ACTIVE:
             return run
         return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)

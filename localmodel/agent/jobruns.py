@@ -7,7 +7,7 @@ it needs is there, and finds the one that stands already. Nothing here touches t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -37,6 +37,7 @@ from .observation import (
     is_ours,
     is_unfinished,
     job_state,
+    running_since,
     storage_key_of,
 )
 from .requirements import Requirements
@@ -56,6 +57,8 @@ class Run:
     message: str = ""
     is_busy: bool = False
     is_writing: bool = False
+    writing_since: datetime | None = None
+    """Of a pod that an earlier agent process may have seen."""
 
 
 class JobRuns:
@@ -70,11 +73,14 @@ class JobRuns:
         self._requirements = requirements
         self._starts = Starts(live, clock)
 
-    def observe(self, key: str, attempt: int, current: Pass) -> Run:
-        """The Job of that attempt, as the cache shows it; one that does not start is looked after live."""
+    def observe(self, key: str, attempt: int, current: Pass, started: datetime | None = None) -> Run:
+        """The Job of that attempt, as the cache shows it; one that does not start is looked after live.
+
+        `started`: when the attempt was, by this node's clock.
+        """
         job, pods = find_job(current.jobs_of(key), attempt), current.pods_of(key)
         timeout = current.config.local_model.job_start_timeout_seconds
-        start = self._starts.observe(key, job, pods, timeout=timeout)
+        start = self._starts.observe(key, job, pods, timeout=timeout, started=started)
         symptom = start.symptom or symptom_of(job, pods)
         return Run(
             state=JobState.STUCK if start.is_over else job_state(job, pods),
@@ -82,6 +88,7 @@ class JobRuns:
             message=symptom.message,
             is_busy=any(not pod.is_finished for pod in pods),
             is_writing=any(pod.status.phase == "Running" for pod in pods),
+            writing_since=running_since(pods),
         )
 
     def foreign_image(self, key: str, attempt: int, current: Pass) -> str:

@@ -6,7 +6,7 @@ and counts until it has ended, so two never write into one staging directory.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from localmodel.api.node import LocalModelInfo
@@ -62,10 +62,10 @@ class Runs:
         self._jobs = jobs
         self._children = children
 
-    def observe(self, key: str, attempt: int, current: Pass) -> Run:
-        """How an attempt stands, in the mode in which it was started."""
+    def observe(self, key: str, attempt: int, current: Pass, started: datetime | None = None) -> Run:
+        """How an attempt stands, in the mode in which it was started, which was at `started`."""
         child = self._children.observe(key, attempt, current)
-        job = self._jobs.observe(key, attempt, current)
+        job = self._jobs.observe(key, attempt, current, started)
         if child.state is not JobState.NONE:
             return child
         if current.config.local_model.downloads_in_agent and job.state in _WAITING and not job.is_busy:
