@@ -27,7 +27,7 @@ from .errors import EvictedError, InsufficientStorageError
 from .eviction import Disk, Item, Kind, Request, admit, fits_low, relieve
 from .evictor import Evictor, annotated
 from .growth import Growth, told_size
-from .inventory import Inventory, Round, Situations
+from .inventory import Inventory, Round, Situations, is_busy
 from .limits import Bounds
 from .manifest import KeyRecord
 from .podlook import PodLook
@@ -214,7 +214,7 @@ class Capacity:
         return [item for item in items if item.key == wanted.key and item.kind is Kind.MODEL and not item.kept]
 
     def _relieve(self, around: Round) -> None:
-        before = self.disk(around.current)
+        before = self._without_ending(around.current)
         if not before.is_under_pressure:
             return
         waits = self._settles_until - self._clock.monotonic()
@@ -222,10 +222,17 @@ class Capacity:
             self._sooner(waits)
             return
         why = "models took more than the high watermark" if before.models.is_high else "the volume was filling up"
-        removed = self._evictor.settled(lambda: relieve(self.disk(around.current, with_items=True)))
+        removed = self._evictor.settled(lambda: relieve(self._without_ending(around.current, with_items=True)))
         if removed:
             self._evictor.remove(removed, "room", why)
             self._settles_until = self._clock.monotonic() + SETTLE_SECONDS
+
+    def _without_ending(self, current: Pass, *, with_items: bool = False) -> Disk:
+        """The disk without what downloads have written that were given up and are being ended: no model goes for it."""
+        staged = current.usage.staged
+        given_up = (key for key in staged if is_busy(current, key) and self._store.record(key).outcome == "failed")
+        disk = self.disk(current, with_items=with_items)
+        return disk.changed(-sum(staged[key] for key in given_up), disk.items)
 
     def _sooner(self, seconds: float) -> None:
         wait = timedelta(seconds=min(seconds, _LONGEST_SECONDS))
@@ -276,7 +283,11 @@ class Capacity:
         others = [e for e in (*wanted.sharing, *wanted.claimants) if entry_key(e) != entry_key(entry)]
         sizes = [declared_size(it) or 0 for it in (entry, *map(self._requirements.fields.recall, others))]
         declared = min((size for size in sizes if size > 0), default=0) or max(required_size(entry), 0)
-        told = told_size(self._store, wanted) if wanted.key in self._evictor.around.current.usage.staged else None
+        told = (
+            told_size(self._store, wanted.key, wanted.uri)
+            if wanted.key in self._evictor.around.current.usage.staged
+            else None
+        )
         known = record.size if record.credentials == fingerprint(wanted.leader) else 0
         return told or known or declared
 
