@@ -260,11 +260,17 @@ class Capacity:
             if fits_low(self._promised(wanted.key, with_items=False), request.size):
                 return Room(request.size)
             raise EvictedError(record.evicted.message)
-        displaced = self._evictor.settled(lambda: admit(self._promised(wanted.key), request))
+        disks: list[Disk] = []
+
+        def look() -> list[Item] | None:
+            disks.append(self._promised(wanted.key))
+            return admit(disks[-1], request)
+
+        displaced = self._evictor.settled(look)
         if displaced is None:
             self._short.add(wanted.key)
             reserved = sum(size for key, size in around.current.reserved.items() if key != wanted.key)
-            raise InsufficientStorageError(shortage(request.size, self._promised(wanted.key), reserved))
+            raise InsufficientStorageError(shortage(request.size, disks[-1], reserved))
         self._short.discard(wanted.key)
         return Room(request.size, displaced)
 

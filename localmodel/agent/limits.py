@@ -66,11 +66,14 @@ class GroupLimits:
         """The annotation as the pass finds it."""
         self._unreadable: set[str] = set()
         """Groups that could not be read in this pass."""
+        self._bounds: tuple[object, Bounds] | None = None
+        """What was asked last in this pass, and the answer: each download that waits asks for it."""
 
     def begin(self, told: str) -> None:
         """A pass begins. `told`: the value of GROUP_LIMITS_ANNOTATION, which is another when what groups say is."""
         self._told = told
         self._unreadable.clear()
+        self._bounds = None
 
     def group(self, name: str) -> LocalModelNodeGroup | None:
         """The group, read live; None where there is none, which goes without asking for what is no name."""
@@ -79,6 +82,7 @@ class GroupLimits:
         return found
 
     def _remember(self, name: str, group: LocalModelNodeGroup | None) -> None:
+        self._bounds = None
         eviction = group.spec.eviction if group is not None else None
         try:
             limit = limit_of(group) if group is not None else None
@@ -95,6 +99,14 @@ class GroupLimits:
 
     def bounds(self, names: Iterable[str], config: LocalModelConfig) -> Bounds:
         """The tightest of what these groups say; a group that says no watermark has that of the configuration."""
+        asked = frozenset(names), config.high_watermark_percent, config.low_watermark_percent
+        if self._bounds is None or self._bounds[0] != asked:
+            # Made first: to read a group forgets what was asked before.
+            bounds = self._tightest(asked[0], config)
+            self._bounds = asked, bounds
+        return self._bounds[1]
+
+    def _tightest(self, names: Iterable[str], config: LocalModelConfig) -> Bounds:
         said = [found for name in sorted(set(names)) if name and (found := self._recall(name)) is not None]
         high = [_percent(s.high_percent, config.high_watermark_percent) for s in said]
         low = [
