@@ -91,6 +91,8 @@ class Checks:
         if leader.status != ModelStatus.MODEL_DOWNLOADED:
             return _until_downloaded(wanted, entry, record, leader, current.now)
         check = _check_of(record, wanted, entry, current)
+        if check.proved:
+            return leader  # It has come back in time, which this pass has found out; from the next one on it shares.
         if is_before(current.now, check.next_retry_time):
             return _rejected(wanted, check)
         try:

@@ -63,6 +63,10 @@ class Pass:
             self._pods_by_key = self.pods, pods_by_key(self.pods, self.jobs_namespace)
         return self._pods_by_key[1].get(key, ())
 
+    def has_downloads(self, key: str) -> bool:
+        """Whether there is a Job or pod of a download, ended or not."""
+        return bool(self.jobs_of(key) or self.pods_of(key))
+
     @property
     def jobs_namespace(self) -> str:
         return self.config.local_model.jobs_namespace

@@ -174,6 +174,14 @@ class Wanted:
     sharing: tuple[LocalModelInfo, ...]
     claimants: tuple[LocalModelInfo, ...] = ()
     refused: tuple[LocalModelInfo, ...] = ()
+    priority: int = field(init=False)
+    """The highest of those that share it."""
+    names: tuple[str, ...] = field(init=False)
+    """The status keys of those that share it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "priority", max(entry.priority for entry in self.sharing))
+        object.__setattr__(self, "names", tuple(map(entry_key, self.sharing)))
 
     @property
     def leader(self) -> LocalModelInfo:

@@ -1,13 +1,13 @@
 """Bringing one wanted model to the disk: observe, decide, act, report.
 
-`decisions.decide` says what to do; this module does it: starts an attempt (`runs`: as a Job or a process), publishes a
-finished download, counts a failure. Order matters where a crash may come between: the attempt is written down before it
-is started, and a publication before its outcome.
+`situations` observes and `decisions.decide` says what to do; this module does it: starts an attempt (`runs`: as a Job
+or a process), publishes a finished download, counts a failure. Order matters where a crash may come between: the
+attempt is written down before it is started, and a publication before its outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -37,26 +37,25 @@ from .errors import (
     VerificationError,
 )
 from .hostpath import HostPath
-from .jobruns import Run
+from .inventory import Situations
 from .limits import limit_of
 from .manifest import FolderState, KeyRecord
 from .metrics import AgentMetrics
 from .modelreport import bare_report, report_of
+from .outcome import Outcome
 from .ownership import Handover, is_owned_by, with_owners
-from .proofs import noted
-from .requirements import Requirements, declared_size
+from .requirements import Requirements
 from .runs import Runs
-from .sharing import has_rivals, references_of
+from .sharing import has_rivals
 from .shown import shown
-from .stalls import Stalls
+from .situations import ACTIVE, Observer, Settled, published
 from .status import ModelReport
 from .store import ModelStore
 from .verification import Publication
 
 log = structlog.get_logger(__name__)
 
-_ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.RETRYING)
-_GIVEN_UP = (*_ACTIVE, JobState.STUCK)
+_GIVEN_UP = (*ACTIVE, JobState.STUCK)
 """A Job of an attempt that has failed, if it stands so."""
 
 
@@ -83,7 +82,7 @@ class Downloads:
         self._path = path
         self._requirements = requirements
         self._runs = runs
-        self._stalls = Stalls(store.staging, clock)
+        self._observer = Observer(store=store, runs=runs, clock=clock)
         self._handover = Handover(live=live, store=store, runs=runs, clock=clock)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
@@ -92,64 +91,9 @@ class Downloads:
         self._turn_passes = False
         """A download has failed, and it is the turn of another cache's credentials: no event tells."""
 
-    def observe(self, wanted: Wanted, current: Pass) -> tuple[Situation, FolderState]:
-        """What is known of the key; writes down what the entries say of it."""
-        record = self._store.record(wanted.key)
-        folder = self._store.check(wanted.key)
-        record = msgspec.structs.replace(
-            record, uri=wanted.uri, references=references_of(wanted), unreferenced_since=None
-        )
-        if is_owned_by(record, wanted, folder):
-            if folder.is_complete and record.outcome != "published":
-                record = _published(record)
-            if folder.is_complete or record.owners:
-                record = with_owners(record, wanted)
-        grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
-        record = noted(record, wanted, current.now, grace)
-        if not folder.is_complete and record.evicted is None and record.wanted_time is None:
-            record = msgspec.structs.replace(record, wanted_time=current.now)
-        self._note(wanted.key, record, folder)
-        run = self._runs.observe(wanted.key, record.attempt, current, record.started_time)
-        run = self._with_stall(wanted.key, run, current)
-        situation = Situation(
-            folder=folder.kind,
-            folder_detail=folder.detail,
-            job=run.state,
-            job_reason=run.reason,
-            job_message=run.message,
-            pod_runs=run.is_busy,
-            record=record,
-        )
-        is_given_up = record.outcome == "failed" or situation.job is JobState.STUCK
-        # What was begun holds its room also while its Job is not seen, as after a restart.
-        is_begun = bool(record.outcome == "" and record.promised) and not is_given_up
-        if not folder.is_complete and (run.is_writing or is_begun or (situation.job in _ACTIVE and not is_given_up)):
-            current.reserved[wanted.key] = record.promised or declared_size(wanted.leader) or 0
-        return situation, folder
-
-    def _note(self, key: str, record: KeyRecord, folder: FolderState) -> None:
-        """A disk that cannot be written does not make a whole model less whole."""
-        try:
-            self._store.write_record(key, record)
-        except StoreError as error:
-            if not folder.is_complete:
-                raise
-            log.warning("cannot note who wants a model", storage_key=key, error=str(error))
-
-    def _with_stall(self, key: str, run: Run, current: Pass) -> Run:
-        if not run.is_writing:
-            self._stalls.forget(key)
-            return run
-        timeout = current.config.local_model.download_stall_seconds
-        written = current.usage.staged.get(key, 0)
-        symptom = self._stalls.observe(key, written, timeout=timeout, started=run.writing_since)
-        if symptom is None or run.state not in _ACTIVE:
-            return run
-        return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)
-
-    def under_way(self, current: Pass) -> set[str]:
-        """The storage keys of all downloads on the node that have not ended, whoever asks for them."""
-        return self._runs.under_way(current)
+    def observe_all(self, groups: Sequence[Wanted], current: Pass, outcome: Outcome) -> Situations:
+        """See `Observer.all`."""
+        return self._observer.all(groups, current, outcome)
 
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
@@ -162,6 +106,9 @@ class Downloads:
 
         Raises StoreError where the disk fails, ApiError and TransportError where the API server does.
         """
+        settled = self._observer.settled(wanted.key, situation)
+        if settled is not None:
+            return self._settled_report(settled, current)
         if not is_owned_by(situation.record, wanted, folder):
             waits = self._handover.run(wanted, situation.record, folder, current)
             if waits is None:
@@ -276,7 +223,7 @@ class Downloads:
             if isinstance(error, NothingDownloadedError):
                 told += self._other_path(wanted)
             return self._failed(wanted, record, error.reason, told, current)
-        record = _published(record)
+        record = published(record)
         self._store.write_record(wanted.key, record)
         self._metrics.published(manifest.total_size)
         current.reserved.pop(wanted.key, None)
@@ -358,31 +305,23 @@ class Downloads:
             log.warning("download cannot start", model=entry_key(wanted.leader), reason=reason, error=message)
             self._recorder.event(current.node, "Warning", reason, f"{entry_key(wanted.leader)}: {message}")
 
+    def _settled_report(self, settled: Settled, current: Pass) -> ModelReport:
+        """The one of before, if that still holds."""
+        wanted, (situation, folder) = settled.wanted, settled.observed
+        if settled.report is None or settled.report.in_use != (wanted.key in current.in_use):
+            settled.report = self._report(wanted, situation, folder, decide(situation, current.now), current)
+        return settled.report
+
     def _report(
         self, wanted: Wanted, situation: Situation, folder: FolderState, decision: Decision, current: Pass
     ) -> ModelReport:
         record = situation.record
         if situation.job is JobState.PENDING and situation.job_reason:
             self._announce(wanted, situation.job_reason, situation.job_message, current)
-        is_active = situation.job in _ACTIVE
+        is_active = situation.job in ACTIVE
         return report_of(self._store, wanted, record, folder, decision, current, is_active=is_active)
 
 
 def _started(record: KeyRecord, attempt: int) -> datetime | None:
     """When an attempt was started that is started again, as after a restart of the agent."""
     return record.started_time if record.attempt == attempt and not record.outcome else None
-
-
-def _published(record: KeyRecord) -> KeyRecord:
-    return msgspec.structs.replace(
-        record,
-        outcome="published",
-        failures=0,
-        reason="",
-        message="",
-        next_retry_time=None,
-        tries=(),
-        promised=0,
-        wanted_time=None,
-        evicted=None,
-    )

@@ -9,9 +9,10 @@ anything, protects every model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from localmodel.api.names import LOCAL_MODEL_LABEL, storage_key_of_claim
@@ -40,22 +41,53 @@ class InUse:
         return bool(self.pods.get(key))
 
 
-def find_in_use(pods: Iterable[Pod], references: Mapping[str, Sequence[Reference]], *, jobs_namespace: str) -> InUse:
-    """`references` are the caches of every storage key on this node. Downloads and finished pods do not count."""
+class _Claims:
+    """Which models claims expose. `references` is asked only once a pod has a claim."""
+
+    def __init__(self, references: Callable[[], Mapping[str, Sequence[Reference]]]) -> None:
+        self._references = references
+
+    @cached_property
+    def keys(self) -> set[str]:
+        """All storage keys on this node."""
+        return set(self._all)
+
+    def exposed(self, claim: str, namespace: str) -> set[str]:
+        """The storage keys that the claim of that namespace exposes by its name."""
+        return {key for key, owner in self._by_name.get(claim, ()) if owner in ("", namespace)}
+
+    @cached_property
+    def _all(self) -> Mapping[str, Sequence[Reference]]:
+        return self._references()
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        found: dict[str, list[tuple[str, str]]] = {}
+        for key, caches in self._all.items():
+            for cache in caches:
+                found.setdefault(cache.claim, []).append((key, cache.namespace))
+        return found
+
+
+def find_in_use(
+    pods: Iterable[Pod], references: Callable[[], Mapping[str, Sequence[Reference]]], *, jobs_namespace: str
+) -> InUse:
+    """`references` tells the caches of every storage key on this node. Downloads and finished pods do not count."""
     users: dict[str, dict[str, datetime]] = {}
     named: set[str] = set()
+    claims = _Claims(references)
     for pod in pods:
         is_download = pod.namespace == jobs_namespace and STORAGE_KEY_LABEL in pod.metadata.labels
         if pod.is_finished or is_download:
             continue
-        keys, is_sure = _mounted_by(pod, references)
+        keys, is_sure = _mounted_by(pod, claims)
         for key in keys:
             users.setdefault(key, {})[pod.metadata.uid] = pod.metadata.creation_timestamp or _BEGINNING
         named |= keys if is_sure else set()
     return InUse(users, frozenset(named))
 
 
-def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> tuple[set[str], bool]:
+def _mounted_by(pod: Pod, known: _Claims) -> tuple[set[str], bool]:
     """The keys, and False where they are all that there are because nobody can say which."""
     claims = {
         volume.name: volume.persistent_volume_claim.claim_name
@@ -67,18 +99,14 @@ def _mounted_by(pod: Pod, references: Mapping[str, Sequence[Reference]]) -> tupl
     keys: set[str] = set()
     single = {key for claim in claims.values() if (key := storage_key_of_claim(claim))}
     for name, claim in claims.items():
-        exposed = {
-            key
-            for key, caches in references.items()
-            if any(cache.claim == claim and cache.namespace in ("", pod.namespace) for cache in caches)
-        }
+        exposed = known.exposed(claim, pod.namespace)
         paths = [str(mount.get("subPath") or "") for mount in _mounts(pod, name)]
         found = {match[1] for path in paths if (match := _MODEL_PATH.match(path))}
         if exposed and any(not _MODEL_PATH.match(path) for path in paths):
-            return set(references), False
+            return known.keys, False
         keys |= exposed | found
     if not keys and not single and LOCAL_MODEL_LABEL in pod.metadata.labels:
-        return set(references), False
+        return known.keys, False
     return keys | single, True
 
 

@@ -2,8 +2,9 @@
 
 The official client, which reads kubeconfigs and service account mounts, brings three quarters of what it would cost:
 its API client with HTTP libraries and parsers of dates, watches, websockets, and OAuth for one sort of kubeconfig.
-Called by the program, before anything else imports these modules; in another process it would be too late, and is
-without effect.
+structlog brings asyncio for loggers of coroutines, and rich, where it is installed, for coloured tracebacks; the
+standard library brings archives. Called by the program before anything else imports these modules; in another process
+it would be too late, and is without effect.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from localmodel.runtime.lazy import import_with_stand_ins
+from localmodel.runtime.lazy import import_with_stand_ins, import_without
 
 _UNUSED: Final = {
     "kubernetes.client.api_client": ("ApiClient",),
@@ -25,6 +26,14 @@ _UNUSED: Final = {
 _OAUTH: Final = {"oauthlib": ("oauth2",), "oauthlib.oauth2": (), "requests_oauthlib": ("OAuth2Session",)}
 _NEEDS_OAUTH: Final = b"auth-provider"
 """In a kubeconfig: the user's token comes from an identity provider, and is refreshed by OAuth."""
+
+
+def import_libraries() -> None:
+    """Imports what every part of the agent needs without what it never uses of it."""
+    import_without("shutil", "bz2", "lzma")
+    import_without("zipfile", "bz2", "lzma")
+    unused = {"asyncio": (), "pickle": ("PicklingError",)}
+    import_with_stand_ins("structlog", unused, "rich", "better_exceptions")
 
 
 def import_official_client(kubeconfig: str | Path | None, env: Mapping[str, str]) -> None:

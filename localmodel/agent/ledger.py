@@ -17,7 +17,8 @@ import structlog
 
 from .beneath import Beneath
 from .filesystem import TEMPORARY_SUFFIX, FileSystem
-from .manifest import KeyRecord, ModelManifest
+from .listing import Listing
+from .manifest import FolderState, KeyRecord, ModelManifest
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 _FILE = re.compile(r"[0-9a-f]{16}\.json")
@@ -40,10 +41,10 @@ class Ledger:
         self._fs = filesystem
         self._base = os.fspath(directory)
         self._beneath = Beneath(directory)
+        self._listings = Listing(directory, _keys_in), Listing(self.records, _keys_in)
         self._records: dict[str, KeyRecord] = {}
-        self._manifests: dict[
-            str, tuple[tuple[int, int, int], ModelManifest]
-        ] = {}  # with the file's inode, mtime, size
+        self._manifests: dict[str, tuple[tuple[int, int, int], ModelManifest, FolderState]] = {}
+        """With the file's inode, time and size, and what a folder is that is as it says."""
 
     def manifest_path(self, key: str) -> Path:
         return self.directory / f"{key}.json"
@@ -70,8 +71,13 @@ class Ledger:
         except (msgspec.DecodeError, RecursionError) as error:
             log.warning("a manifest cannot be understood", path=str(path), error=str(error))
             return None
-        self._manifests[key] = version, manifest
+        self._manifests[key] = version, manifest, FolderState("complete", manifest=manifest)
         return manifest
+
+    def whole(self, key: str, manifest: ModelManifest) -> FolderState:
+        """The state of a folder that is as its manifest says; the same object while that is the same."""
+        known = self._manifests.get(key)
+        return known[2] if known is not None and known[1] is manifest else FolderState("complete", manifest=manifest)
 
     def write_manifest(self, manifest: ModelManifest) -> None:
         self._manifests.pop(manifest.storage_key, None)
@@ -117,9 +123,10 @@ class Ledger:
         """Replaces such a file."""
         self._fs.write_file(self.directory / name, data)
 
-    def keys(self) -> set[str]:
+    def keys(self) -> frozenset[str]:
         """Storage keys with a manifest, or with a record that caches stand in or that cannot be read."""
-        return _keys_in(self.directory) | {key for key in _keys_in(self.records) if self._is_referenced(key)}
+        manifests, records = (listing.read() for listing in self._listings)
+        return manifests.union(filter(self._is_referenced, records))
 
     def _is_referenced(self, key: str) -> bool:
         try:
@@ -139,6 +146,5 @@ class Ledger:
                 self._fs.remove_file(path)
 
 
-def _keys_in(directory: Path) -> set[str]:
-    names = os.listdir(directory)  # noqa: PTH208 - names only
+def _keys_in(names: Iterable[str]) -> set[str]:
     return {name[:_LENGTH] for name in names if _FILE.fullmatch(name)}

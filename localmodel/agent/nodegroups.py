@@ -36,7 +36,8 @@ class NodeGroups:
         self._live = live
         self._clock = clock
         self._node_name = node_name
-        self._found = ""
+        self.found = ""
+        """The group that entries without one were given last."""
         self._looked = float("-inf")
         self._labels: dict[str, str] | None = None
         """The Node's when the groups were read; None: there was no Node, or nothing was read yet."""
@@ -55,12 +56,12 @@ class NodeGroups:
             labels = dict(node.metadata.labels) if node is not None else None
             if labels != self._labels or now - self._looked >= _LOOK_SECONDS:
                 self._looked, self._labels = now, labels
-                self._found = self._look(labels) if labels is not None else ""
+                self.found = self._look(labels) if labels is not None else ""
         except RuntimeLibraryError as error:
             # Also where a role of before does not let the Node be read.
             log.warning("cannot look for the node group of this node", node=self._node_name, error=str(error))
             self._looked = now
-        return self._found
+        return self.found
 
     def _look(self, labels: dict[str, str]) -> str:
         node = Node(metadata=ObjectMeta(name=self._node_name, labels=labels))

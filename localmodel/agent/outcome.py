@@ -34,8 +34,8 @@ class Outcome:
 
     def add(self, wanted: Wanted, report: ModelReport) -> None:
         """The report stands for every entry that shares the download."""
-        for entry in wanted.sharing:
-            self.reports[entry_key(entry)] = report
+        for name in wanted.names:
+            self.reports[name] = report
         for entry in wanted.refused:
             self.reports[entry_key(entry)] = ModelReport(
                 status=ModelStatus.MODEL_DOWNLOAD_PENDING,

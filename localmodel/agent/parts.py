@@ -23,6 +23,7 @@ from .podlook import PodLook
 from .removal import Removal
 from .requirements import Requirements
 from .runs import Runs
+from .sharing import Grouping
 from .status import NodeStatusWriter, ProgressPolicy
 from .storagecondition import StorageCondition
 from .store import ModelStore
@@ -34,6 +35,7 @@ class Parts:
 
     look: PodLook
     groups: NodeGroups
+    grouping: Grouping
     downloads: Downloads
     checks: Checks
     removal: Removal
@@ -74,6 +76,7 @@ class Parts:
         return cls(
             look=look,
             groups=NodeGroups(client, live, clock, node_name=node_name),
+            grouping=Grouping(store.recorded),
             downloads=Downloads(
                 live=live,
                 store=store,

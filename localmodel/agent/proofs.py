@@ -3,6 +3,8 @@
 A proof is of credentials at a time. It is not repeated while the cache stays (docs/security.md), but a cache that comes
 back after `unreferencedGraceSeconds` is checked like one that comes for the first time: its rights may have ended, and
 it may be another cache of that name. A label that slips for a minute costs nobody a check. Pure functions.
+
+When an absence begins is written down; how long it was is asked when the cache is back, so nothing is due in between.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from .manifest import Check, KeyRecord
 
 
 def noted(record: KeyRecord, wanted: Wanted, now: datetime, grace: timedelta) -> KeyRecord:
-    """The record with when caches of its checks were missed first, and without checks of those that stayed away.
+    """The record with when caches of its checks were missed first, and without checks of those that stayed away, or
+    have come back, too late.
 
     A clock that went back begins a grace anew.
     """
@@ -25,9 +28,10 @@ def noted(record: KeyRecord, wanted: Wanted, now: datetime, grace: timedelta) ->
     present = {entry_key(entry) for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)}
     kept = []
     for check in record.checks:
-        since = None if check.entry in present else min(check.absent_since or now, now)
-        if since is None or now - since < grace:
-            kept.append(msgspec.structs.replace(check, absent_since=since))
+        is_there = check.entry in present
+        since = now if check.absent_since is None else min(check.absent_since, now)
+        if now - since < grace or (is_there and check.absent_since is None):
+            kept.append(msgspec.structs.replace(check, absent_since=None if is_there else since))
     return msgspec.structs.replace(record, checks=tuple(kept))
 
 

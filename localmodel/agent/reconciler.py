@@ -39,7 +39,7 @@ from .hostpath import HostPath
 from .inuse import find_in_use
 from .inventory import Situations
 from .jobs import label_value
-from .manifest import FolderState, KeyRecord, Reference
+from .manifest import FolderState, Reference
 from .metrics import AgentMetrics
 from .observation import is_ours
 from .outcome import Outcome, lingering
@@ -49,7 +49,6 @@ from .probe import DiskProbe
 from .removal import Removed
 from .scratch import Scratch
 from .scrub import Damage
-from .sharing import group_entries
 from .shown import ShownEvents, shown
 from .status import ProgressPolicy, build_status
 from .store import ModelStore
@@ -98,7 +97,7 @@ class LocalModelNodeReconciler(Reconciler):
         self._wake = Channel(EnqueueRequestForObject(), name="wake")
 
     def setup(self, builder: Builder) -> None:
-        """Which objects of a kind are watched is said by `main.cache_options`."""
+        """Which objects of a kind are watched is said by `program.cache_options`."""
         request = Request("", self._node_name)
         to_node: EnqueueRequestsFromMapFunc[Object] = EnqueueRequestsFromMapFunc(
             lambda _: [request], delay=_COALESCE_SECONDS
@@ -176,13 +175,11 @@ class LocalModelNodeReconciler(Reconciler):
     def _pass(self, node: LocalModelNode, frequency: timedelta, problem: StoreError | None) -> timedelta:
         """Everything that is due for the node; how long until the next look. `problem`: what forbids to write."""
         parts = self._components()
-        entries = parts.groups.complete(node.spec.local_models)
-        isolation = self.config.storage_isolation
-        groups = group_entries(entries, self._recorded, now=self.clock.now(), isolation=isolation)
+        groups = self._group(parts, node)
         keys = {wanted.key for wanted in groups}
         current = self._observe(node)
         outcome = Outcome(storage=problem)
-        situations = self._observe_all(parts.downloads, groups, current, outcome)
+        situations = parts.downloads.observe_all(groups, current, outcome)
         self._find_in_use(current)
         # First what nobody wants any more: that may be all the room that is needed.
         removed = parts.removal.run(current, keys)
@@ -208,6 +205,7 @@ class LocalModelNodeReconciler(Reconciler):
             outcome.reports,
             usage=current.usage,
             limit=parts.capacity.bounds(current).limit,
+            models=parts.writer.models,
         )
         foreign, leftovers = self._store.unknown_directories(keys), self._store.leftovers
         parts.condition.set(node, status, outcome.storage_error(), foreign=foreign, leftovers=leftovers)
@@ -215,6 +213,16 @@ class LocalModelNodeReconciler(Reconciler):
         parts.writer.write(node, status)
         self._metrics.observed(outcome.reports.values(), current.usage, running=len(current.reserved))
         return self._next_look(frequency, outcome, removed, current)
+
+    def _group(self, parts: Parts, node: LocalModelNode) -> list[Wanted]:
+        entries = parts.groups.complete(node.spec.local_models)
+        uid, generation = node.metadata.uid, node.metadata.generation
+        return parts.grouping.of(
+            entries,
+            now=self.clock.now(),
+            isolation=self.config.storage_isolation,
+            version=(uid, generation, parts.groups.found) if generation else None,
+        )
 
     def _keep_room(
         self, capacity: Capacity, groups: Sequence[Wanted], situations: Situations, current: Pass, outcome: Outcome
@@ -238,7 +246,7 @@ class LocalModelNodeReconciler(Reconciler):
         disk = capacity.disk(current)
         if disk.is_under_pressure:
             disk = capacity.disk(current, with_items=True)
-        names = {wanted.key: entry_key(wanted.leader) for wanted in groups}
+        names = {wanted.key: wanted.names[0] for wanted in groups}
         tell_pressure(node, status, disk, names, recorder=self.recorder, clock=self.clock)
 
     def _tell_adopted(self, node: LocalModelNode, keys: list[str]) -> None:
@@ -291,19 +299,6 @@ class LocalModelNodeReconciler(Reconciler):
         self._is_blind = is_blind
         return pods
 
-    def _observe_all(self, downloads: Downloads, groups: list[Wanted], current: Pass, outcome: Outcome) -> Situations:
-        """All of them before any acts: what is under way has its room reserved before another starts."""
-        situations: Situations = {}
-        # Also those that no entry asks for any more, until they have ended.
-        for key in downloads.under_way(current) - {wanted.key for wanted in groups}:
-            current.reserved[key] = self._recorded(key).promised
-        for wanted in groups:
-            try:
-                situations[wanted.key] = downloads.observe(wanted, current)
-            except Exception as error:  # noqa: BLE001 - one entry's failure never stops the others
-                outcome.failed(wanted, current.node, error)
-        return situations
-
     def _ensure(
         self,
         downloads: Downloads,
@@ -318,7 +313,7 @@ class LocalModelNodeReconciler(Reconciler):
             outcome.failed(wanted, current.node, error)
 
     def _prove(self, checks: Checks, wanted: Wanted, current: Pass, outcome: Outcome) -> None:
-        leader = outcome.reports[entry_key(wanted.leader)]
+        leader = outcome.reports[wanted.names[0]]
         for entry in wanted.claimants:
             try:
                 outcome.reports[entry_key(entry)] = checks.report(wanted, entry, leader, current)
@@ -326,30 +321,14 @@ class LocalModelNodeReconciler(Reconciler):
                 outcome.failed(wanted, current.node, error, (entry,))
 
     def _find_in_use(self, current: Pass) -> None:
-        references = {}
-        for key in self._store.known_keys():
-            references[key] = self._references(key)
-        found = find_in_use(current.pods, references, jobs_namespace=current.jobs_namespace)
+        found = find_in_use(current.pods, self._references, jobs_namespace=current.jobs_namespace)
         if self._is_blind:
             grace = timedelta(seconds=self.config.unreferenced_grace_seconds)
             found = replace(found, unseen_since=current.now - grace)
         current.in_use = found
 
-    def _recorded(self, key: str) -> KeyRecord:
-        """The key's record; an empty one where it cannot be read, which is told when the key's turn comes."""
-        try:
-            return self._store.record(key)
-        except StoreError as error:
-            log.debug("a record cannot be read", storage_key=key, error=str(error))
-            return KeyRecord()
-
-    def _references(self, key: str) -> tuple[Reference, ...]:
-        try:
-            manifest = self._store.recall(key)
-        except StoreError as error:
-            log.debug("a manifest cannot be read", storage_key=key, error=str(error))
-            manifest = None
-        return (*self._recorded(key).references, *(manifest.references if manifest else ()))
+    def _references(self) -> dict[str, tuple[Reference, ...]]:
+        return {key: self._store.references(key) for key in self._store.known_keys()}
 
     def _next_look(self, frequency: timedelta, outcome: Outcome, removed: Removed, current: Pass) -> timedelta:
         parts = self._components()

@@ -1,4 +1,4 @@
-"""Which caches share one download of a URI, and whose credentials it uses. Pure functions.
+"""Which caches share one download of a URI, and whose credentials it uses.
 
 One folder for each storage key, however many caches name the URI; but what one cache's credentials brought to the disk
 is not every cache's (D-16), and one cache's wrong credentials are not everybody's failure (D-17). See design.md
@@ -7,7 +7,7 @@ section 4, "Credentials stay with their owner".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,22 +31,46 @@ def storage_key_of(entry: LocalModelInfo, isolation: str) -> str:
     return storage_key(entry.source_model_uri, entry.namespace if isolation == "namespace" else "")
 
 
-def group_entries(
-    entries: Iterable[LocalModelInfo],
-    recorded: Callable[[str], KeyRecord],
-    *,
-    now: datetime,
-    isolation: str = "verified",
-) -> list[Wanted]:
-    """The entries by storage key, highest priority first.
+class Grouping:
+    """Groups entries in each pass. What nothing has changed of is the same object in the next one, so that all that was
+    made of it can be kept, too."""
 
-    Entries share a download if they select the same files. With other credentials than the leader's they are
-    `claimants` until theirs are proved, unless `isolation` (`storageIsolation`) says that this does not matter. Whose
-    download it is: theirs that match what was downloaded (`recorded(key)`), then those of a cache that owns it, else
-    the first by name: nobody loses a model because another cache comes along (D-16); after a failure it is the turn of
-    the next credentials: nobody misses a model because of another cache's (D-17). Entries without a name or URI, and
-    repetitions, are left out.
-    """
+    def __init__(self, recorded: Callable[[str], KeyRecord]) -> None:
+        """`recorded(key)` is what is known of a storage key."""
+        self._recorded = recorded
+        self._version: Hashable = None
+        self._members: dict[str, list[LocalModelInfo]] = {}
+        self._shares: dict[str, tuple[KeyRecord, Wanted]] = {}
+
+    def of(
+        self, entries: Iterable[LocalModelInfo], *, now: datetime, isolation: str, version: Hashable = None
+    ) -> list[Wanted]:
+        """The entries by storage key, highest priority first. While `version` is equal, so are the entries.
+
+        Entries share a download if they select the same files. With other credentials than the leader's they are
+        `claimants` until theirs are proved, unless `isolation` (`storageIsolation`) says that this does not matter.
+        Whose download it is: theirs that match what was downloaded, then those of a cache that owns it, else the first
+        by name: nobody loses a model because another cache comes along (D-16); after a failure it is the turn of the
+        next credentials: nobody misses a model because of another cache's (D-17). Entries without a name or URI, and
+        repetitions, are left out.
+        """
+        if version is None or self._version != (version, isolation):
+            self._version, self._members, self._shares = (version, isolation), _by_key(entries, isolation), {}
+        wanted = [self._share(key, members, isolation, now) for key, members in self._members.items()]
+        return sorted(wanted, key=lambda group: -group.priority)
+
+    def _share(self, key: str, members: list[LocalModelInfo], isolation: str, now: datetime) -> Wanted:
+        record = self._recorded(key)
+        known = self._shares.get(key)
+        # After a failure time decides whose turn it is.
+        if known is not None and (len(members) == 1 or (known[0] is record and record.outcome != "failed")):
+            return known[1]
+        wanted = _share(key, members, record, isolation, now)
+        self._shares[key] = record, wanted
+        return wanted
+
+
+def _by_key(entries: Iterable[LocalModelInfo], isolation: str) -> dict[str, list[LocalModelInfo]]:
     by_key: dict[str, list[LocalModelInfo]] = {}
     seen: set[str] = set()
     for entry in entries:
@@ -56,8 +80,7 @@ def group_entries(
             continue
         seen.add(name)
         by_key.setdefault(storage_key_of(entry, isolation), []).append(entry)
-    wanted = [_share(key, members, recorded(key), isolation, now) for key, members in by_key.items()]
-    return sorted(wanted, key=lambda group: -max(entry.priority for entry in group.sharing))
+    return by_key
 
 
 def _share(key: str, members: list[LocalModelInfo], record: KeyRecord, isolation: str, now: datetime) -> Wanted:
@@ -120,9 +143,11 @@ def _turn(tried: Try | None) -> datetime:
 
 
 def is_proved(record: KeyRecord, entry: LocalModelInfo) -> bool:
-    """The entry's present credentials were good for the model while it was here."""
+    """The entry's present credentials were good for the model, and it has not been away since, as far as was noted
+    (`proofs`)."""
     return any(
-        it.proved and it.entry == entry_key(entry) and it.credentials == fingerprint(entry) for it in record.checks
+        it.proved and it.absent_since is None and it.entry == entry_key(entry) and it.credentials == fingerprint(entry)
+        for it in record.checks
     )
 
 

@@ -7,9 +7,10 @@ not know: then what was written last, not what comes back, is what a new status 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from localmodel.api.node import LocalModelNode, LocalModelNodeStatus, ModelStatus, NodeDisk, NodeModel
@@ -45,18 +46,40 @@ class ModelReport:
     last_used_time: datetime | None = None
 
 
+class NodeModels:
+    """What the status says of each model, for every pass: while a report is the same object, so is what it says."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[ModelReport, NodeModel]] = {}
+
+    def of(self, reports: Iterable[tuple[str, ModelReport]], previous: Mapping[str, NodeModel]) -> dict[str, NodeModel]:
+        """By status key, in the order of the reports. `previous` is what was said before."""
+        known, self._made = self._made, {}
+        models = {}
+        for key, report in reports:
+            before, made = previous.get(key), known.get(key)
+            if made is None or made[0] is not report or made[1] is not before:
+                model = _model(report, before)
+                made = report, before if before is not None and model == before else model
+            self._made[key] = made
+            models[key] = made[1]
+        return models
+
+
 def build_status(
     previous: LocalModelNodeStatus,
     reports: Mapping[str, ModelReport],
     *,
     usage: DiskUsage | None,
     limit: int | None,
+    models: NodeModels | None = None,
 ) -> LocalModelNodeStatus:
     """The status of these models, by status key. Conditions stay as they are; so does the disk without `usage`."""
+    ordered = sorted(reports.items(), key=itemgetter(0))
     status = previous.model_copy(
         update={
-            "model_status": {key: report.status.value for key, report in sorted(reports.items())},
-            "models": {key: _model(report, previous.models.get(key)) for key, report in sorted(reports.items())},
+            "model_status": {key: report.status.value for key, report in ordered},
+            "models": (models or NodeModels()).of(ordered, previous.models),
             "conditions": [condition.model_copy() for condition in previous.conditions],
         }
     )
@@ -112,7 +135,8 @@ class NodeStatusWriter:
         self._policy = policy
         self._clock = clock
         self._last: tuple[str, LocalModelNodeStatus, dict[str, Any]] | None = None
-        """The object's uid and the status written last, also as JSON; None until one was written."""
+        """The object's uid and the status that stands there as far as is known, also as JSON."""
+        self.models = NodeModels()
         self._progress_written = float("-inf")
 
     def latest(self, node: LocalModelNode) -> LocalModelNodeStatus:
@@ -123,16 +147,21 @@ class NodeStatusWriter:
 
     def write(self, node: LocalModelNode, status: LocalModelNodeStatus) -> bool:
         """Writes the status if that is due; whether it was. Raises ApiError or TransportError."""
+        last = self._last if self._last is not None and self._last[0] == node.metadata.uid else None
+        if last is not None and status == last[1] and status.model_status == node.status.model_status:
+            return False
         wanted = status.to_dict()
-        if not self._is_due(node, wanted):
+        if last is None and wanted == node.status.to_dict():
+            self._last = node.metadata.uid, status, wanted  # As good as written.
+            return False
+        if not self._is_due(node, wanted, last[2] if last is not None else None):
             return False
         self._put(node, status)
         self._last = node.metadata.uid, status, wanted
         self._progress_written = self._clock.monotonic()
         return True
 
-    def _is_due(self, node: LocalModelNode, wanted: dict[str, Any]) -> bool:
-        last = self._last[2] if self._last is not None and self._last[0] == node.metadata.uid else None
+    def _is_due(self, node: LocalModelNode, wanted: dict[str, Any], last: dict[str, Any] | None) -> bool:
         if last is not None and wanted.get("modelStatus", {}) != node.status.model_status:
             return True
         base = node.status.to_dict() if last is None else last

@@ -38,7 +38,8 @@ from .beneath import Beneath
 from .errors import DiskFullError, StoreError, VerificationError, disk_errors
 from .filesystem import FileSystem
 from .ledger import Ledger, storage_keys
-from .manifest import FolderState, KeyRecord, ModelManifest
+from .listing import Listing
+from .manifest import FolderState, KeyRecord, ModelManifest, Reference
 from .publishing import Publisher
 from .root import DIRECTORY_MODE, ModelsRoot
 from .trash import NO_HOLDERS, Trash
@@ -81,6 +82,8 @@ class ModelStore:
         self._ledger = Ledger(self.notes, self._fs)
         self._trash = Trash(self.trash, self._fs, self._clock)
         self._publisher = Publisher(self._root, filesystem=self._fs, ledger=self._ledger, trash=self._trash)
+        self._names = Listing(self.models, set)
+        self._staged = Listing(self.staging, storage_keys)
         self._mutex = threading.RLock()
 
     # opening -----------------------------------------------------------------------------------------------------
@@ -155,6 +158,26 @@ class ModelStore:
         with disk_errors(self.models):
             return self._ledger.recall(key)
 
+    def recorded(self, key: str) -> KeyRecord:
+        """The key's record; an empty one where it cannot be read, of which who asks for it itself is told why."""
+        try:
+            return self.record(key)
+        except StoreError as error:
+            log.debug("a record cannot be read", storage_key=key, error=str(error))
+            return KeyRecord()
+
+    def references(self, key: str) -> tuple[Reference, ...]:
+        """The caches that are or were known to want the model, as far as the books can be read."""
+        try:
+            manifest = self.recall(key)
+        except StoreError as error:
+            log.debug("a manifest cannot be read", storage_key=key, error=str(error))
+            manifest = None
+        references = self.recorded(key).references
+        # Mostly the same.
+        more = manifest.references if manifest is not None and manifest.references != references else ()
+        return (*references, *more)
+
     def check(self, key: str) -> FolderState:
         """Whether the model is whole: a manifest, and its files with their sizes. Costs one stat per file."""
         with disk_errors(self.models):
@@ -169,25 +192,24 @@ class ModelStore:
             if manifest is None or self._publisher.is_unfinished(key, manifest, found.st_ino):
                 return FolderState("incomplete", "it was never verified")
             difference = manifest.damaged or tree.first_difference(folder, manifest.files)
-            return FolderState("incomplete" if difference else "complete", difference, manifest)
+            return FolderState("incomplete", difference, manifest) if difference else self._ledger.whole(key, manifest)
 
     def staged_keys(self) -> list[str]:
         """Storage keys with a staging directory."""
         with disk_errors(self.models):
-            return sorted(storage_keys(os.listdir(self.staging)))  # noqa: PTH208 - names only
+            return sorted(self._staged.read())
 
-    def known_keys(self) -> set[str]:
+    def known_keys(self) -> frozenset[str]:
         """Storage keys that are ours by a manifest, a staging directory, or a record that caches stand in."""
         with disk_errors(self.models):
-            return self._ledger.keys() | set(self.staged_keys())
+            return self._ledger.keys() | self._staged.read()
 
     def unknown_directories(self, wanted: Collection[str]) -> list[str]:
         """Names in `models/` that are neither known nor wanted: older versions' folders, `lost+found`, what somebody
         put there. They are only reported, never deleted (D-01, D-14)."""
         with disk_errors(self.models):
-            ours = self.known_keys() | set(wanted)
-            ours |= {path.name for path in (self.staging, self.trash, self.notes)}
-            return sorted(set(os.listdir(self.models)) - ours)  # noqa: PTH208 - names only
+            ours = self.known_keys().union(wanted, (path.name for path in (self.staging, self.trash, self.notes)))
+            return sorted(self._names.read() - ours)
 
     def usage(self) -> DiskUsage:
         """The room on the volume and what the models take of it. Walks only what has no manifest."""

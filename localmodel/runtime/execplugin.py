@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from . import cancellation, deadline
 from .errors import RuntimeLibraryError
+
+if TYPE_CHECKING:
+    import subprocess
 
 TIMEOUT = 60.0
 """Seconds that a plugin may take."""
@@ -119,6 +121,9 @@ class ExecPlugin:
         )
 
     def _output(self) -> bytes:
+        # Imported here: few kubeconfigs have plugins.
+        import subprocess
+
         config = self._config
         command = config.command
         if os.sep in command:
@@ -138,7 +143,10 @@ class ExecPlugin:
         except OSError as error:
             hint = f". {config.install_hint.strip()}" if config.install_hint else ""
             raise self._error(f"cannot be started: {error}{hint}") from error
-        return self._finished(process)
+        try:
+            return self._finished(process)
+        except subprocess.TimeoutExpired as error:
+            raise self._error(f"has not ended after {error.timeout:.1f} s") from error
 
     def _finished(self, process: subprocess.Popen[bytes]) -> bytes:
         doing, left = f"the credential plugin {self._config.command}", deadline.remaining()
@@ -147,9 +155,6 @@ class ExecPlugin:
             try:
                 with cancellation.waking(lambda: _kill(process), doing):
                     output, errors = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired as error:
-                _kill(process)
-                raise self._error(f"has not ended after {seconds:.1f} s") from error
             except BaseException:
                 _kill(process)
                 raise

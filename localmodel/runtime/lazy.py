@@ -18,8 +18,9 @@ def import_without(module: str, *unwanted: str) -> None:
     _import_among(module, dict.fromkeys(unwanted))
 
 
-def import_with_stand_ins(module: str, stand_ins: Mapping[str, Iterable[str]]) -> None:
-    """Imports a module with stand-ins for modules that it imports and that this program never uses.
+def import_with_stand_ins(module: str, stand_ins: Mapping[str, Iterable[str]], *unwanted: str) -> None:
+    """Imports a module with stand-ins for modules that it imports and that this program never uses, and without others
+    (`import_without`).
 
     A stand-in has the names that are imported from it, each None. It is gone afterwards: who imports its module gets
     the real one; but `module` keeps the names that it took from it. Without effect on a module that has been imported
@@ -28,7 +29,7 @@ def import_with_stand_ins(module: str, stand_ins: Mapping[str, Iterable[str]]) -
     made = {name: ModuleType(name, "A stand-in.") for name in stand_ins}
     for name, names in stand_ins.items():
         vars(made[name]).update(dict.fromkeys(names))
-    _import_among(module, made)
+    _import_among(module, {**made, **dict.fromkeys(unwanted)})
 
 
 def _import_among(module: str, others: Mapping[str, ModuleType | None]) -> None:

@@ -45,6 +45,8 @@ NODE = "node-own"
 MODELS = 100
 FILES = 5
 """Of each model on the disk."""
+SERVERS = 8
+"""Pods that serve models on the node, as it has GPUs."""
 SETTLE_SECONDS = 5.0
 """Until an agent counts as idle."""
 LARGE = 8 << 30
@@ -88,7 +90,7 @@ class Bench:
         return env
 
     def compile(self) -> None:
-        command = [sys.executable, "-c", "import localmodel.agent.main, localmodel.runtime.serving"]
+        command = [sys.executable, "-c", "import localmodel.agent.program, localmodel.runtime.serving"]
         subprocess.run(command, env=self.environment(), check=True)
 
     def metric(self, name: str) -> float:
@@ -248,12 +250,23 @@ def passes(context: Context) -> dict[str, float]:
     models, rounds = context.size, 10 if context.size >= TINY else 2
     with running() as bench:
         with_models(bench, models)
+        for index in range(SERVERS):
+            bench.client.create(server(index))
         bench.start_agent()
         wait_for(is_reported(bench, models), "all models are reported")
         bench.until_idle(1.0 if models >= TINY else 0.3)
         times = [one_pass(bench, number) for number in range(rounds)]
         walks = [walk(bench.root) for _ in range(rounds)]
         return {"milliseconds": min(times) * 1000, "walk_milliseconds": min(walks) * 1000}
+
+
+def server(index: int) -> Pod:
+    """A pod of the node that serves a model, as KServe's webhook writes it."""
+    name, mount = f"server-{index}", {"name": "m", "mountPath": "/mnt/models", "readOnly": True}
+    volume = {"name": "m", "persistentVolumeClaim": {"claimName": f"model-{index:04d}-a"}}
+    container = {"name": "c", "image": "i", "volumeMounts": [{**mount, "subPath": f"models/{storage_key(uri(index))}"}]}
+    spec = {"nodeName": NODE, "volumes": [volume], "containers": [container]}
+    return Pod.from_dict({"metadata": {"name": name, "namespace": "default"}, "spec": spec})
 
 
 def one_pass(bench: Bench, number: int) -> float:

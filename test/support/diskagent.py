@@ -43,7 +43,7 @@ def why_not() -> str:
         if done.returncode:
             return f"mounting is not allowed: {done.stderr.strip()}"
         run("umount", directory)
-    command = [*as_user(USER), sys.executable, "-c", "import localmodel.agent.main"]
+    command = [*as_user(USER), sys.executable, "-c", "import localmodel.agent.program"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment_of_agent())
     return f"user {USER} cannot run the agent: {done.stderr.strip()[-200:]}" if done.returncode else ""
 

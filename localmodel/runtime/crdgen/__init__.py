@@ -18,7 +18,12 @@ a structural schema of a type and `definition` the definition of a kind. A type 
 is an error, with the path of the field.
 """
 
-from .definition import AGE, DefinitionError, Scale, Version, column, condition_column, crd_for
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localmodel.runtime.lazy import lazy_exports
+
 from .markers import (
     ATOMIC,
     EMBEDDED_RESOURCE,
@@ -32,8 +37,11 @@ from .markers import (
     schema_of,
     server_default,
 )
-from .schema import OPAQUE, SchemaError, structural_schema
 from .types import QUANTITY_PATTERN, Conditions, Embedded, IntOrString, Quantity
+
+if TYPE_CHECKING:
+    from .definition import AGE, DefinitionError, Scale, Version, column, condition_column, crd_for
+    from .schema import OPAQUE, SchemaError, structural_schema
 
 __all__ = [
     "AGE",
@@ -63,3 +71,12 @@ __all__ = [
     "server_default",
     "structural_schema",
 ]
+
+# Whoever has types with markers needs these only to make definitions of them.
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "definition": ("AGE", "DefinitionError", "Scale", "Version", "column", "condition_column", "crd_for"),
+        "schema": ("OPAQUE", "SchemaError", "structural_schema"),
+    },
+)

@@ -13,8 +13,8 @@ import pytest
 from support.http import answer, scripted_server
 from support.rights import AGENT, ActingAs
 
-from localmodel.agent.main import cache_options, main, wait_for_jobs_namespace
 from localmodel.agent.ownnode import NodeMetadata
+from localmodel.agent.program import cache_options, main, wait_for_jobs_namespace
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.status import ProgressPolicy
 from localmodel.agent.store import ModelStore

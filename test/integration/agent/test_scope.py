@@ -14,7 +14,7 @@ import pytest
 from support.live import QUICK
 from support.liveagent import AGENT, LiveAgent, config_text, entry
 
-from localmodel.agent.main import cache_options
+from localmodel.agent.program import cache_options
 from localmodel.agent.reconciler import LocalModelNodeReconciler
 from localmodel.agent.store import ModelStore
 from localmodel.api.names import CONFIG_MAP_NAME

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.kubectl import kubectl_version, needs_kubectl, strict_validation
 
-from localmodel.agent.main import build_parser as agent_parser
+from localmodel.agent.program import build_parser as agent_parser
 from localmodel.manager.main import build_parser as manager_parser
 from localmodel.sandbox.envtest import Environment
 

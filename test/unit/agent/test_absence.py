@@ -131,13 +131,28 @@ def test_one_that_comes_back_later_is_checked_like_any_other(left: World) -> Non
 
 def test_a_proof_outlives_a_short_absence(world: World) -> None:
     proved(world)
+    world.client.delete(checks(world)[0])
     come_back(world, TWO, after=GRACE - 1, beside=ONE)
-    assert (world.status("team-b/two"), len(checks(world))) == ("ModelDownloaded", 1)
+    assert (world.status("team-b/two"), checks(world)) == ("ModelDownloaded", [])
+    world.run()
+    assert (world.status("team-b/two"), checks(world)) == ("ModelDownloaded", [])
+    assert "team-b/two" in world.store.record(KEY).owners
 
 
 def test_but_not_a_long_one_d16(world: World) -> None:
     proved(world)
     come_back(world, TWO, after=GRACE, beside=ONE)
+    assert (world.model("team-b/two").reason, len(checks(world))) == ("CheckingCredentials", 2)
+
+
+def test_nor_one_that_no_agent_has_seen_the_end_of_d16(world: World) -> None:
+    proved(world)
+    world.want(dict(ONE))
+    world.run()
+    world.clock.advance(GRACE)
+    world.restart()
+    world.want(dict(ONE), dict(TWO))
+    world.run()
     assert (world.model("team-b/two").reason, len(checks(world))) == ("CheckingCredentials", 2)
 
 

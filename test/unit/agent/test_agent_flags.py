@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localmodel.agent.main import build_parser
+from localmodel.agent.program import build_parser
 
 
 def test_kserves_flags_are_taken() -> None:

@@ -23,6 +23,7 @@ from support.agent import JOBS, DeathError, Mortal, World
 
 from localmodel.api import LocalModelCache, LocalModelNode
 from localmodel.api.names import storage_key
+from localmodel.api.node import NodeModel
 from localmodel.runtime.errors import RuntimeLibraryError, ServiceUnavailableError
 from localmodel.runtime.objects import Job, Pod, ServiceAccount
 from localmodel.runtime.testing.fake import Action, FakeClient
@@ -123,6 +124,20 @@ class AnyOrder(RuleBasedStateMachine):
     def is_restarted(self) -> None:
         self.world.restart()
         self.rewire()
+
+    @rule()
+    def another_says_the_same(self) -> None:
+        """What an agent remembers from pass to pass makes no difference to a model that is here."""
+        self.catches_up()
+        before = self.downloaded()
+        self.is_restarted()
+        self.reconcile()
+        assert not self.reported or self.downloaded() == before
+
+    def downloaded(self) -> dict[str, NodeModel]:
+        node = self.client.find(LocalModelNode, "node-1")
+        models = node.status.models if node is not None and self.reported else {}
+        return {name: model for name, model in models.items() if self.world.status(name) == "ModelDownloaded"}
 
     @rule()
     def falls_behind(self) -> None:

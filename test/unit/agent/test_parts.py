@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from localmodel.agent.requirements import Requirements
 from localmodel.agent.s3 import s3_settings
 from localmodel.agent.scrub import Scrubber
 from localmodel.agent.space import human, promised, shortage
-from localmodel.agent.status import ModelReport, NodeStatusWriter, ProgressPolicy, build_status
+from localmodel.agent.status import ModelReport, NodeModels, NodeStatusWriter, ProgressPolicy, build_status
 from localmodel.agent.store import ModelStore
 from localmodel.agent.symptoms import MAX_MESSAGE, pod_symptom, symptom_of
 from localmodel.agent.usage import DiskUsage
@@ -160,19 +161,19 @@ def pod(claim: str = "", sub_path: str = "", namespace: str = "default", **metad
     ],
 )
 def test_which_models_a_pod_uses(user: Pod, keys: set[str]) -> None:
-    found = find_in_use([user], OURS, jobs_namespace="jobs")
+    found = find_in_use([user], lambda: OURS, jobs_namespace="jobs")
     assert {key for key in OURS if key in found} == keys
 
 
 def test_a_finished_pod_uses_nothing() -> None:
     user = pod("iris-gpu1", f"models/{KEY}")
     user.status.phase = "Succeeded"
-    assert KEY not in find_in_use([user], OURS, jobs_namespace="jobs")
+    assert KEY not in find_in_use([user], lambda: OURS, jobs_namespace="jobs")
 
 
 def test_a_pod_holds_what_a_key_had_also_when_the_key_is_forgotten() -> None:
     user = pod("iris-gpu1", "models/0123456789abcdef", creationTimestamp="2026-01-02T00:00:00Z", uid="u")
-    found = find_in_use([user], OURS, jobs_namespace="jobs")
+    found = find_in_use([user], lambda: OURS, jobs_namespace="jobs")
     assert found.pods["0123456789abcdef"] == {"u": datetime(2026, 1, 2, tzinfo=UTC)}
 
 
@@ -345,6 +346,32 @@ def test_where_someone_watches_each_movement_counts() -> None:
     assert writing.say(1)
     writing.clock.advance(1)
     assert writing.say(2)
+
+
+def test_what_a_status_says_of_a_model_is_kept_while_its_report_is_the_same() -> None:
+    models, report = NodeModels(), ModelReport(status=ModelStatus.MODEL_DOWNLOADED, size=1)
+    first = models.of([("iris", report)], {})
+    again = models.of([("iris", report)], first)
+    other = models.of([("iris", replace(report, size=2))], again)
+    assert again["iris"] is first["iris"]
+    assert other["iris"].size_bytes == 2
+    assert models.of([], other) == {}
+
+
+def test_an_agent_that_finds_its_status_as_it_shall_be_writes_nothing() -> None:
+    writing = Writing()
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    writing.writer = NodeStatusWriter(writing.client, writing.client, policy=ProgressPolicy(), clock=writing.clock)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+
+
+def test_a_status_that_somebody_empties_is_written_again_also_by_an_agent_that_wrote_none() -> None:
+    writing = Writing()
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    writing.writer = NodeStatusWriter(writing.client, writing.client, policy=ProgressPolicy(), clock=writing.clock)
+    assert not writing.say(100, ModelStatus.MODEL_DOWNLOADED)
+    writing.client.status.patch(writing.client.get(LocalModelNode, "n"), {"status": None})
+    assert writing.say(100, ModelStatus.MODEL_DOWNLOADED)
 
 
 def test_a_stale_cache_does_not_lose_a_status() -> None:

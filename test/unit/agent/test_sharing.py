@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support.agent import KEY, URI, World
 from support.rivals import ONE, THREE, TWO, account_of, checks, downloads, rivals, shared, under_way
 
 from localmodel.agent.decisions import Wanted, entry_key
 from localmodel.agent.manifest import Check, KeyRecord, Try
-from localmodel.agent.sharing import fingerprint, group_entries
+from localmodel.agent.sharing import Grouping, fingerprint
 from localmodel.api import LocalModelCache
 from localmodel.api.model import LocalModelStorageSpec
 from localmodel.api.names import storage_key
@@ -27,7 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def grouped(
     entries: list[LocalModelInfo], record: KeyRecord | None = None, *, isolation: str = "verified"
 ) -> list[Wanted]:
-    return group_entries(entries, lambda _: record or KeyRecord(), now=NOW, isolation=isolation)
+    return Grouping(lambda _: record or KeyRecord()).of(entries, now=NOW, isolation=isolation)
 
 
 def names(entries: Iterable[LocalModelInfo]) -> list[str]:
@@ -303,3 +304,32 @@ def test_namespaces_download_each_for_itself(world: World) -> None:
     world.restart()
     world.run()
     assert world.status("team-b/two") == "ModelDownloaded"
+
+
+def test_what_has_not_changed_is_the_same_object_in_the_next_pass() -> None:
+    records = {storage_key("s3://b"): KeyRecord()}
+    grouping = Grouping(lambda key: records.setdefault(key, KeyRecord()))
+
+    def passes(version: int, *entries: LocalModelInfo) -> dict[str, Wanted]:
+        return {it.uri: it for it in grouping.of(entries, now=NOW, isolation="verified", version=version)}
+
+    entries = [entry("a", "s3://a"), entry("b", "s3://b"), entry("c", "s3://b", service_account_name="x")]
+    first = passes(1, *entries)
+    again = passes(1, *entries)
+    assert all(again[uri] is first[uri] for uri in first)
+    records[storage_key("s3://b")] = KeyRecord(owners=("c",), credentials=fingerprint(entries[2]))
+    assert passes(1, *entries)["s3://b"].leader is entries[2]
+    assert passes(1, *entries)["s3://a"] is first["s3://a"]
+    assert passes(2, entry("a", "s3://a", priority=3))["s3://a"].priority == 3
+
+
+def test_the_turn_of_credentials_comes_with_time_alone() -> None:
+    failed = KeyRecord(outcome="failed", credentials="", next_retry_time=NOW + timedelta(minutes=1))
+    other = entry("b", service_account_name="x")
+    tried = Try(credentials=fingerprint(other), next_retry_time=NOW + timedelta(seconds=30))
+    grouping = Grouping(lambda _: msgspec.structs.replace(failed, tries=(tried,)))
+    leaders = [
+        grouping.of([entry("a"), other], now=NOW + timedelta(seconds=after), isolation="verified", version=1)[0].leader
+        for after in (0, 31)
+    ]
+    assert [leader.model_name for leader in leaders] == ["a", "b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localmodel.agent.main import read_jobs_namespace
+from localmodel.agent.program import read_jobs_namespace
 from localmodel.runtime.objects import ConfigMap, ObjectMeta
 from localmodel.runtime.testing import FakeClient
 

@@ -65,3 +65,17 @@ def test_the_sandbox_without_its_extra_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "localmodel[sandbox]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_agent_does_without_what_it_never_uses() -> None:
+    """Each of these costs its memory on every node."""
+    unused = {"asyncio", "bz2", "lzma", "pickle", "rich", "subprocess", "localmodel.runtime.crdgen.schema"}
+    code = f"""
+import sys
+from localmodel.agent import main
+main.main([], {{}})
+print(*sorted({unused} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "NODE_NAME must be" in done.stderr
+    assert done.stdout.split() == []
