@@ -92,8 +92,9 @@ class Handover:
         """
         is_there = folder.is_complete or wanted.key in self._runs.under_way(current)
         owners = record.owners if is_there and record.outcome != "failed" else ()
-        ours = {entry_key(entry) for entry in wanted.sharing}
-        absent = [ObjectKey.parse(owner) for owner in owners if owner not in ours]
+        # An owner that has an entry and does not lead has been changed, and asks for other files now.
+        present = {entry_key(entry) for entry in (*wanted.sharing, *wanted.claimants, *wanted.refused)}
+        absent = [ObjectKey.parse(owner) for owner in owners if owner not in present]
         grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
         left = self._left(wanted.key, record, grace, current) if absent else timedelta(0)
         for owner in absent if left > timedelta(0) else ():

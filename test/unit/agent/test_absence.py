@@ -126,6 +126,18 @@ def test_one_that_comes_back_later_is_checked_like_any_other(left: World) -> Non
     assert (left.status("team-b/two"), left.model("one").reason) == ("ModelDownloaded", "CheckingCredentials")
 
 
+def test_owners_that_all_ask_for_other_files_now_do_not_wait_for_each_other(world: World) -> None:
+    both = [{**ONE, "modelName": name} for name in ("one", "other")]
+    world.want(*map(dict, both))
+    world.run()
+    world.download(downloads(world)[0])
+    world.run()
+    world.want(*({**entry, "revision": f"v{number}"} for number, entry in enumerate(both)))
+    world.run()
+    assert [job.metadata.labels["model"] for job in under_way(world)] == ["one"]
+    assert world.model("other").reason == "SelectionDiffers"
+
+
 # proofs --------------------------------------------------------------------------------------------------------------
 
 
