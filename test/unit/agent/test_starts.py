@@ -366,7 +366,7 @@ def test_it_has_looked_at_each_for_a_minute_before_whatever_the_clock_says(world
     restarted(world)
     world.clock.advance(59)
     world.run()
-    assert (len(world.jobs), world.status()) == (1, "ModelDownloadPending")
+    assert (world.model().attempts, world.status()) == (1, "ModelDownloadPending")
 
 
 def test_a_job_that_tries_again_has_its_time_anew(world: World) -> None:
@@ -407,9 +407,13 @@ def test_a_hanging_download_is_ended_also_by_an_agent_that_restarts(world: World
     assert (world.status(), world.model().reason) == ("ModelDownloadError", "DownloadStalled")
 
 
-def test_one_that_goes_on_is_not(world: World) -> None:
+def test_one_that_goes_on_is_not_whatever_the_clock_says(world: World) -> None:
     hanging(world)
+    world.clock.jump(timedelta(days=1))
     restarted(world)
+    world.clock.advance(59)
+    world.run()
+    assert world.status() == "ModelDownloading"
     (world.root / "models" / ".staging" / KEY / "part").write_bytes(b"xx")
     wait(world, 3480)
     assert world.status() == "ModelDownloading"
