@@ -46,7 +46,14 @@ class _Spec(msgspec.Struct, rename="camel"):
     local_models: list[_Entry] = []
 
 
+class _Condition(msgspec.Struct, rename="camel", gc=False):
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+
+
 class _Status(msgspec.Struct, rename="camel"):
+    conditions: list[_Condition] = []
     model_status: dict[str, str] = {}
     models: dict[str, _Model] = {}
     disk: _Disk | None = None

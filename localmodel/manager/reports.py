@@ -35,6 +35,12 @@ on the disk, other credentials, a workload that wants it."""
 _FINISHED: Final = frozenset({ModelStatus.MODEL_DOWNLOADED, ModelStatus.MODEL_DOWNLOAD_ERROR})
 
 
+_STORAGE_READY: Final = "StorageReady"
+_UNREADABLE: Final = frozenset({"RootNotMounted", "RootEmpty", "RootMissing", "DiskNotResponding"})
+"""Reasons for which its agent finds a disk of no use to pods either: with others, as a disk that is full or read-only,
+what lies there can be served."""
+
+
 class Report(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a node says of one model: small, as the cache keeps one for each model on each node."""
 
@@ -49,11 +55,13 @@ class Report(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     bytes_downloaded: int | None = None
     attempts: int = 0
     next_retry_time: datetime | None = None
+    lost: str = ""
+    """Why a model that was downloaded cannot be read now: its disk is not mounted, or does not answer."""
 
     @property
     def is_complete(self) -> bool:
         """The node has the whole model."""
-        return self.status == ModelStatus.MODEL_DOWNLOADED
+        return self.status == ModelStatus.MODEL_DOWNLOADED and not self.lost
 
     @property
     def is_evicted(self) -> bool:
@@ -75,8 +83,9 @@ def report_of(node: LocalModelNode, entry: LocalModelInfo) -> Report:
     key, uri = key_of(entry), intern(entry.source_model_uri)
     status = intern(node.status.model_status.get(key, ""))
     detail = node.status.models.get(key)
+    lost = _unreadable(node) if status == ModelStatus.MODEL_DOWNLOADED else ""
     if detail is None:
-        return Report(uri=uri, status=status)
+        return Report(uri=uri, status=status, lost=lost)
     if not _is_about(detail, uri, entry.namespace):
         return Report(uri=uri)
     return Report(
@@ -89,7 +98,16 @@ def report_of(node: LocalModelNode, entry: LocalModelInfo) -> Report:
         bytes_downloaded=detail.bytes_downloaded,
         attempts=detail.attempts,
         next_retry_time=detail.next_retry_time,
+        lost=lost,
     )
+
+
+def _unreadable(node: LocalModelNode) -> str:
+    """What the node's agent says of a disk that cannot be read; empty where it can."""
+    for condition in node.status.conditions:
+        if condition.type == _STORAGE_READY:
+            return intern(condition.message) if condition.reason in _UNREADABLE else ""
+    return ""
 
 
 def reports_of(node: LocalModelNode) -> dict[str, Report]:

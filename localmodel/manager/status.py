@@ -111,7 +111,8 @@ def observe(
     entry may be that of an earlier cache of the name, or its report about the entry before (D-28, D-45).
 
     `members` are the nodes of the cache's groups with their readiness: they count before they have an entry (D-62). One
-    that is not ready is NodeNotReady, whatever its agent said last: nothing can be served from it now (D-30).
+    that is not ready is NodeNotReady, whatever its agent said last: nothing can be served from it now (D-30). So is one
+    whose disk cannot be read, of models that it had.
     `waiting` are those of them that wait for their turn, each with the reason.
     """
     views = {
@@ -128,7 +129,7 @@ def observe(
         report = said if said.uri == uri else _NOTHING
         status = _NODE_STATUS.get(report.status, NodeStatus.NODE_DOWNLOAD_PENDING)  # type: ignore[call-overload]
         known = views.get(name)
-        if known is not None and known.status == NodeStatus.NODE_NOT_READY:
+        if report.lost or (known is not None and known.status == NodeStatus.NODE_NOT_READY):
             status = NodeStatus.NODE_NOT_READY
         views[name] = NodeView(node=name, status=status, report=report)
     return [views[name] for name in sorted(views)]
@@ -350,8 +351,10 @@ def _idle(nodes: Sequence[str]) -> str:
 
 
 def _not_ready(seen: Observation) -> str:
-    names = [view.node for view in seen.nodes if view.status == NodeStatus.NODE_NOT_READY]
-    return f"{listed('node', names)} {'is' if len(names) == 1 else 'are'} not ready"
+    gone = [view for view in seen.nodes if view.status == NodeStatus.NODE_NOT_READY]
+    names = [view.node for view in gone if not view.report.lost]
+    told = [f"{listed('node', names)} {'is' if len(names) == 1 else 'are'} not ready"] if names else []
+    return "; ".join([*told, *_told({view.node: shorten(view.report.lost) for view in gone if view.report.lost})])
 
 
 def _causes(failures: Iterable[NodeFailure]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from localmodel.manager.status import (
     transitions,
 )
 from localmodel.runtime.conditions import find_status_condition
+from localmodel.runtime.objects import Condition
 from localmodel.runtime.testing.fake_clock import FakeClock
 
 CLOCK = FakeClock()
@@ -96,6 +97,27 @@ def test_members_count_before_they_have_an_entry_d62() -> None:
 def test_a_node_that_stops_being_ready_no_longer_counts_as_available_d30() -> None:
     seen = observe("x", [("a", False)], reports(local_model_node("a", "iris", iris="ModelDownloaded")))
     assert [str(view.status) for view in seen] == ["NodeNotReady"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("RootNotMounted", "NodeNotReady"),
+        ("DiskNotResponding", "NodeNotReady"),
+        ("ReadOnlyFileSystem", "NodeDownloaded"),
+        ("DiskFull", "NodeDownloaded"),
+        ("Ready", "NodeDownloaded"),
+    ],
+)
+def test_a_node_whose_disk_cannot_be_read_does_not_count_as_available(reason: str, expected: str) -> None:
+    node = local_model_node("a", "iris", iris="ModelDownloaded")
+    told = Condition(type="StorageReady", status="True" if reason == "Ready" else "False", reason=reason, message="Lo!")
+    node.status.conditions = [told]
+    seen = observe("x", [("a", True), ("b", False)], reports(node))
+    assert str(seen[0].status) == expected
+    made = status(seen)
+    if expected == "NodeNotReady":
+        assert condition(made, "Ready")[2] == "0 of 2 nodes have the model; node b is not ready; a: Lo!"
 
 
 def test_a_node_that_is_ready_again_is_no_news() -> None:

@@ -59,6 +59,16 @@ def test_a_copy_that_is_not_whole_is_none(status: str) -> None:
     assert cluster.labels() == {}
 
 
+def test_a_copy_that_cannot_be_read_is_none_until_it_can() -> None:
+    cluster = cluster_with_a_copy()
+    for reason, labels in (("DiskNotResponding", {}), ("Ready", READY)):
+        told = {"type": "StorageReady", "status": "True" if reason == "Ready" else "False", "reason": reason}
+        local = cluster.client.get(LocalModelNode, "node-1")
+        cluster.client.status.patch(local, {"status": {"conditions": [{**told, "message": "m"}]}})
+        later(cluster)
+        assert cluster.labels() == labels
+
+
 def test_a_report_on_another_uri_is_none_d45() -> None:
     cluster = Cluster(node(), group(), cache())
     cluster.reconcile_node()

@@ -18,6 +18,7 @@ from localmodel.manager.reports import (
     unfinished_groups,
     version_of,
 )
+from localmodel.runtime.objects import Condition
 from localmodel.runtime.store import Trimmer
 
 
@@ -92,6 +93,9 @@ def full_node() -> LocalModelNode:
     detailed(node, "c", "ModelDownloadError", attempts=2, nextRetryTime=time, bytesDownloaded=4)
     node.status.model_status["gone"] = "ModelDownloaded"
     node.status.disk = NodeDisk(used="1Gi", available="3Gi")
+    node.status.conditions = [
+        Condition(type="StorageReady", status="False", reason="RootMissing", message="It is gone.")
+    ]
     return node
 
 
