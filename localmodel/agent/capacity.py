@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from localmodel.api.names import GROUP_LIMITS_ANNOTATION
 from localmodel.api.node import LocalModelInfo
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.events import EventRecorder
@@ -25,7 +26,7 @@ from .errors import EvictedError, InsufficientStorageError
 from .eviction import Disk, Item, Kind, Request, admit, fits_low, relieve
 from .evictor import Evictor, annotated
 from .growth import Growth, told_size
-from .inventory import Inventory, Round, Situations
+from .inventory import Inventory, Round, Situations, is_busy
 from .limits import Bounds
 from .manifest import KeyRecord
 from .metrics import AgentMetrics
@@ -112,6 +113,7 @@ class Capacity:
         self._short &= around.groups.keys()
         self._node_groups = {entry.node_group for wanted in groups for entry in (*wanted.sharing, *wanted.refused)}
         self._evictor.begin(around)
+        self._requirements.limits.begin(current.node.metadata.annotations.get(GROUP_LIMITS_ANNOTATION, ""))
         self._requirements.fields.refresh(entry for wanted in groups for entry in wanted.sharing)
         self._note(around)
         self._growth.watch(around)
@@ -216,7 +218,7 @@ class Capacity:
         return [item for item in items if item.key == wanted.key and item.kind is Kind.MODEL and not item.kept]
 
     def _relieve(self, around: Round) -> None:
-        before = self.disk(around.current)
+        before = self._without_ending(around.current)
         if not before.is_under_pressure:
             return
         waits = self._settles_until - self._clock.monotonic()
@@ -224,10 +226,17 @@ class Capacity:
             self._sooner(waits)
             return
         why = "models took more than the high watermark" if before.models.is_high else "the volume was filling up"
-        removed = self._evictor.settled(lambda: relieve(self.disk(around.current)))
+        removed = self._evictor.settled(lambda: relieve(self._without_ending(around.current)))
         if removed:
             self._evictor.remove(removed, "room", why)
             self._settles_until = self._clock.monotonic() + SETTLE_SECONDS
+
+    def _without_ending(self, current: Pass) -> Disk:
+        """The disk without what downloads have written that were given up and are being ended: no model goes for it."""
+        staged = current.usage.staged
+        given_up = (key for key in staged if is_busy(current, key) and self._store.record(key).outcome == "failed")
+        disk = self.disk(current)
+        return disk.changed(-sum(staged[key] for key in given_up), disk.items)
 
     def _sooner(self, seconds: float) -> None:
         wait = timedelta(seconds=min(seconds, _LONGEST_SECONDS))
@@ -255,11 +264,17 @@ class Capacity:
             if fits_low(self._promised(wanted.key, with_items=False), request.size):
                 return Room(request.size)
             raise EvictedError(record.evicted.message)
-        displaced = self._evictor.settled(lambda: admit(self._promised(wanted.key), request))
+        disks: list[Disk] = []
+
+        def look() -> list[Item] | None:
+            disks.append(self._promised(wanted.key))
+            return admit(disks[-1], request)
+
+        displaced = self._evictor.settled(look)
         if displaced is None:
             self._short.add(wanted.key)
             reserved = sum(size for key, size in around.current.reserved.items() if key != wanted.key)
-            raise InsufficientStorageError(shortage(request.size, self._promised(wanted.key), reserved))
+            raise InsufficientStorageError(shortage(request.size, disks[-1], reserved))
         self._short.discard(wanted.key)
         return Room(request.size, displaced)
 
@@ -278,7 +293,8 @@ class Capacity:
         others = [e for e in (*wanted.sharing, *wanted.claimants) if entry_key(e) != entry_key(entry)]
         sizes = [declared_size(it) or 0 for it in (entry, *map(self._requirements.fields.recall, others))]
         declared = min((size for size in sizes if size > 0), default=0) or max(required_size(entry), 0)
-        told = told_size(self._store, wanted) if wanted.key in self._evictor.around.current.usage.staged else None
+        is_staged = wanted.key in self._evictor.around.current.usage.staged
+        told = told_size(self._store, wanted.key, wanted.uri) if is_staged else None
         return told or record.size or declared
 
     def _request(self, wanted: Wanted, record: KeyRecord, size: int) -> Request:

@@ -2,7 +2,8 @@
 
 A Job with localmodel's own image asks the source for one byte with the cache's credentials (`localmodel-download
 --check`), and mounts no model. Once it succeeds the cache shares the folder like one with the same credentials; what
-was proved is in the key's record, for these credentials only. A check that fails is repeated as a download is.
+was proved is in the key's record, for these credentials only (`proofs`: for how long). A check that fails is repeated
+as a download is. A few run at a time: a namespace may have any number of caches.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 import structlog
 
 from localmodel.api.node import LocalModelInfo, ModelStatus
-from localmodel.runtime.client import Client
+from localmodel.runtime.client import Client, Reader
 from localmodel.runtime.controllerutil import get_controller_of
 from localmodel.runtime.errors import AlreadyExistsError, BadRequestError, ForbiddenError, InvalidError, NotFoundError
 from localmodel.runtime.events import EventRecorder
@@ -25,12 +26,19 @@ from .additions import escaped
 from .context import Pass
 from .credentials import fingerprint
 from .decisions import JobState, Reason, Wanted, entry_key, is_before, retry_delay
-from .errors import AgentError, CheckImpossibleError, DownloadSetupError, JobRejectedError
+from .errors import AgentError, CheckImpossibleError, DownloadSetupError, JobConflictError, JobRejectedError
 from .images import is_our_image
 from .jobruns import JobRuns
-from .jobs import ATTEMPT_ANNOTATION, MOUNT_PATH, STORAGE_KEY_LABEL, VOLUME_NAME, job_name
+from .jobs import (
+    ATTEMPT_ANNOTATION,
+    CREDENTIALS_ANNOTATION,
+    MOUNT_PATH,
+    STORAGE_KEY_LABEL,
+    VOLUME_NAME,
+    job_name,
+)
 from .manifest import Check, KeyRecord
-from .observation import job_state
+from .observation import attempt_of, cache_of, is_unfinished, job_state
 from .requirements import Requirements
 from .sharing import tries_of
 from .status import ModelReport
@@ -41,6 +49,10 @@ CHECK_LABEL: Final = "localmodel.kserve.io/check"
 """On Jobs and their pods: the storage key of the model that credentials are proved for."""
 _DEADLINE_SECONDS: Final = 600
 """A check reads one byte; it has this long to be scheduled, to pull its image and to try again by itself."""
+MOST_AT_A_TIME: Final = 10
+"""How many checks of a node run at a time. They do not count as downloads, which may take hours."""
+MOST_OF_A_NAMESPACE: Final = 2
+"""How many of them are for caches of one namespace, or for those without: those that hang hold up no other tenant's."""
 _UNDER_WAY: Final = frozenset({Reason.WAITING, Reason.REPAIRING})
 """Reasons of a pending model that is about to come."""
 
@@ -57,9 +69,17 @@ class Checks:
     """The checks of one node. Methods raise StoreError, ApiError and TransportError."""
 
     def __init__(
-        self, *, client: Client, store: ModelStore, runs: JobRuns, requirements: Requirements, recorder: EventRecorder
+        self,
+        *,
+        client: Client,
+        live: Reader,
+        store: ModelStore,
+        runs: JobRuns,
+        requirements: Requirements,
+        recorder: EventRecorder,
     ) -> None:
         self._client = client
+        self._live = live
         self._store = store
         self._runs = runs
         self._requirements = requirements
@@ -70,7 +90,9 @@ class Checks:
         record = self._store.record(wanted.key)
         if leader.status != ModelStatus.MODEL_DOWNLOADED:
             return _until_downloaded(wanted, entry, record, leader, current.now)
-        check = _check_of(record, entry)
+        check = _check_of(record, wanted, entry, current)
+        if check.proved:
+            return leader  # It has come back in time, which this pass has found out; from the next one on it shares.
         if is_before(current.now, check.next_retry_time):
             return _rejected(wanted, check)
         try:
@@ -84,9 +106,13 @@ class Checks:
     ) -> ModelReport:
         name = _name(wanted, entry, check, current)
         job = next((job for job in current.checks if job.name == name), None)
-        state = job_state(job)
         if job is None:
+            if waits := _turn(entry, current):
+                return _pending(wanted, Reason.CHECKING_CREDENTIALS, waits)
             self._start(wanted, entry, check, name, current)
+        else:
+            _require_same(job, wanted, check, current)
+        state = job_state(job)
         if state is JobState.SUCCEEDED:
             self._write(wanted, msgspec.structs.replace(check, proved=True, failures=0, message=""))
             log.info("credentials proved", model=entry_key(entry), uri=wanted.uri)
@@ -113,11 +139,14 @@ class Checks:
         job = _as_check(self._runs.prepare(complete, group, check.attempt, current), wanted, name, current)
         self._write(wanted, check)
         try:
-            self._client.create(job)
+            made = self._client.create(job)
         except AlreadyExistsError:
-            log.debug("a check exists already", job=name)
+            made = self._live.get(Job, name, namespace=job.namespace)
+            _require_same(made, wanted, check, current)
         except (InvalidError, ForbiddenError, BadRequestError, NotFoundError) as error:
             raise JobRejectedError(f"the Job {job.key} was refused: {error}") from error
+        # What is made in one pass counts in it; the cache shows it to the next.
+        current.checks = [*current.checks, made]
 
     def _failed(self, wanted: Wanted, entry: LocalModelInfo, check: Check, message: str, current: Pass) -> ModelReport:
         failures = check.failures + 1
@@ -134,21 +163,56 @@ class Checks:
         return _rejected(wanted, failed)
 
     def _write(self, wanted: Wanted, check: Check) -> None:
-        """In the record, without what was proved for entries that are gone."""
+        """In the record, beside those of other entries."""
         record = self._store.record(wanted.key)
-        present = {entry_key(entry) for entry in (*wanted.sharing, *wanted.claimants)} - {check.entry}
-        kept = [it for it in record.checks if it.entry in present]
+        kept = [it for it in record.checks if it.entry != check.entry]
         checks = tuple(sorted([*kept, check], key=lambda it: it.entry))
         self._store.write_record(wanted.key, msgspec.structs.replace(record, checks=checks))
 
 
-def _check_of(record: KeyRecord, entry: LocalModelInfo) -> Check:
-    """The entry's check; of other credentials only the count of attempts goes on."""
+def _check_of(record: KeyRecord, wanted: Wanted, entry: LocalModelInfo, current: Pass) -> Check:
+    """The entry's check; of other credentials only the count of attempts goes on.
+
+    Where nothing is written down, Jobs of checks that are forgotten may still stand, and prove nothing any more.
+    """
     name, print_ = entry_key(entry), fingerprint(entry)
     found = next((it for it in record.checks if it.entry == name), None)
     if found is None:
-        return Check(entry=name, credentials=print_)
+        fresh = Check(entry=name, credentials=print_)
+        before = (attempt_of(job) for job in current.checks if _told(job) == _identity(wanted, fresh))
+        return msgspec.structs.replace(fresh, attempt=max(before, default=0) + 1)
     return found if found.credentials == print_ else Check(entry=name, credentials=print_, attempt=found.attempt + 1)
+
+
+def _identity(wanted: Wanted, check: Check) -> tuple[str, str, str]:
+    """What of a check stands in its Job beside the name."""
+    return wanted.key, check.entry, check.credentials
+
+
+def _told(job: Job) -> tuple[str, str, str]:
+    """What a Job says of the check that it is, if it is one: its `_identity`."""
+    metadata = job.metadata
+    key, print_ = metadata.labels.get(CHECK_LABEL, ""), metadata.annotations.get(CREDENTIALS_ANNOTATION, "")
+    return key, str(cache_of(job)), print_
+
+
+def _require_same(job: Job, wanted: Wanted, check: Check, current: Pass) -> None:
+    """Raises JobConflictError for a Job that is not this check: a name has a hash of no more than 40 bits, so whoever
+    may name caches can make two come to one, and what one proves is not the other's (D-16)."""
+    told = _told(job)
+    if told != _identity(wanted, check) or not is_check(job, current.node.metadata.uid):
+        raise JobConflictError(str(job.key), f"storage key {told[0] or 'none'}, cache {told[1] or 'none'}")
+
+
+def _turn(entry: LocalModelInfo, current: Pass) -> str:
+    """What the entry's check waits for before it starts; empty where it may."""
+    running = [cache_of(job).namespace for job in current.checks if is_unfinished(job)]
+    if len(running) < MOST_AT_A_TIME and running.count(entry.namespace) < MOST_OF_A_NAMESPACE:
+        return ""
+    return (
+        f"waiting for other checks of credentials: {MOST_AT_A_TIME} run at a time on this node, {MOST_OF_A_NAMESPACE} "
+        "of them for the caches of one namespace"
+    )
 
 
 def _until_downloaded(

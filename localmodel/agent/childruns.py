@@ -134,7 +134,7 @@ class ChildRuns:
         self._recorder.event(current.node, "Normal", "Downloading", f"{name}: downloading {uri} in the agent")
         return "the agent has started to download"
 
-    def end(self, key: str, _current: Pass) -> bool:
+    def end(self, key: str, _current: Pass, *, keeps_ended: bool = False) -> bool:  # noqa: ARG002 - nothing is left
         """Ends the download of a key; whether nothing of it runs any more. Raises StoreError."""
         return self._children.end(key)
 

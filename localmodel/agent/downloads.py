@@ -84,7 +84,7 @@ class Downloads:
         self._requirements = requirements
         self._runs = runs
         self._observer = Observer(store=store, runs=runs, clock=clock)
-        self._handover = Handover(live=live, store=store, runs=runs)
+        self._handover = Handover(live=live, store=store, runs=runs, clock=clock)
         self._announced: dict[str, str] = {}
         """Storage key -> the reason of the last warning, so that a lasting obstacle is told once."""
         self._differences: set[str] = set()
@@ -99,7 +99,8 @@ class Downloads:
     def next_look(self) -> timedelta | None:
         """When to look again at downloads of which no event tells; None where there are none."""
         passes, self._turn_passes = self._turn_passes, False
-        return timedelta(0) if passes else self._runs.next_look()
+        looks = timedelta(0) if passes else None, self._runs.next_look(), self._handover.next_look()
+        return min((look for look in looks if look is not None), default=None)
 
     def ensure(self, wanted: Wanted, situation: Situation, folder: FolderState, current: Pass) -> ModelReport:
         """Takes the next step towards the model on disk. An obstacle becomes a report, not an error.
@@ -119,7 +120,7 @@ class Downloads:
                 return self._report(wanted, situation, folder, waits, current)
         if situation.record.outcome == "failed" and situation.job in _GIVEN_UP:
             # It was given up, and the agent or the API server failed before its Job was gone.
-            self._runs.end(wanted.key, current)
+            self._runs.stop(wanted.key, current)
             situation = replace(situation, job=JobState.TERMINATING)
         decision = decide(situation, current.now)
         if decision.action is Action.START:
@@ -260,7 +261,7 @@ class Downloads:
         report = self._failed(wanted, situation.record, decision.reason, decision.message, current)
         if situation.job is JobState.STUCK:
             # Only now: without its Job an attempt that was not written down as failed would be made again.
-            self._runs.end(wanted.key, current)
+            self._runs.stop(wanted.key, current)
         return report
 
     def _failed(self, wanted: Wanted, record: KeyRecord, reason: str, message: str, current: Pass) -> ModelReport:

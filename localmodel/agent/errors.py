@@ -147,6 +147,19 @@ class JobRejectedError(AgentError):
     reason = "JobRejected"
 
 
+class JobConflictError(AgentError):
+    """Another Job has the name of the one that is to be made."""
+
+    reason = "JobConflict"
+
+    def __init__(self, job: str, whose: str) -> None:
+        """`job`: namespace and name; `whose` says what it is for, as far as it says."""
+        super().__init__(
+            f"Job {job} has the name that this one gets and is another's ({whose}): delete it, or wait until it has "
+            "ended and its ttlSecondsAfterFinished is over"
+        )
+
+
 class DownloadModeError(AgentError):
     """The agent cannot download this itself (`downloadMode: Agent`); the message says what can."""
 

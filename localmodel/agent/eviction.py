@@ -109,14 +109,19 @@ class Request:
     age: float = 0.0
     stays: bool = False
 
-    def may_displace(self, item: Item) -> bool:
-        if item.kept:
-            return False
-        if item.kind is not Kind.MODEL:
-            return True
-        return item.key != self.key and (
-            item.priority < self.priority or (item.priority == self.priority and item.idle > self.age)
-        )
+    def displaceable(self, items: Iterable[Item]) -> list[Item]:
+        """Those that may go for it. Written out: it is asked of each item for each download that waits."""
+        key, priority, age, model = self.key, self.priority, self.age, Kind.MODEL
+        return [
+            item
+            for item in items
+            if not item.kept
+            and item.size > 0
+            and (
+                item.kind is not model
+                or ((item.priority < priority or (item.priority == priority and item.idle > age)) and item.key != key)
+            )
+        ]
 
 
 def relieve(disk: Disk) -> list[Item]:
@@ -132,19 +137,13 @@ def admit(disk: Disk, request: Request) -> list[Item] | None:
     """
     after = disk.changed(request.size, disk.items)
     need = max(gauge.used - gauge.high for gauge in after.gauges)
-    displaced = [item for item in disk.items if item.size > 0 and request.may_displace(item)]
+    displaced = request.displaceable(disk.items)
     chosen = _choose(displaced, need)
     if _freed(chosen) >= need:
         return chosen
     # Above the high watermark only what stays there can stay: no removal that follows may be on its account.
     if _freed(displaced) < max(gauge.used - gauge.limit for gauge in after.gauges):
         return None
-    gone = {(item.kind, item.key) for item in displaced}
-    rest = [
-        replace(item, kept="") if item.kept_briefly else item
-        for item in disk.items
-        if (item.kind, item.key) not in gone
-    ]
     arrived = Item(
         key=request.key,
         kind=Kind.MODEL,
@@ -152,9 +151,25 @@ def admit(disk: Disk, request: Request) -> list[Item] | None:
         priority=request.priority,
         kept="it stays" if request.stays else "",
     )
-    if relieve(after.changed(-_freed(displaced), [*rest, arrived])):
+    if _would_relieve(after.changed(-_freed(displaced), (*disk.items, arrived)), without=displaced):
         return None
     return sorted(displaced, key=lambda item: item.rank)
+
+
+def _would_relieve(disk: Disk, *, without: list[Item]) -> bool:
+    """Whether `relieve` would remove anything once time has gone by; `without` are gone. Sorts nothing: it is asked for
+    each download that waits."""
+    if not disk.is_under_pressure:
+        return False
+    low = min(gauge.low for gauge in disk.gauges)
+    gone = {(item.kind, item.key) for item in without}
+    return any(
+        item.size > 0
+        and (item.kept_briefly or not item.kept)
+        and not (item.kind is Kind.MODEL and item.size > low)
+        and (item.kind, item.key) not in gone
+        for item in disk.items
+    )
 
 
 def fits_low(disk: Disk, size: int) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -16,6 +15,7 @@ import structlog
 from localmodel.api.names import WANTED_ANNOTATION
 from localmodel.runtime.errors import RuntimeLibraryError
 from localmodel.runtime.events import EventRecorder
+from localmodel.runtime.objects import format_time
 
 from .context import Pass
 from .decisions import entry_key
@@ -118,7 +118,7 @@ class Evictor:
         manifest = around.situations[item.key][1].manifest
         assert manifest is not None, "a folder is complete by its manifest"
         back = "when a workload wants it" if cause == "ttl" else "when it fits below the low watermark, or is wanted"
-        message = f"evicted at {_shown(current.now)}: {why}; it comes back {back}"
+        message = f"evicted at {format_time(current.now)}: {why}; it comes back {back}"
         record = msgspec.structs.replace(
             self._store.record(item.key),
             outcome="evicted",
@@ -152,7 +152,3 @@ class Evictor:
 def annotated(current: Pass) -> frozenset[str]:
     """Storage keys that the manager says workloads want."""
     return frozenset(current.node.metadata.annotations.get(WANTED_ANNOTATION, "").split(","))
-
-
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,12 +2,12 @@
 
 A cache declares a size, and may be wrong. Our downloader tells the real one when the source has told it; of a foreign
 image one sees what it has written. Nothing that will not fit goes on, and the size is remembered for the next attempt.
+Others make room for one that is wanted, and for none that no entry asks for any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from localmodel.runtime.events import EventRecorder
 
 from .decisions import Wanted, entry_key
 from .errors import InsufficientStorageError
-from .eviction import Disk, Item, Request, admit
+from .eviction import Disk, Request, admit
 from .evictor import Evictor
 from .inventory import Round
 from .manifest import KeyRecord
@@ -55,51 +55,64 @@ class Growth:
     def watch(self, around: Round) -> None:
         """Adjusts `Pass.reserved` and the records."""
         for key, amount in list(around.current.reserved.items()):
-            if key not in around.situations or around.situations[key][0].record.outcome:
+            record = self._record(key, around)
+            if record is None or record.outcome:
                 continue
-            wanted = around.groups[key]
-            seen = self._seen(wanted, around, amount)
+            seen = self._seen(key, record.uri, around, amount)
             if seen <= amount:
                 continue
-            record = around.situations[key][0].record
-            request = self._request(wanted, record, seen)
-            displaced = self._evictor.settled(partial(self._admit, request))
-            if displaced is None:
-                self._stop(wanted, around, seen, amount)
-                continue
-            why = f"{entry_key(wanted.leader)} turned out to be larger than its cache says"
-            self._evictor.remove(displaced, "room", why, requester=key)
-            around.current.reserved[key] = seen
-            self._write(around, key, msgspec.structs.replace(self._store.record(key), promised=seen))
+            wanted = around.groups.get(key)
+            may_go_on = self._fits(key, seen) if wanted is None else self._make_room(wanted, record, seen)
+            if may_go_on:
+                around.current.reserved[key] = seen
+                self._write(around, key, msgspec.structs.replace(self._store.record(key), promised=seen))
+            else:
+                name = f"{entry_key(wanted.leader)}: " if wanted is not None else f"{record.uri}: "
+                self._stop(key, record.uri, name, around, seen, amount)
 
-    def _admit(self, request: Request) -> list[Item] | None:
-        return admit(self._disk(request.key), request)
+    def _record(self, key: str, around: Round) -> KeyRecord | None:
+        """None of what is wanted and could not be looked at."""
+        if key in around.situations:
+            return around.situations[key][0].record
+        return None if key in around.groups else self._store.record(key)
 
-    def _seen(self, wanted: Wanted, around: Round, amount: int) -> int:
-        written = around.current.usage.staged.get(wanted.key, 0)
-        told = told_size(self._store, wanted) if written else None
+    def _make_room(self, wanted: Wanted, record: KeyRecord, seen: int) -> bool:
+        request = self._request(wanted, record, seen)
+        displaced = self._evictor.settled(lambda: admit(self._disk(request.key), request))
+        if displaced is None:
+            return False
+        why = f"{entry_key(wanted.leader)} turned out to be larger than its cache says"
+        self._evictor.remove(displaced, "room", why, requester=wanted.key)
+        return True
+
+    def _fits(self, key: str, size: int) -> bool:
+        return all(gauge.used + size <= gauge.high for gauge in self._disk(key).gauges)
+
+    def _seen(self, key: str, uri: str, around: Round, amount: int) -> int:
+        written = around.current.usage.staged.get(key, 0)
+        told = told_size(self._store, key, uri) if written else None
         if told is not None:
             return told
         return int(written * (1 + _STEP)) if written > amount else 0
 
-    def _stop(self, wanted: Wanted, around: Round, seen: int, amount: int) -> None:
+    def _stop(self, key: str, uri: str, name: str, around: Round, seen: int, amount: int) -> None:
         message = f"the download was stopped: it needs {human(seen)}, not {human(amount)}, and that does not fit"
         reason = InsufficientStorageError.reason
         # First the record: the next attempt is judged by the size that is known now, whatever becomes of this one.
         record = msgspec.structs.replace(
-            self._store.record(wanted.key), outcome="failed", reason=reason, message=message, size=seen, promised=0
+            self._store.record(key), outcome="failed", reason=reason, message=message, size=seen, promised=0
         )
-        self._write(around, wanted.key, record)
-        self._runs.end(wanted.key, around.current)
-        log.warning("download stopped", uri=wanted.uri, needs=seen, promised=amount)
-        self._recorder.event(around.current.node, "Warning", reason, f"{entry_key(wanted.leader)}: {message}")
+        self._write(around, key, record)
+        self._runs.stop(key, around.current)
+        log.warning("download stopped", uri=uri, needs=seen, promised=amount)
+        self._recorder.event(around.current.node, "Warning", reason, f"{name}{message}")
 
     def _write(self, around: Round, key: str, record: KeyRecord) -> None:
         self._store.write_record(key, record)
         around.set_record(key, record)
 
 
-def told_size(store: ModelStore, wanted: Wanted) -> int | None:
+def told_size(store: ModelStore, key: str, uri: str) -> int | None:
     """The bytes that the model has in all, as our downloader was told by the source; None where it does not say."""
-    progress = store.progress(wanted.key)
-    return progress.bytes_total if progress is not None and progress.uri == wanted.uri else None
+    progress = store.progress(key)
+    return progress.bytes_total if progress is not None and progress.uri == uri else None

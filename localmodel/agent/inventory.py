@@ -17,6 +17,7 @@ from localmodel.api.node import LocalModelInfo
 from . import tree
 from .context import Pass
 from .decisions import JobState, Situation, Wanted
+from .errors import InsufficientStorageError
 from .eviction import Item, Kind
 from .manifest import FolderState, KeyRecord
 from .observation import is_unfinished
@@ -205,6 +206,8 @@ class Inventory:
             return False
         if record.is_evicted or key in around.short:
             return True
+        if record.outcome == "failed" and record.reason == InsufficientStorageError.reason:
+            return True  # It was stopped for want of room.
         retry = record.next_retry_time
         return record.outcome == "failed" and retry is not None and retry - around.current.now > RESUMED_SOON
 

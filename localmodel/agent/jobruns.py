@@ -7,7 +7,7 @@ it needs is there, and finds the one that stands already. Nothing here touches t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -26,7 +26,7 @@ from .containers import base_container, image_of
 from .context import Pass
 from .credentials import CredentialsBuilder, fingerprint
 from .decisions import JobState, entry_key
-from .errors import DownloadSetupError, EarlierDownloadError, JobRejectedError
+from .errors import DownloadSetupError, EarlierDownloadError, JobConflictError, JobRejectedError
 from .identity import pull_secrets
 from .images import is_our_image
 from .jobs import CREDENTIALS_ANNOTATION, STORAGE_KEY_LABEL, DownloadRequest, build_job, delete_job, label_value
@@ -37,6 +37,7 @@ from .observation import (
     is_ours,
     is_unfinished,
     job_state,
+    running_since,
     storage_key_of,
 )
 from .requirements import Requirements
@@ -56,6 +57,8 @@ class Run:
     message: str = ""
     is_busy: bool = False
     is_writing: bool = False
+    writing_since: datetime | None = None
+    """Of a pod that an earlier agent process may have seen."""
 
 
 class JobRuns:
@@ -70,11 +73,14 @@ class JobRuns:
         self._requirements = requirements
         self._starts = Starts(live, clock)
 
-    def observe(self, key: str, attempt: int, current: Pass) -> Run:
-        """The Job of that attempt, as the cache shows it; one that does not start is looked after live."""
+    def observe(self, key: str, attempt: int, current: Pass, started: datetime | None = None) -> Run:
+        """The Job of that attempt, as the cache shows it; one that does not start is looked after live.
+
+        `started`: when the attempt was, by this node's clock.
+        """
         job, pods = find_job(current.jobs_of(key), attempt), current.pods_of(key)
         timeout = current.config.local_model.job_start_timeout_seconds
-        start = self._starts.observe(key, job, pods, timeout=timeout)
+        start = self._starts.observe(key, job, pods, timeout=timeout, started=started)
         symptom = start.symptom or symptom_of(job, pods)
         return Run(
             state=JobState.STUCK if start.is_over else job_state(job, pods),
@@ -82,6 +88,7 @@ class JobRuns:
             message=symptom.message,
             is_busy=any(not pod.is_finished for pod in pods),
             is_writing=any(pod.status.phase == "Running" for pod in pods),
+            writing_since=running_since(pods),
         )
 
     def foreign_image(self, key: str, attempt: int, current: Pass) -> str:
@@ -132,11 +139,15 @@ class JobRuns:
         forgotten. One of an earlier LocalModelNode of this node, or with other credentials (D-16), is deleted, and
         holds the download up until it is gone. Asked live, before the disk is touched: a Job that the cache does not
         show yet may be writing there.
-        `prepared` is the Job that is to be made, if any. Raises DownloadSetupError and EarlierDownloadError.
+        `prepared` is the Job that is to be made, if any. Raises DownloadSetupError, JobConflictError for another's Job
+        of that name, which has a hash of no more than 40 bits, and EarlierDownloadError.
         """
         labels = {STORAGE_KEY_LABEL: key, JOB_NODE_LABEL: label_value(current.node.name)}
         name, namespace = prepared.name if prepared is not None else "", current.jobs_namespace
         found = self._live.find(Job, name, namespace=namespace) if name else None
+        if found is not None and storage_key_of(found) != key:
+            whose = f"storage key {storage_key_of(found) or 'none'}, cache {cache_of(found) or 'none'}"
+            raise JobConflictError(str(found.key), whose)
         others = self._live.list(Job, namespace=namespace, labels=labels)
         running = [other for other in others if other.name != name and is_unfinished(other)]
         for other in [*([found] if found is not None else []), *running]:
@@ -168,12 +179,13 @@ class JobRuns:
         self._recorder.event(current.node, "Normal", "Downloading", f"{name}: downloading {uri}, Job {job.name}")
         return f"Job {job.name} was created"
 
-    def end(self, key: str, current: Pass) -> bool:
-        """Ends all downloads of a key; whether nothing of them runs any more."""
+    def end(self, key: str, current: Pass, *, keeps_ended: bool = False) -> bool:
+        """Ends all downloads of a key; whether nothing of them runs any more. See `Mode.end`."""
         self._starts.forget(key)
         jobs = current.jobs_of(key)
         for job in jobs:
-            delete_job(self._client, job)
+            if is_unfinished(job) or not keeps_ended:
+                delete_job(self._client, job)
         return not any(map(is_unfinished, jobs)) and all(pod.is_finished for pod in current.pods_of(key))
 
     def caches(self, key: str, current: Pass) -> set[str]:

@@ -1,7 +1,8 @@
 """How much room models may take on this node, and from where on they are evicted: what its node groups say.
 
 Groups are not watched. They are read live when a download is about to start or waits, at most once in a pass, and what
-was read is remembered for whoever needs it otherwise: for ten minutes, then it is read again.
+was read is remembered for whoever needs it otherwise: until the manager tells of a change by an annotation of the
+LocalModelNode, or for ten minutes, as another manager tells nothing.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a group says, and when it was read by the monotonic clock."""
+    """What a group says, when it was read by the monotonic clock, and what the annotation was then."""
 
     limit: int | None
     high_percent: int | None
     low_percent: int | None
     read: float
+    told: str
 
 
 class GroupLimits:
@@ -61,6 +63,18 @@ class GroupLimits:
         self._live = live
         self._clock = clock
         self._said: dict[str, _Said] = {}
+        self._told = ""
+        """The annotation as the pass finds it."""
+        self._unreadable: set[str] = set()
+        """Groups that could not be read in this pass."""
+        self._bounds: tuple[object, Bounds] | None = None
+        """What was asked last in this pass, and the answer: each download that waits asks for it."""
+
+    def begin(self, told: str) -> None:
+        """A pass begins. `told`: the value of GROUP_LIMITS_ANNOTATION, which is another when what groups say is."""
+        self._told = told
+        self._unreadable.clear()
+        self._bounds = None
 
     def group(self, name: str) -> LocalModelNodeGroup | None:
         """The group, read live; None where there is none, which goes without asking for what is no name."""
@@ -69,6 +83,7 @@ class GroupLimits:
         return found
 
     def _remember(self, name: str, group: LocalModelNodeGroup | None) -> None:
+        self._bounds = None
         eviction = group.spec.eviction if group is not None else None
         try:
             limit = limit_of(group) if group is not None else None
@@ -80,10 +95,19 @@ class GroupLimits:
             high_percent=eviction.high_watermark_percent if eviction is not None else None,
             low_percent=eviction.low_watermark_percent if eviction is not None else None,
             read=self._clock.monotonic(),
+            told=self._told,
         )
 
     def bounds(self, names: Iterable[str], config: LocalModelConfig) -> Bounds:
         """The tightest of what these groups say; a group that says no watermark has that of the configuration."""
+        asked = frozenset(names), config.high_watermark_percent, config.low_watermark_percent
+        if self._bounds is None or self._bounds[0] != asked:
+            # Made first: to read a group forgets what was asked before.
+            bounds = self._tightest(asked[0], config)
+            self._bounds = asked, bounds
+        return self._bounds[1]
+
+    def _tightest(self, names: Iterable[str], config: LocalModelConfig) -> Bounds:
         known = [name for name in sorted(set(names)) if name and self._recall(name) is not None]
         said = [self._said[name] for name in known]
         high = [_percent(s.high_percent, config.high_watermark_percent) for s in said]
@@ -105,13 +129,19 @@ class GroupLimits:
         )
 
     def _recall(self, name: str) -> _Said | None:
-        known = self._said.get(name)
-        if known is None or self._clock.monotonic() - known.read >= MEMORY_SECONDS:
+        if name not in self._unreadable and not self._is_fresh(name):
             try:
                 self.group(name)
             except RuntimeLibraryError as error:
+                self._unreadable.add(name)
                 log.warning("a node group cannot be read", group=name, error=str(error))
         return self._said.get(name)
+
+    def _is_fresh(self, name: str) -> bool:
+        known = self._said.get(name)
+        if known is None or known.told != self._told:
+            return False
+        return self._clock.monotonic() - known.read < MEMORY_SECONDS
 
 
 def limit_of(group: LocalModelNodeGroup) -> int | None:

@@ -113,6 +113,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     failures: int = 0
     message: str = ""
     next_retry_time: datetime | None = None
+    absent_since: datetime | None = None
+    """When its entry was first missed on this node; None while it is there."""
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -130,6 +132,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The fingerprint of the credentials that the download used."""
     owners: tuple[str, ...] = ()
     """Status keys of the caches that share the download; empty where there was none. See `ownership`."""
+    owners_absent_since: datetime | None = None
+    """Since when others want the model and none of the owners has an entry on this node; None else."""
     selection: str = ""
     """Which files of the URI were downloaded; see `credentials.selection`."""
     tries: tuple[Try, ...] = ()

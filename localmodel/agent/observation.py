@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from localmodel.runtime.controllerutil import get_controller_of
 from localmodel.runtime.objects import Job, ObjectKey, Pod
@@ -67,6 +68,22 @@ def job_state(job: Job | None, pods: Iterable[Pod] = ()) -> JobState:
 def pods_of(job: Job, pods: Iterable[Pod]) -> list[Pod]:
     """Those of the pods that the Job made."""
     return [pod for pod in pods if any(owner.uid == job.metadata.uid for owner in pod.metadata.owner_references)]
+
+
+def running_since(pods: Iterable[Pod]) -> datetime | None:
+    """When the container was started that was so last, by this node's clock; None where none runs or nobody says."""
+    running = [status.state.running for pod in pods for status in pod.status.container_statuses]
+    return max(
+        (time for state in running if (time := _time_of((state or {}).get("startedAt"))) is not None), default=None
+    )
+
+
+def _time_of(text: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def pods_by_key(pods: Iterable[Pod], namespace: str) -> dict[str, list[Pod]]:

@@ -6,7 +6,7 @@ and counts until it has ended, so two never write into one staging directory.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from localmodel.api.node import LocalModelInfo
@@ -42,8 +42,11 @@ class Mode(Protocol[P]):
     def start(self, prepared: P, entry: LocalModelInfo, current: Pass) -> str:
         """Starts the attempt; what came of it, in words. Raises AgentError."""
 
-    def end(self, key: str, current: Pass) -> bool:
-        """Ends all downloads of a key in this mode; whether nothing of them runs any more."""
+    def end(self, key: str, current: Pass, *, keeps_ended: bool = False) -> bool:
+        """Ends all downloads of a key in this mode; whether nothing of them runs any more.
+
+        `keeps_ended`: what has ended already stays for its time, with its logs.
+        """
 
     def caches(self, key: str, current: Pass) -> set[str]:
         """Status keys of the caches that downloads under way were started for."""
@@ -59,15 +62,15 @@ class Runs:
         self._jobs = jobs
         self._children = children
 
-    def observe(self, key: str, attempt: int, current: Pass) -> Run:
-        """How an attempt stands, in the mode in which it was started."""
+    def observe(self, key: str, attempt: int, current: Pass, started: datetime | None = None) -> Run:
+        """How an attempt stands, in the mode in which it was started, which was at `started`."""
         child = self._children.observe(key, attempt, current)
-        job = self._jobs.observe(key, attempt, current)
+        job = self._jobs.observe(key, attempt, current, started)
         if child.state is not JobState.NONE:
             return child
         if current.config.local_model.downloads_in_agent and job.state in _WAITING and not job.is_busy:
             # Its claim goes with the mode, so it may never start. The attempt goes on as a process once it is gone.
-            self._jobs.end(key, current)
+            self._jobs.end(key, current, keeps_ended=True)
             return Run(state=JobState.TERMINATING, is_busy=child.is_busy)
         return job
 
@@ -90,8 +93,13 @@ class Runs:
         return self._jobs.start(prepared, entry, current)
 
     def end(self, key: str, current: Pass) -> bool:
-        """See `Mode.end`; in both modes."""
-        ended = [mode.end(key, current) for mode in (self._children, self._jobs)]
+        """Ends all downloads of a key, and removes what is left of them; whether nothing of them runs any more."""
+        ended = self._children.end(key, current), self._jobs.end(key, current)
+        return all(ended)
+
+    def stop(self, key: str, current: Pass) -> bool:
+        """The same, for a key that is still wanted: what has ended stays for its time, so that its logs can be read."""
+        ended = self._children.end(key, current), self._jobs.end(key, current, keeps_ended=True)
         return all(ended)
 
     def foreign_image(self, key: str, attempt: int, current: Pass) -> str:

@@ -143,9 +143,11 @@ def _turn(tried: Try | None) -> datetime:
 
 
 def is_proved(record: KeyRecord, entry: LocalModelInfo) -> bool:
-    """The entry's present credentials were good for the model while it was here."""
+    """The entry's present credentials were good for the model, and it has not been away since, as far as was noted
+    (`proofs`)."""
     return any(
-        it.proved and it.entry == entry_key(entry) and it.credentials == fingerprint(entry) for it in record.checks
+        it.proved and it.absent_since is None and it.entry == entry_key(entry) and it.credentials == fingerprint(entry)
+        for it in record.checks
     )
 
 

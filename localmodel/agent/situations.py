@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -23,6 +24,7 @@ from .jobruns import Run
 from .manifest import FolderState, KeyRecord
 from .outcome import Outcome
 from .ownership import is_owned_by, with_owners
+from .proofs import noted
 from .requirements import declared_size
 from .runs import Runs
 from .sharing import references_of
@@ -92,7 +94,7 @@ class Observer:
             return before.observed
         record, is_owned = self._told(wanted, record, folder, current)
         is_noted = self._note(key, record, folder)
-        run = self._with_stall(key, self._runs.observe(key, record.attempt, current), current)
+        run = self._with_stall(key, self._runs.observe(key, record.attempt, current, record.started_time), current)
         situation = Situation(
             folder=folder.kind,
             folder_detail=folder.detail,
@@ -118,6 +120,8 @@ class Observer:
                 record = published(record)
             if folder.is_complete or record.owners:
                 record = with_owners(record, wanted)
+        grace = timedelta(seconds=current.config.local_model.unreferenced_grace_seconds)
+        record = noted(record, wanted, current.now, grace)
         if not folder.is_complete and record.evicted is None and record.wanted_time is None:
             record = msgspec.structs.replace(record, wanted_time=current.now)
         return record, is_owned
@@ -138,7 +142,8 @@ class Observer:
             self._stalls.forget(key)
             return run
         timeout = current.config.local_model.download_stall_seconds
-        symptom = self._stalls.observe(key, current.usage.staged.get(key, 0), timeout=timeout)
+        written = current.usage.staged.get(key, 0)
+        symptom = self._stalls.observe(key, written, timeout=timeout, started=run.writing_since)
         if symptom is None or run.state not in ACTIVE:
             return run
         return replace(run, state=JobState.STUCK, reason=symptom.reason, message=symptom.message)

@@ -2,17 +2,24 @@
 
 A deadline for a whole download would have to be longer than the largest model takes. What tells a hung one is that
 neither its files grow nor its own progress is written; our downloader ends by itself long before. Times are of the
-monotonic clock: another agent process begins anew.
+monotonic clock. Another agent process goes on from the last change of the files, so that an agent that restarts now
+and then lets nothing hang for ever, but looks at each download for a minute before it ends one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from localmodel.runtime.clock import Clock
 
+from . import tree
 from .symptoms import Symptom, Trouble
+
+LEAST_SECONDS: Final = 60.0
+"""How long a process watches a download before it ends it, whatever the files' times say."""
 
 
 @dataclass(slots=True)
@@ -31,15 +38,22 @@ class Stalls:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
-    def observe(self, key: str, written: int, *, timeout: int) -> Symptom | None:
-        """What to say of a download that shows no work for `timeout` seconds; 0 is never. `written` in bytes."""
+    def observe(self, key: str, written: int, *, timeout: int, started: datetime | None = None) -> Symptom | None:
+        """What to say of a download that shows no work for `timeout` seconds; 0 is never. `written` in bytes.
+
+        `started`: since when it runs, where that is not in this process.
+        """
         # Imported here: an idle agent never needs it.
         from localmodel.download.progress import progress_path
 
         evidence = written, _last_change(progress_path(self._staging / key))
         now = self._clock.monotonic()
         seen = self._seen.get(key)
-        if seen is None or seen.evidence != evidence:
+        if seen is None:
+            before = min(self._idle(key, started), max(timeout - LEAST_SECONDS, 0.0))
+            self._seen[key] = _Seen(evidence, now - before)
+            return None
+        if seen.evidence != evidence:
             self._seen[key] = _Seen(evidence, now)
             return None
         if not timeout or now - seen.since < timeout:
@@ -53,6 +67,13 @@ class Stalls:
     def forget(self, key: str) -> None:
         """The key's download does not run."""
         self._seen.pop(key, None)
+
+    def _idle(self, key: str, started: datetime | None) -> float:
+        """Seconds since the download began to run or anything changed in its directory, whichever was later."""
+        if started is None:
+            return 0.0
+        last = max(tree.last_change(self._staging / key), started.timestamp())
+        return max(self._clock.now().timestamp() - last, 0.0)
 
 
 def _last_change(path: Path) -> int:

@@ -4,7 +4,8 @@ The agent's cache has the pods of its own node, so a pod that is on none yet is 
 has no pod at all. A Job that has not started for a minute is therefore looked after live, and then ever more rarely:
 its newest pod, and the last warning about that or about the Job. After `jobStartTimeoutSeconds` it counts as failed,
 whatever the reason is, so that it holds no other download up for ever; it is tried again like any other. Times are of
-the monotonic clock: another agent process begins anew.
+the monotonic clock. Another agent process goes on from when the attempt was started, where that is known, but looks at
+each download for a minute before it gives one up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -63,19 +64,31 @@ class Starts:
         self._clock = clock
         self._waits: dict[str, _Wait] = {}
         """By storage key; only of Jobs that wait now."""
+        self._known: dict[str, str] = {}
+        """By storage key: the uid of the Job that this process has seen last."""
 
-    def observe(self, key: str, job: Job | None, pods: Sequence[Pod], *, timeout: int) -> Start:
+    def observe(
+        self, key: str, job: Job | None, pods: Sequence[Pod], *, timeout: int, started: datetime | None = None
+    ) -> Start:
         """Looks at a key's Job, whose pods on this node are `pods`, by age. `timeout` in seconds, 0 is never.
 
-        A live look that fails is logged, and repeated in its turn.
+        `started`: when the attempt was, by this node's clock. A live look that fails is logged, and repeated in its
+        turn.
         """
-        if job is None or _has_ended(job) or _has_started(job, pods):
+        if job is None:
+            self._known.pop(key, None)
+            self.forget(key)
+            return Start()
+        uid = job.metadata.uid
+        is_known, self._known[key] = self._known.get(key) == uid, uid
+        if _has_ended(job) or _has_started(job, pods):
             self.forget(key)
             return Start()
         now = self._clock.monotonic()
         wait = self._waits.get(key)
-        if wait is None or wait.job != job.metadata.uid:
-            wait = self._waits[key] = _Wait(job.metadata.uid, since=now, next_look=now + LOOK_SECONDS)
+        if wait is None or wait.job != uid:
+            before = 0.0 if is_known else min(self._waited(job, pods, started), max(timeout - LOOK_SECONDS, 0.0))
+            wait = self._waits[key] = _Wait(uid, since=now - before, next_look=now + LOOK_SECONDS)
         if job.has_condition("Suspended"):
             wait.since, wait.next_look, wait.deadline = now, now + wait.interval, float("inf")
             return Start(Symptom(Trouble.SUSPENDED, f"Job {job.name} is suspended by somebody else; it waits for him"))
@@ -98,6 +111,18 @@ class Starts:
         now = self._clock.monotonic()
         soonest = min((min(wait.next_look, wait.deadline) for wait in self._waits.values()), default=None)
         return None if soonest is None else timedelta(seconds=max(soonest - now, 0))
+
+    def _waited(self, job: Job, pods: Sequence[Pod], started: datetime | None) -> float:
+        """Seconds that a Job has waited for its first pod before this process came; 0 where nobody can say.
+
+        The least that the times of this node and of the API server allow, whose clocks may differ.
+        """
+        if job.status.failed or any(pod.is_finished for pod in pods_of(job, pods)):
+            return 0.0
+        times = (started, job.metadata.creation_timestamp, job.status.start_time)
+        now = self._clock.now()
+        waits = [(now - time).total_seconds() for time in times if time is not None]
+        return max(min(waits), 0.0) if started is not None else 0.0
 
     def _look(self, job: Job) -> Symptom:
         try:

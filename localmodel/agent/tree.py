@@ -127,6 +127,24 @@ def disk_size(path: Path) -> int:
     return total
 
 
+def last_change(path: Path) -> float:
+    """When something below a path was last written, made or renamed, by the kernel's clock (`st_ctime`, which no
+    download can set), as seconds since 1970; 0 where there is nothing. What cannot be read does not count."""
+    newest = 0.0
+    pending = [os.fspath(path)]
+    while pending:
+        directory = pending.pop()
+        with suppress(OSError):
+            newest = max(newest, os.lstat(directory).st_ctime)
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        newest = max(newest, entry.stat(follow_symlinks=False).st_ctime)
+    return newest
+
+
 def first_difference(folder: Path | str, files: Iterable[FileEntry]) -> str:
     """Why the folder does not hold these files with these sizes; empty if it does. Files beside them are allowed.
 

@@ -41,6 +41,10 @@ JOB_MODEL_NAMESPACE_LABEL: Final = "modelNamespace"
 WANTED_ANNOTATION: Final = "localmodel.kserve.io/wanted"
 """On a LocalModelNode: storage keys of evicted models that a workload wants again."""
 
+GROUP_LIMITS_ANNOTATION: Final = "localmodel.kserve.io/group-limits"
+"""On a LocalModelNode: a digest of the limits and watermarks of the groups that its entries come from. It changes with
+them, and so tells the agent, which watches no groups, to read them again."""
+
 READY_LABEL_PREFIX: Final = "localmodel.kserve.io/"
 READY_LABEL_VALUE: Final = "ready"
 """On a Node that has a whole copy of a model: `localmodel.kserve.io/<storage key>=ready`."""

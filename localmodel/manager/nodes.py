@@ -5,14 +5,15 @@ an agent never sees a node with less than it shall have (D-02), and it goes with
 groups reach nodes a moment late, so that a burst of them costs each node one write. The labels are patched at most
 once in ten seconds.
 
-What is written is decided by `entries` (which models), `waves` (which of them now), `wanted` (which evicted ones again)
-and `labels`.
+What is written is decided by `entries` (which models), `waves` (which of them now), `wanted` (which evicted ones
+again), `grouplimits` (what tells of limits) and `labels`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -25,7 +26,14 @@ from localmodel.api import (
     LocalModelNodeGroup,
 )
 from localmodel.api.config import LocalModelConfig
-from localmodel.api.names import WANTED_ANNOTATION, is_ready_label, ready_label, status_key, storage_keys
+from localmodel.api.names import (
+    GROUP_LIMITS_ANNOTATION,
+    WANTED_ANNOTATION,
+    is_ready_label,
+    ready_label,
+    status_key,
+    storage_keys,
+)
 from localmodel.runtime.builder import Builder
 from localmodel.runtime.cache import KindNotServedError
 from localmodel.runtime.controllerutil import delete_exactly, set_controller_reference
@@ -45,6 +53,7 @@ from localmodel.runtime.predicate import AnnotationChanged, GenerationChanged, L
 from localmodel.runtime.reconcile import Reconciler, Request, Result
 
 from .entries import Membership, desired_entries, key_of, membership, new_entries, with_unknown
+from .grouplimits import group_limits_value
 from .indexes import CACHE_KINDS, SERVICES, cache_of_service
 from .known import Members, known_cache, known_nodes, reports_about
 from .labels import label_patch, owning_group, ready_keys
@@ -149,7 +158,7 @@ class NodeReconciler(Reconciler):
         wished, caches, unknown = self._wished(node, existing, member_of, config)
         entries = self._admitted(node, existing, wished, groups)
         if existing is not None or not unknown:  # created complete, or not at all
-            self._write(node, existing, entries, caches)
+            self._write(node, existing, entries, caches, groups)
         waits = [TURN_CHECK_SECONDS] if len(entries) < len(wished) else []
         waits += [UNKNOWN_CHECK_SECONDS] if unknown else []
         keys = ready_keys(existing, entries) if existing is not None else frozenset()
@@ -172,7 +181,7 @@ class NodeReconciler(Reconciler):
         if existing is not None and not existing.is_deleting:
             groups = Membership(unknown=frozenset(entry.node_group for entry in existing.spec.local_models))
             entries, caches, _ = self._wished(node, existing, groups, self._config())
-            self._write(node, existing, entries, caches)
+            self._write(node, existing, entries, caches, None)
         return Result(requeue_after=UNKNOWN_CHECK_SECONDS)
 
     def _admitted(
@@ -200,14 +209,23 @@ class NodeReconciler(Reconciler):
         return bool(constraints) and constraints.admit(node)
 
     def _write(
-        self, node: Node, existing: LocalModelNode | None, entries: list[LocalModelInfo], caches: Mapping[str, Cache]
+        self,
+        node: Node,
+        existing: LocalModelNode | None,
+        entries: list[LocalModelInfo],
+        caches: Mapping[str, Cache],
+        groups: Mapping[str, LocalModelNodeGroup] | None,
     ) -> None:
+        """`groups` are all groups by name; None where nobody knows them."""
+        annotations = {} if groups is None else {GROUP_LIMITS_ANNOTATION: group_limits_value(entries, groups)}
         try:
             if existing is not None:
-                wanted = wanted_value(existing, entries, caches, self.client, lambda s: self._is_chosen(node, s))
-                self._update(node, existing, entries, wanted)
+                admits = partial(self._is_chosen, node)
+                annotations[WANTED_ANNOTATION] = wanted_value(existing, entries, caches, self.client, admits)
+                self._update(node, existing, entries, annotations)
             elif entries:
-                self._create(node, LocalModelNode(metadata=ObjectMeta(name=node.name)), entries)
+                said = {name: value for name, value in annotations.items() if value}
+                self._create(node, LocalModelNode(metadata=ObjectMeta(name=node.name, annotations=said)), entries)
         except REFUSALS:
             self._waves.forget(node.name)
             raise
@@ -219,17 +237,22 @@ class NodeReconciler(Reconciler):
         log.info("Created LocalModelNode", node=node.name, models=len(entries))
 
     def _update(
-        self, node: Node, existing: LocalModelNode, entries: list[LocalModelInfo], evicted_and_wanted: str
+        self, node: Node, existing: LocalModelNode, entries: list[LocalModelInfo], annotations: Mapping[str, str]
     ) -> None:
-        """Writes the whole object if that makes a difference; raises ConflictError if it was read too early."""
+        """Writes the whole object if that makes a difference; raises ConflictError if it was read too early.
+
+        An annotation of which nothing is said stays, one without a value goes.
+        """
         wanted = existing.model_copy(
             update={"metadata": deepcopy(existing.metadata), "spec": existing.spec.model_copy()}
         )
         wanted.metadata.owner_references = []
         set_controller_reference(node, wanted, block_owner_deletion=False)
-        wanted.metadata.annotations.pop(WANTED_ANNOTATION, None)
-        if evicted_and_wanted:
-            wanted.metadata.annotations[WANTED_ANNOTATION] = evicted_and_wanted
+        for name, value in annotations.items():
+            if value:
+                wanted.metadata.annotations[name] = value
+            else:
+                wanted.metadata.annotations.pop(name, None)
         wanted.spec.local_models = entries
         if wanted == existing or wanted.to_dict() == existing.to_dict():
             return
@@ -237,6 +260,7 @@ class NodeReconciler(Reconciler):
         if self._written.get(node.name) == known and _described(wanted) == _described(existing):
             return
         self._remember(wanted, self.client.update(wanted))
+        evicted_and_wanted = annotations[WANTED_ANNOTATION]
         log.info("Updated LocalModelNode", node=node.name, models=len(entries), wanted=evicted_and_wanted)
         if names := newly_wanted(existing, evicted_and_wanted):
             message = f"A service wants {listed('evicted model', names)} on this node again"
@@ -340,5 +364,5 @@ def _intent(node: LocalModelNode) -> bytes:
 def _described(node: LocalModelNode) -> tuple[list[OwnerReference], dict[str, str]]:
     """What we write of the metadata: a change of it gives no new generation."""
     annotations = node.metadata.annotations
-    wanted = {name: value for name, value in annotations.items() if name == WANTED_ANNOTATION}
-    return node.metadata.owner_references, wanted
+    ours = (WANTED_ANNOTATION, GROUP_LIMITS_ANNOTATION)
+    return node.metadata.owner_references, {name: annotations[name] for name in ours if name in annotations}

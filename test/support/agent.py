@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from localmodel.agent.store import ModelStore
 from localmodel.api import LocalModelCache, LocalModelNode, LocalModelNodeGroup
 from localmodel.api.names import storage_key
 from localmodel.api.node import NodeModel
+from localmodel.runtime.listwatch import ListPage
 from localmodel.runtime.objects import ConfigMap, Job, Pod
 from localmodel.runtime.reconcile import Request, Result
 from localmodel.runtime.testing.fake import FakeClient
@@ -219,3 +221,12 @@ class World:
 
     def reasons(self) -> list[str]:
         return self.recorder.reasons
+
+
+def without_seeing_jobs(world: World) -> None:
+    """From now on the agent's cache shows no Job; live reads do."""
+
+    def stale(action: Any, proceed: Callable[[], Any]) -> Any:
+        return ListPage([], "1") if action.verb == "list" and action.kind is Job else proceed()
+
+    world.agent.client = FakeClient(registry=world.client.registry, interceptors=[stale])

@@ -20,6 +20,7 @@ from localmodel.api import (
 )
 from localmodel.api.names import (
     CACHE_UID_LABEL,
+    GROUP_LIMITS_ANNOTATION,
     LOCAL_MODEL_LABEL,
     NODE_GROUP_ANNOTATION,
     WANTED_ANNOTATION,
@@ -181,8 +182,23 @@ def test_an_evicted_model_is_wanted_when_a_service_comes(stack: Stack) -> None:
     evicted = {"status": {"models": {"iris": {"reason": "Evicted"}}}}
     client.status.patch(LocalModelNode(metadata=ObjectMeta(name="node-1")), evicted)
     client.create(service("s", "team-a"))
-    wanted = {WANTED_ANNOTATION: storage_key("hf://o/m")}
-    eventually(lambda: client.get(LocalModelNode, "node-1").metadata.annotations == wanted)
+    key = storage_key("hf://o/m")
+    eventually(lambda: client.get(LocalModelNode, "node-1").metadata.annotations.get(WANTED_ANNOTATION) == key)
+
+
+def test_a_changed_limit_of_a_group_is_told_to_its_nodes(stack: Stack) -> None:
+    client = stack.client
+    made = client.create(group())
+    client.create(cache())
+    client.create(node())
+    eventually(lambda: stack.entries("node-1") == ["iris"])
+
+    def told() -> str:
+        return client.get(LocalModelNode, "node-1").metadata.annotations[GROUP_LIMITS_ANNOTATION]
+
+    before = told()
+    client.patch(made, {"spec": {"storageLimit": "20Gi"}})
+    eventually(lambda: told() != before)
 
 
 def test_nodes_take_turns_without_waiting_for_the_clock(stack: Stack) -> None:

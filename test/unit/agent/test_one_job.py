@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.agent import JOBS, KEY, URI, World
+from support.agent import JOBS, KEY, URI, World, without_seeing_jobs
 
 from localmodel.api import LocalModelCache
-from localmodel.runtime.listwatch import ListPage
-from localmodel.runtime.objects import Job, ServiceAccount
-from localmodel.runtime.testing.fake import FakeClient
+from localmodel.runtime.objects import ServiceAccount
 
 IRIS = {"modelName": "iris", "sourceModelUri": URI}
 
@@ -22,15 +19,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
     made.store.close()
-
-
-def without_seeing_jobs(world: World) -> None:
-    """From now on the agent's cache shows no Job; live reads do."""
-
-    def stale(action: Any, proceed: Callable[[], Any]) -> Any:
-        return ListPage([], "1") if action.verb == "list" and action.kind is Job else proceed()
-
-    world.agent.client = FakeClient(registry=world.client.registry, interceptors=[stale])
 
 
 def models(world: World) -> list[str]:

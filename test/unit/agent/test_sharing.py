@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.agent import KEY, URI, World
-from support.rivals import ONE, THREE, TWO, checks, downloads, rivals, shared
+from support.rivals import ONE, THREE, TWO, account_of, checks, downloads, rivals, shared, under_way
 
 from localmodel.agent.decisions import Wanted, entry_key
 from localmodel.agent.manifest import Check, KeyRecord, Try
@@ -281,7 +281,7 @@ def test_leftovers_of_others_credentials_are_not_resumed(world: World) -> None:
     world.finish(job, "Failed", failed=1)
     world.run()
     world.run()
-    assert [job.spec.template["spec"]["serviceAccountName"] for job in downloads(world)] == ["two"]
+    assert [account_of(job) for job in under_way(world)] == ["two"]
     assert not (world.root / mount / "secret.bin").exists()
 
 

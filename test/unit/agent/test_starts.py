@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +340,90 @@ def test_a_job_that_is_being_deleted_holds_its_slot_while_its_pod_runs_d46(world
     world.want(dict(IRIS), {"modelName": "other", "sourceModelUri": "s3://other", "priority": 1})
     world.run()
     assert world.jobs == []
+
+
+# another agent process ------------------------------------------------------------------------------------------------
+
+
+def restarted(world: World) -> None:
+    world.restart()
+    world.agent.client = FakeClient(registry=world.client.registry, interceptors=[pods_of_the_node])
+    world.run()
+
+
+def test_an_agent_that_restarts_now_and_then_gives_a_download_up_all_the_same(world: World) -> None:
+    for _ in range(2):
+        wait(world, 420)
+        restarted(world)
+    assert world.status() == "ModelDownloadPending"
+    wait(world, 60)
+    assert (world.status(), world.model().reason) == ("ModelDownloadError", "PodNotCreated")
+
+
+@pytest.mark.parametrize("by", [timedelta(days=1), timedelta(days=-1)], ids=["on", "back"])
+def test_it_has_looked_at_each_for_a_minute_before_whatever_the_clock_says(world: World, by: timedelta) -> None:
+    world.clock.jump(by)
+    restarted(world)
+    world.clock.advance(59)
+    world.run()
+    assert (world.model().attempts, world.status()) == (1, "ModelDownloadPending")
+
+
+def test_a_job_that_tries_again_has_its_time_anew(world: World) -> None:
+    job = world.jobs[0]
+    end(world, pod_of(world, job))
+    world.client.status.patch(job, {"status": {"failed": 1}})
+    wait(world, 840)
+    restarted(world)
+    wait(world, 840)
+    assert (len(world.jobs), world.status()) == (1, "ModelDownloading")
+
+
+def test_a_job_that_was_suspended_waits_from_when_it_went_on(world: World) -> None:
+    wait(world, 840)
+    world.client.status.patch(world.jobs[0], {"status": {"startTime": world.clock.now().isoformat()}})
+    restarted(world)
+    wait(world, 840)
+    assert (len(world.jobs), world.status()) == (1, "ModelDownloadPending")
+
+
+def hanging(world: World) -> None:
+    """A download has run for an hour but a minute, and its last change is as long ago, by the clock of the disk."""
+    world.clock.jump(datetime.now(UTC) - world.clock.now())
+    job = world.jobs[0]
+    world.client.status.patch(job, {"status": {"active": 1, "ready": 1}})
+    state = {"running": {"startedAt": world.clock.now().isoformat()}}
+    pod_of(world, job, phase="Running", containerStatuses=[{"name": "c", "state": state}])
+    world.run()
+    (world.root / "models" / ".staging" / KEY / "part").write_bytes(b"x")
+    wait(world, 3540)
+
+
+def test_a_hanging_download_is_ended_also_by_an_agent_that_restarts(world: World) -> None:
+    hanging(world)
+    restarted(world)
+    assert world.status() == "ModelDownloading"
+    wait(world, 120)
+    assert (world.status(), world.model().reason) == ("ModelDownloadError", "DownloadStalled")
+
+
+def test_one_that_goes_on_is_not_whatever_the_clock_says(world: World) -> None:
+    hanging(world)
+    world.clock.jump(timedelta(days=1))
+    restarted(world)
+    world.clock.advance(59)
+    world.run()
+    assert world.status() == "ModelDownloading"
+    (world.root / "models" / ".staging" / KEY / "part").write_bytes(b"xx")
+    wait(world, 3480)
+    assert world.status() == "ModelDownloading"
+
+
+def test_a_pod_that_has_just_been_started_has_its_time_whatever_lies_there(world: World) -> None:
+    hanging(world)
+    pod = world.client.get(Pod, f"{world.jobs[0].name}-x", namespace=JOBS)
+    state = {"running": {"startedAt": world.clock.now().isoformat()}}
+    world.client.status.patch(pod, {"status": {"containerStatuses": [{"name": "c", "state": state}]}})
+    restarted(world)
+    wait(world, 3480)
+    assert world.status() == "ModelDownloading"

@@ -9,7 +9,7 @@ import pytest
 from support.manager import Cluster, agent_pod, cache, group, node, service
 
 from localmodel.api import LocalModelNode
-from localmodel.api.names import NODE_GROUP_LABEL, WANTED_ANNOTATION, ready_label, storage_key
+from localmodel.api.names import GROUP_LIMITS_ANNOTATION, NODE_GROUP_LABEL, WANTED_ANNOTATION, ready_label, storage_key
 from localmodel.manager.nodes import NodeReconciler
 from localmodel.runtime.errors import TransportError
 from localmodel.runtime.objects import Node
@@ -67,8 +67,9 @@ def check(cluster: Cluster) -> None:
     assert cluster.entries("node-1") == cluster.entries("node-2") == ["evicted", "kept"]
     assert cluster.labels("node-1") == {ready_label(KEPT): "ready", NODE_GROUP_LABEL: "gpu"}
     assert cluster.labels("node-2") == {NODE_GROUP_LABEL: "gpu"}
-    assert cluster.local_model_node("node-1").metadata.annotations == {WANTED_ANNOTATION: EVICTED}
-    assert cluster.local_model_node("node-2").metadata.annotations == {}
+    annotations = [cluster.local_model_node(name).metadata.annotations for name in ("node-1", "node-2")]
+    assert [it.get(WANTED_ANNOTATION) for it in annotations] == [EVICTED, None]
+    assert all(it.get(GROUP_LIMITS_ANNOTATION) for it in annotations)
 
 
 def test_without_a_fault_there_are_just_these_writes() -> None:
