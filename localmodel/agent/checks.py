@@ -91,7 +91,7 @@ class Checks:
         if leader.status != ModelStatus.MODEL_DOWNLOADED:
             return _until_downloaded(wanted, entry, record, leader, current.now)
         check = _check_of(record, wanted, entry, current)
-        if check.proved:
+        if check.proved and check.absent_since is None:
             return leader  # It has come back in time, which this pass has found out; from the next one on it shares.
         if is_before(current.now, check.next_retry_time):
             return _rejected(wanted, check)
