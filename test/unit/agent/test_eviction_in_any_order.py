@@ -41,6 +41,8 @@ class Model:
     leftover: int = 0
     """Bytes of a download that failed, which waits for its next try."""
     retry: float = 0.0
+    epoch: int = -1
+    """Of the node when its download was let in."""
 
     def item(self, now: float) -> Item:
         was_used = self.used is not None and self.used >= self.published
@@ -72,6 +74,8 @@ class Node:
         self.models: dict[str, Model] = {}
         self.unreferenced: dict[str, int] = {}
         self.downloads = 0
+        self.epoch = 0
+        """Counts what happens to the node beside time and new caches."""
 
     @property
     def used(self) -> int:
@@ -122,7 +126,9 @@ class Node:
         before = self.disk()
         removed = relieve(before)
         for item in removed:
-            assert item.kind is not Kind.MODEL or item.size <= min(self._of(self.low), CAPACITY * self.low // 100)
+            if item.kind is Kind.MODEL:
+                assert item.size <= min(self._of(self.low), CAPACITY * self.low // 100)
+                assert self.models[item.key].epoch != self.epoch, "nothing is let in only to be removed"
         self.remove(removed)
         self.none_was_needless(removed)
         after = self.disk()
@@ -174,7 +180,7 @@ class Node:
                 return
             assert all(self.may_be_displaced(item, model) for item in displaced)
             self.remove(displaced)
-        model.is_coming = True
+        model.is_coming, model.epoch = True, self.epoch
         model.leftover = 0
         self.none_was_needless(displaced)
         self.downloads += 1
@@ -182,7 +188,6 @@ class Node:
         assert self.used + self.foreign <= CAPACITY
 
     def finish(self, model: Model) -> None:
-        """Nothing is downloaded only to be removed at once."""
         model.is_coming, model.is_there, model.is_evicted, model.wanted = False, True, False, None
         model.published = self.now
         if model.has_pod:
@@ -220,6 +225,7 @@ class Evictions(RuleBasedStateMachine):
     @precondition(lambda self: self.node.models)
     @rule(data=st.data(), blip=st.sampled_from([True, True, False]))
     def entry_goes(self, data: st.DataObject, blip: bool) -> None:
+        self.node.epoch += 1
         model = self.some(data)
         del self.node.models[model.key]
         if model.is_there and not model.has_pod and blip:
@@ -243,6 +249,7 @@ class Evictions(RuleBasedStateMachine):
     @precondition(lambda self: self.node.models)
     @rule(data=st.data())
     def pod_starts_or_waits(self, data: st.DataObject) -> None:
+        self.node.epoch += 1
         model = self.some(data)
         model.has_pod = True
         if model.is_there:
@@ -252,12 +259,14 @@ class Evictions(RuleBasedStateMachine):
     @precondition(lambda self: self.node.models)
     @rule(data=st.data())
     def pod_ends(self, data: st.DataObject) -> None:
+        self.node.epoch += 1
         self.some(data).has_pod = False
         self.node.make_pass()
 
     @precondition(lambda self: self.node.models)
     @rule(data=st.data(), left=st.integers(0, 40))
     def download_fails(self, data: st.DataObject, left: int) -> None:
+        self.node.epoch += 1
         model = self.some(data)
         if model.is_coming:
             model.is_coming, model.leftover = False, min(left, model.size)
@@ -267,6 +276,7 @@ class Evictions(RuleBasedStateMachine):
     @precondition(lambda self: self.node.models)
     @rule(data=st.data())
     def a_service_wants_it(self, data: st.DataObject) -> None:
+        self.node.epoch += 1
         model = self.some(data)
         if model.is_evicted and model.wanted is None:
             model.wanted = self.node.now
@@ -275,17 +285,20 @@ class Evictions(RuleBasedStateMachine):
     @precondition(lambda self: self.node.models)
     @rule(data=st.data(), priority=st.integers(-1, 2), pinned=st.booleans())
     def cache_is_edited(self, data: st.DataObject, priority: int, pinned: bool) -> None:
+        self.node.epoch += 1
         model = self.some(data)
         model.priority, model.is_pinned = priority, pinned
         self.node.make_pass()
 
     @rule(limit=st.integers(20, 160), high=st.integers(10, 100), low=st.integers(0, 100))
     def limits_change(self, limit: int, high: int, low: int) -> None:
+        self.node.epoch += 1
         self.node.limit, self.node.high, self.node.low = limit, high, min(low, high)
         self.node.make_pass()
 
     @rule(foreign=st.integers(0, CAPACITY))
     def others_fill_or_free_the_volume(self, foreign: int) -> None:
+        self.node.epoch += 1
         self.node.foreign = min(foreign, CAPACITY - self.node.used) if foreign > self.node.foreign else foreign
         self.node.make_pass()
 
