@@ -6,7 +6,7 @@ high watermark must lose. `plan` says whether a download may start and what it d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -298,15 +298,28 @@ class Capacity:
         return told or record.size or declared
 
     def _request(self, wanted: Wanted, record: KeyRecord, size: int) -> Request:
-        policy = self._inventory.policy(wanted)
         is_waited_for = wanted.key in self._evictor.around.current.in_use.named
         return Request(
             key=wanted.key,
             size=size,
-            priority=policy.priority,
+            priority=self._inventory.policy(wanted).priority,
             age=0.0 if is_waited_for or record.wanted_time is None else self._uses.waiting(wanted.key),
-            stays=policy.is_pinned or is_waited_for,
+            stays=self._stays(wanted),
         )
+
+    def _stays(self, wanted: Wanted) -> bool:
+        """Once it is here no watermark removes it."""
+        return self._inventory.policy(wanted).is_pinned or wanted.key in self._evictor.around.current.in_use.named
+
+    def _coming(self, key: str) -> Iterator[Item]:
+        """The models that others download and that may be removed once they are here."""
+        around = self._evictor.around
+        for other, size in around.current.reserved.items():
+            wanted = around.groups.get(other)
+            if other == key or wanted is None or self._stays(wanted):
+                continue
+            priority = self._inventory.policy(wanted).priority
+            yield Item(key=other, kind=Kind.MODEL, size=size, priority=priority)
 
     def _promised(self, key: str, *, with_items: bool = True) -> Disk:
         current = self._evictor.around.current
@@ -316,4 +329,5 @@ class Capacity:
             reserved=current.reserved,
             bounds=self.bounds(current),
             items=self._inventory.items(self._evictor.around, key) if with_items else (),
+            coming=self._coming(key) if with_items else (),
         )

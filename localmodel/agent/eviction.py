@@ -76,6 +76,8 @@ class Disk:
     models: Gauge
     volume: Gauge
     items: tuple[Item, ...] = ()
+    coming: tuple[Item, ...] = ()
+    """Models that are being downloaded for entries, and could be removed once they are here."""
 
     @property
     def gauges(self) -> tuple[Gauge, Gauge]:
@@ -88,7 +90,7 @@ class Disk:
     def changed(self, size: int, items: Iterable[Item]) -> Disk:
         """The disk with so many bytes more, and these items."""
         models, volume = (replace(gauge, used=gauge.used + size) for gauge in self.gauges)
-        return Disk(models=models, volume=volume, items=tuple(items))
+        return Disk(models=models, volume=volume, items=tuple(items), coming=self.coming)
 
     def is_too_large(self, item: Item) -> bool:
         """It could never come back under the low watermark, even alone, and would only be downloaded again."""
@@ -151,7 +153,9 @@ def admit(disk: Disk, request: Request) -> list[Item] | None:
         priority=request.priority,
         kept="it stays" if request.stays else "",
     )
-    if _would_relieve(after.changed(-_freed(displaced), (*disk.items, arrived)), without=displaced):
+    # What has a lower priority could be displaced if it were here, and is not waited for.
+    coming = (item for item in disk.coming if item.priority >= request.priority)
+    if _would_relieve(after.changed(-_freed(displaced), (*disk.items, *coming, arrived)), without=displaced):
         return None
     return sorted(displaced, key=lambda item: item.rank)
 

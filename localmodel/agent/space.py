@@ -7,6 +7,7 @@ far is part of what it was promised.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from .eviction import UNLIMITED, Disk, Gauge, Item, Kind
@@ -39,14 +40,21 @@ def measured(usage: DiskUsage, bounds: Bounds, items: Iterable[Item] = ()) -> Di
 
 
 def promised(
-    key: str, *, usage: DiskUsage, reserved: Mapping[str, int], bounds: Bounds, items: Iterable[Item] = ()
+    key: str,
+    *,
+    usage: DiskUsage,
+    reserved: Mapping[str, int],
+    bounds: Bounds,
+    items: Iterable[Item] = (),
+    coming: Iterable[Item] = (),
 ) -> Disk:
     """The disk as a download of `key` finds it: with the whole of what was promised to others, without what it wrote.
 
-    `reserved` are the sizes of the models whose download is under way, by storage key, in bytes.
+    `reserved` are the sizes of the models whose download is under way, by storage key, in bytes; see `Disk.coming`.
     """
     to_come = sum(max(size - usage.staged.get(other, 0), 0) for other, size in reserved.items() if other != key)
-    return measured(usage, bounds).changed(to_come - usage.staged.get(key, 0), items)
+    disk = replace(measured(usage, bounds), coming=tuple(coming))
+    return disk.changed(to_come - usage.staged.get(key, 0), items)
 
 
 def _or_unlimited(amount: int | None) -> int:

@@ -377,3 +377,16 @@ def test_many_downloads_that_wait_look_at_the_disk_once(node: Disks, monkeypatch
     node.run()
     assert {node.model(f"waits-{number}").reason for number in range(5)} == {"InsufficientStorage"}
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(("priority", "starts"), [(0, False), (1, True)])
+def test_what_is_coming_is_not_let_in_only_to_be_removed_for_what_stays(
+    node: Disks, priority: int, starts: bool
+) -> None:
+    """Above the high watermark only what stays there can stay: 3 of 10 MiB are coming, 6 more would be above the 8."""
+    node.add("coming", 3)
+    node.run()
+    node.add("pinned", 6, evictionPolicy="Never", priority=priority)
+    node.run()
+    assert len(node.unfinished()) == (2 if starts else 1), "what it could displace, it does not wait for"
+    assert (node.model("pinned").reason == "InsufficientStorage") is not starts

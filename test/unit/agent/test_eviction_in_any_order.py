@@ -102,6 +102,11 @@ class Node:
                 low=CAPACITY * self.low // 100,
             ),
             items=tuple(items),
+            coming=tuple(
+                Item(key=m.key, kind=Kind.MODEL, size=m.size, priority=m.priority)
+                for m in self.models.values()
+                if m.is_coming and m is not requester and not m.is_pinned and not m.has_pod
+            ),
         )
 
     def _of(self, percent: int) -> int:
@@ -181,6 +186,9 @@ class Node:
             assert all(self.may_be_displaced(item, model) for item in displaced)
             self.remove(displaced)
         model.is_coming, model.epoch = True, self.epoch
+        for other in self.models.values():
+            if other.is_coming and other.priority < model.priority:
+                other.epoch = -1  # it may go for this one when it is here
         model.leftover = 0
         self.none_was_needless(displaced)
         self.downloads += 1
