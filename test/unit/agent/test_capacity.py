@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +14,6 @@ from localmodel.runtime.objects import Pod
 from localmodel.runtime.testing.fake import FakeClient
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Disks]:
-    made = Disks(tmp_path)
-    yield made
-    made.store.close()
 
 
 # pressure --------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +14,6 @@ from localmodel.runtime.objects import Job
 from localmodel.runtime.testing.fake import FakeClient
 
 GOOD = {"modelName": "good", "sourceModelUri": "s3://good"}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def uris(world: World) -> set[str]:

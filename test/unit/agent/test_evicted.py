@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,14 +10,6 @@ from support.agent import DeathError, Mortal
 from support.disks import Disks, QuickDisk
 
 from localmodel.api import LocalModelCache, LocalModelNodeGroup
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Disks]:
-    made = Disks(tmp_path)
-    yield made
-    made.store.close()
-
 
 # coming back -----------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from support.disks import Disks
 
@@ -14,17 +11,15 @@ from localmodel.runtime.errors import ServiceUnavailableError
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Disks]:
+def node(node: Disks) -> Disks:
     """Five of the ten MiB are taken, and nothing goes on."""
-    made = Disks(tmp_path)
-    made.have("a", 3)
-    made.have("b", 2)
-    tell(made, "before")
-    made.clock.advance(601)
-    made.run()
-    made.client.actions.clear()
-    yield made
-    made.store.close()
+    node.have("a", 3)
+    node.have("b", 2)
+    tell(node, "before")
+    node.clock.advance(601)
+    node.run()
+    node.client.actions.clear()
+    return node
 
 
 def tell(node: Disks, value: str) -> None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.disks import Disks
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Disks]:
-    made = Disks(tmp_path)
-    yield made
-    made.store.close()
 
 
 def test_a_download_that_is_larger_than_its_cache_says_is_stopped_if_it_does_not_fit(node: Disks) -> None:

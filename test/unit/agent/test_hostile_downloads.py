@@ -28,11 +28,6 @@ def shallow(tmp_path: Path) -> Iterator[None]:
     subprocess.run(["rm", "-rf", *map(str, tmp_path.iterdir())], check=True)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
 def nest(folder: Path, levels: int = LEVELS) -> None:
     """Directories in each other, and a file of ten bytes in the first and the last."""
     descriptor = os.open(folder, os.O_RDONLY)

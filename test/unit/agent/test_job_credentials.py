@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.agent import JOBS, URI, World
 
 from localmodel.runtime.objects import Job, Secret, ServiceAccount
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def env_of(job: Job) -> dict[str, Any]:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from support.agent import URI, World
 
 from localmodel.api import LocalModelNode, LocalModelNodeGroup
 from localmodel.runtime.errors import ServiceUnavailableError
 from localmodel.runtime.objects import Node
 from localmodel.runtime.testing.fake import FakeClient
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def group(world: World, name: str, *zones: str) -> None:

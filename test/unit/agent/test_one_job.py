@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from support.agent import JOBS, KEY, URI, World, without_seeing_jobs
 
 from localmodel.api import LocalModelCache
 from localmodel.runtime.objects import ServiceAccount
 
 IRIS = {"modelName": "iris", "sourceModelUri": URI}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def models(world: World) -> list[str]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.agent import KEY, URI, World
 
 from localmodel.runtime.objects import Pod
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
 
 
 def pod_of(world: World, phase: str = "Running", **mount: Any) -> Pod:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from support import kserve_crds
 from support.disks import Disks
 
 from localmodel.api import LocalModelCache, LocalModelNode
 from localmodel.runtime.errors import ServiceUnavailableError
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Disks]:
-    made = Disks(tmp_path)
-    yield made
-    made.store.close()
 
 
 def test_pruned_policies_are_read_from_caches_and_remembered(node: Disks) -> None:

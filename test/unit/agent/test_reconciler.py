@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from support.agent import JOBS, KEY, URI, World
 
 from localmodel.runtime.errors import ServiceUnavailableError
@@ -17,14 +15,6 @@ from localmodel.runtime.listwatch import ListPage
 from localmodel.runtime.objects import ConfigMap, Job, parse_quantity
 from localmodel.runtime.reconcile import Request
 from localmodel.runtime.testing.fake import FakeClient
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
-
 
 # the main job --------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,6 @@ from support.agent import FILES, KEY, World
 from localmodel.runtime.errors import ForbiddenError, ServiceUnavailableError
 from localmodel.runtime.objects import Pod
 from localmodel.runtime.testing.fake import FakeClient, ListPage
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
 
 
 def pods_answer(world: World, answer: Callable[[], ListPage]) -> FakeClient:

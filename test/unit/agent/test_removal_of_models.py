@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from support.agent import KEY, URI, World
 
 from localmodel.api import LocalModelCache
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def test_a_model_whose_cache_is_gone_leaves_the_disk_at_once(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from localmodel.runtime.objects import ConfigMap
 from localmodel.runtime.testing.fake import Action, FakeClient
 
 ENTRY = {"modelName": "iris", "sourceModelUri": URI}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def versions(world: World) -> str:

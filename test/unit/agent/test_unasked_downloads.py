@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,16 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Disks]:
+def node(node: Disks) -> Disks:
     """Beside a whole model of 5 MiB (of 8 below the high watermark) one of 1 MiB is under way, whose entry has gone."""
-    made = Disks(tmp_path)
-    made.have("whole", 5)
-    made.add("gone", 1)
-    made.run()
-    del made.entries["gone"]
-    made.tell()
-    made.run()
-    assert len(made.unfinished()) == 1
-    yield made
-    made.store.close()
+    node.have("whole", 5)
+    node.add("gone", 1)
+    node.run()
+    del node.entries["gone"]
+    node.tell()
+    node.run()
+    assert len(node.unfinished()) == 1
+    return node
 
 
 def write(node: Disks, size: int) -> None:
