@@ -11,7 +11,7 @@ from support.sandbox import Sandbox
 
 @pytest.fixture
 def gate(cluster: Sandbox) -> Iterator[Gate]:
-    """Open at first; see `Sandbox.held`."""
+    """Open at first; see `support.held`."""
     gate = cluster.hub.throttle = Gate()
     yield gate
     gate.open()

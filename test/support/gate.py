@@ -12,7 +12,7 @@ CONFIGURATION = 1 << 16
 
 
 class Gate(Throttle):
-    """Put in the place of `HubServer.throttle`. Counts the bytes of each connection: a download of its own."""
+    """Put in the place of `HubServer.throttle`. Counts the bytes of each connection."""
 
     def __init__(self) -> None:
         super().__init__(bytes_per_second=0, clock=SystemClock())
@@ -25,7 +25,7 @@ class Gate(Throttle):
 
     @property
     def held(self) -> int:
-        """Downloads that are held now."""
+        """Connections that are held now: a download may have several."""
         return self._held
 
     def close_at(self, size: int) -> None:
