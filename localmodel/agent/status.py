@@ -166,21 +166,21 @@ class NodeStatusWriter:
         last = self._last if self._last is not None and self._last[0] == node.metadata.uid else None
         if last is not None and status == last[1] and status.model_status == node.status.model_status:
             return False
-        wanted = status.to_dict()
-        if last is None and wanted == node.status.to_dict():
+        wanted, base = status.to_dict(), last[2] if last is not None else node.status.to_dict()
+        if last is None and wanted == base:
             self._last = node.metadata.uid, status, wanted  # As good as written.
             return False
-        if not self._is_due(node, wanted, last[2] if last is not None else None):
+        if not self._is_due(node, wanted, base):
             return False
         self._put(node, status)
         self._last = node.metadata.uid, status, wanted
         self._progress_written = self._clock.monotonic()
         return True
 
-    def _is_due(self, node: LocalModelNode, wanted: dict[str, Any], last: dict[str, Any] | None) -> bool:
-        if last is not None and wanted.get("modelStatus", {}) != node.status.model_status:
+    def _is_due(self, node: LocalModelNode, wanted: dict[str, Any], base: dict[str, Any]) -> bool:
+        """`base` is the status that stands there, as JSON."""
+        if wanted.get("modelStatus", {}) != node.status.model_status:
             return True
-        base = node.status.to_dict() if last is None else last
         if wanted == base:
             return False
         if _without_progress(wanted) != _without_progress(base):
