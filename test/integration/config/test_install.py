@@ -62,9 +62,7 @@ def remove_definitions(kubectl: Kubectl) -> None:
 
 
 def needs_kustomize() -> None:
-    needs_kubectl()
-    if kubectl_version() < (1, 21):
-        pytest.skip(f"kubectl {kubectl_version()}: its kustomize takes no directories as resources")
+    needs_kubectl(1, 21, "kustomize with directories as resources")
 
 
 @pytest.fixture(scope="module")
