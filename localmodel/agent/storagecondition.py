@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from localmodel.api.node import LocalModelNode, LocalModelNodeStatus
+from localmodel.api.node import STORAGE_READY, LocalModelNode, LocalModelNodeStatus
 from localmodel.runtime.clock import Clock
 from localmodel.runtime.conditions import ConditionStatus, find_status_condition, set_status_condition
 from localmodel.runtime.events import EventRecorder
@@ -16,7 +16,6 @@ from localmodel.runtime.events import EventRecorder
 from .errors import StoreError
 from .shown import shown
 
-STORAGE_READY: Final = "StorageReady"
 _MAX_NAMES: Final = 8
 _MAX_NAME: Final = 60
 

@@ -18,7 +18,7 @@ from localmodel.runtime.crdgen.schema import first_paragraph, type_meta
 from .caches import LocalModelCache, LocalModelNamespaceCache
 from .container import ClusterStorageContainer
 from .model import ApiObject
-from .node import LocalModelNode
+from .node import STORAGE_READY, LocalModelNode
 from .nodegroup import LocalModelNodeGroup
 
 Json = dict[str, Any]
@@ -97,7 +97,7 @@ _KINDS: tuple[_Kind, ...] = (
             column("Used", ".status.disk.used"),
             column("Available", ".status.disk.available"),
             column("Limit", ".status.disk.limit", wide=True),
-            condition_column("Storage", "StorageReady"),
+            condition_column("Storage", STORAGE_READY),
             AGE,
         ),
     ),

@@ -6,7 +6,7 @@ The object carries the name of its Node. `status_key` in `names` makes the keys 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field, WithJsonSchema
 
@@ -22,6 +22,9 @@ from .model import (
     LocalModelStorageSpec,
     enum_values,
 )
+
+STORAGE_READY: Final = "StorageReady"
+"""The condition of a LocalModelNode that says whether its disk can be used."""
 
 
 class ModelStatus(StrEnum):

@@ -19,6 +19,7 @@ import msgspec
 
 from localmodel.api import LocalModelInfo, LocalModelNode, ModelStatus, NodeModel
 from localmodel.api.names import WANTED_ANNOTATION, storage_key, storage_keys
+from localmodel.api.node import STORAGE_READY
 from localmodel.api.quantity import bytes_of
 
 from .entries import key_of
@@ -35,8 +36,7 @@ on the disk, other credentials, a workload that wants it."""
 _FINISHED: Final = frozenset({ModelStatus.MODEL_DOWNLOADED, ModelStatus.MODEL_DOWNLOAD_ERROR})
 
 
-_STORAGE_READY: Final = "StorageReady"
-_UNREADABLE: Final = frozenset({"RootNotMounted", "RootEmpty", "RootMissing", "DiskNotResponding"})
+UNREADABLE: Final = frozenset({"RootNotMounted", "RootEmpty", "RootMissing", "DiskNotResponding"})
 """Reasons for which its agent finds a disk of no use to pods either: with others, as a disk that is full or read-only,
 what lies there can be served."""
 
@@ -105,8 +105,8 @@ def report_of(node: LocalModelNode, entry: LocalModelInfo) -> Report:
 def _unreadable(node: LocalModelNode) -> str:
     """What the node's agent says of a disk that cannot be read; empty where it can."""
     for condition in node.status.conditions:
-        if condition.type == _STORAGE_READY:
-            return intern(condition.message) if condition.reason in _UNREADABLE else ""
+        if condition.type == STORAGE_READY:
+            return intern(condition.message) if condition.reason in UNREADABLE else ""
     return ""
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from support.manager import detailed
 
+from localmodel.agent.errors import NotRespondingError, RootEmptyError, RootMissingError, RootNotMountedError
 from localmodel.api import LocalModelNode, NodeDisk
 from localmodel.api.names import storage_key
 from localmodel.manager.reported import ReportedNode, reported_node
 from localmodel.manager.reports import (
+    UNREADABLE,
     disk_of,
     evicted_copies,
     evictions,
@@ -120,3 +122,8 @@ def test_a_disk_that_was_not_measured_has_no_room() -> None:
     assert disk_of(node) == {}
     node.status.disk = NodeDisk(used="", available="much")
     assert [(disk.used, disk.available) for disk in disk_of(node).values()] == [(0, 0)]
+
+
+def test_the_reasons_of_a_disk_that_cannot_be_read_are_those_that_agents_give() -> None:
+    errors = (RootNotMountedError, RootEmptyError, RootMissingError, NotRespondingError)
+    assert {error.reason for error in errors} == UNREADABLE
